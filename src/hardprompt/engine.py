@@ -1,0 +1,218 @@
+"""One loop for every optimizer, task and backend: ask, score, tell, validate, checkpoint."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from hardprompt.errors import HardpromptError, InputError, RewardError
+
+
+class Reward(Protocol):
+    """Scores prompts: higher is better, finite, one number per prompt, in order."""
+
+    def __call__(self, prompts: list[str]) -> Float[Tensor, " n"]: ...
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """Prompts to be scored; ``memo`` is handed back to ``tell`` untouched (token ids, say)."""
+
+    prompts: list[str]
+    memo: Any = None
+
+
+class PromptOptimizer(Protocol):
+    """Proposes prompts and learns from their rewards; never sees validation or test."""
+
+    def ask(self) -> Proposal: ...
+    def tell(self, proposal: Proposal, rewards: Float[Tensor, " n"]) -> dict[str, float]: ...
+    def recommend(self) -> list[str]: ...
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One recommendation with the score that it is chosen by: validation, or the training reward without one."""
+
+    step: int
+    prompt: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step did, for callbacks and logs.
+
+    ``rewards`` belong to ``prompts``; ``evaluations`` and ``seconds`` count from the start of the run, a resumed
+    run's earlier part included; ``fraction`` is how much of the budget is used, in [0, 1].
+    """
+
+    number: int
+    prompts: list[str]
+    rewards: list[float]
+    evaluations: int
+    seconds: float
+    fraction: float
+    log: dict[str, float]
+    best_reward: float
+    best: Trial | None
+
+
+@dataclass(frozen=True)
+class Result:
+    """The outcome of a run; ``best`` is the trial with the highest score, the earliest among equals."""
+
+    best: Trial
+    trials: list[Trial]
+    evaluations: int
+    seconds: float = 0.0
+    stopped: str = "evaluations"  # or "seconds", "interrupt"
+
+
+@dataclass
+class Progress:
+    """Where a run stands; with the optimizer's state it is all that a checkpoint needs."""
+
+    step: int = 0
+    evaluations: int = 0
+    width: int = 0  # prompts of the latest step: what the next one is expected to cost
+    seconds: float = 0.0
+    best_reward: float = -math.inf
+    best_prompt: str = ""
+    trials: list[Trial] = field(default_factory=list)
+
+    def state_dict(self) -> dict[str, Any]:
+        """As plain values."""
+        return {**vars(self), "trials": [[t.step, t.prompt, t.score] for t in self.trials]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what ``state_dict`` returned."""
+        vars(self).update({**state, "trials": [Trial(*t) for t in state["trials"]]})
+
+
+def optimize(
+    optimizer: PromptOptimizer,
+    reward: Reward,
+    *,
+    evaluations: int,
+    seconds: float | None = None,
+    validate: Reward | None = None,
+    validate_every: int = 10,
+    callbacks: Sequence[Callable[[Step], None]] = (),
+    progress: Progress | None = None,
+    save: Callable[[Progress], None] | None = None,
+    save_every: int = 10,
+    interrupted: Callable[[], bool] = lambda: False,
+) -> Result:
+    """Search until the budget is spent and return the best trial.
+
+    An evaluation is one prompt asked for, also when the reward remembers it. The last step may be cut short by the
+    optimizer's batch: it is run whole only if it fits the budget, and the first one always runs.
+
+    Args:
+        optimizer: proposes prompts.
+        reward: of the training data; called once per step.
+        evaluations: budget, in prompts scored.
+        seconds: budget, in seconds of this run (earlier parts of a resumed run included).
+        validate: scores recommendations; without it the training reward chooses.
+        validate_every: steps between two validations; the last step always validates.
+        callbacks: called after every step.
+        progress: where an earlier part of this run stopped; the optimizer must hold the state that belongs to it.
+        save: writes a checkpoint; called every ``save_every`` steps and at the end.
+        interrupted: asked after every step; when true the run saves and stops.
+
+    Raises:
+        InputError: a budget below 1.
+        RewardError: the reward raised, or returned the wrong number of values or one that is not finite.
+    """
+    if evaluations < 1 or validate_every < 1 or save_every < 1:
+        raise InputError(
+            f"evaluations={evaluations}, validate_every={validate_every}, save_every={save_every}: each must be >= 1."
+        )
+    if seconds is not None and not seconds > 0:
+        raise InputError(f"seconds is {seconds}; it must be above 0.")
+    at = progress if progress is not None else Progress()
+    began = time.monotonic() - at.seconds
+    scored = {trial.prompt for trial in at.trials}
+    judge = reward if validate is None else validate
+    stopped = _spent(at, evaluations, seconds)
+    while stopped is None:
+        proposal = optimizer.ask()
+        rewards = _score(reward, proposal.prompts)
+        log = optimizer.tell(proposal, rewards)
+        at.width = len(proposal.prompts)
+        at.step += 1
+        at.evaluations += at.width
+        at.seconds = time.monotonic() - began
+        top = int(rewards.argmax())
+        if float(rewards[top]) > at.best_reward:
+            at.best_reward, at.best_prompt = float(rewards[top]), proposal.prompts[top]
+        if at.step % validate_every == 0:
+            _validate(optimizer, judge, at, scored)
+        step = Step(
+            at.step, proposal.prompts, rewards.tolist(), at.evaluations, at.seconds,
+            _used(at, evaluations, seconds), log, at.best_reward, best_trial(at.trials),
+        )  # fmt: skip
+        for callback in callbacks:
+            callback(step)
+        stopped = _spent(at, evaluations, seconds) or ("interrupt" if interrupted() else None)
+        if save is not None and (stopped or at.step % save_every == 0):
+            save(at)
+    if stopped != "interrupt":
+        _validate(optimizer, judge, at, scored)
+        if save is not None:
+            save(at)
+    best = best_trial(at.trials) or Trial(at.step, at.best_prompt, at.best_reward)
+    return Result(best, at.trials, at.evaluations, at.seconds, stopped)
+
+
+def _spent(at: Progress, evaluations: int, seconds: float | None) -> str | None:
+    """Which budget another step of the usual size would exceed, if any; the first step always runs."""
+    if at.step == 0:
+        return None
+    if at.evaluations + at.width > evaluations:
+        return "evaluations"
+    return "seconds" if seconds is not None and at.seconds >= seconds else None
+
+
+def _used(at: Progress, evaluations: int, seconds: float | None) -> float:
+    return min(1.0, max(at.evaluations / evaluations, at.seconds / seconds if seconds is not None else 0.0))
+
+
+def best_trial(trials: Sequence[Trial]) -> Trial | None:
+    """The trial with the highest score, the earliest among equals; None when there is none."""
+    return max(trials, key=lambda t: t.score, default=None)
+
+
+def _validate(optimizer: PromptOptimizer, reward: Reward, at: Progress, scored: set[str]) -> None:
+    prompts = [p for p in dict.fromkeys(optimizer.recommend()) if p not in scored]
+    if not prompts:
+        return
+    scores = _score(reward, prompts).tolist()
+    scored.update(prompts)
+    at.trials.extend(Trial(at.step, p, s) for p, s in zip(prompts, scores, strict=True))
+
+
+def _score(reward: Reward, prompts: list[str]) -> Float[Tensor, " n"]:
+    try:
+        scores = torch.as_tensor(reward(prompts), dtype=torch.float64)
+    except HardpromptError:
+        raise
+    except Exception as error:
+        raise RewardError(
+            f"the reward raised {type(error).__name__}: {error} (for {len(prompts)} prompts, the first {prompts[0]!r})."
+        ) from error
+    if scores.shape != (len(prompts),):
+        raise RewardError(f"the reward returned shape {tuple(scores.shape)} for {len(prompts)} prompts.")
+    wrong = (~torch.isfinite(scores)).nonzero()
+    if len(wrong):
+        i = int(wrong[0])
+        raise RewardError(f"the reward of {prompts[i]!r} is {float(scores[i])}; it must be finite.")
+    return scores

@@ -1,0 +1,155 @@
+"""Tsallis entropy: the policy and the value that it gives to a row of logits."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from hardprompt.errors import InputError
+
+_BISECTIONS = 64  # halves an interval of width 1 below float64's resolution
+
+
+@dataclass(frozen=True)
+class TsallisEntropy:
+    """The regulariser S_q(p) = (1 - sum p^q) / (q (q - 1)) and what it makes of logits x = Q/alpha.
+
+    ``policy`` is argmax_p <p, x> + S_q(p) over the simplex and ``value`` is that maximum: softmax and
+    logsumexp at q = 1 (the limit, Shannon), sparsemax and spmax at q = 2. Any number of leading dimensions;
+    an entry of -inf equals absence. Half precision is computed, and returned, in float32.
+
+    Args:
+        q: entropic index, finite and >= 1. Exact at 1, 1.5 and 2; found by bisection elsewhere.
+
+    Raises:
+        InputError: q below 1 or not finite; a row with NaN, +inf or nothing but -inf.
+
+    Source: PIN (Choi et al., 2024) eq. 4 and 5; Martins & Astudillo, 2016; Peters et al., 2019 (normalisation).
+    """
+
+    q: float = 2.0
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.q) and self.q >= 1.0):
+            raise InputError(f"entropic index q is {self.q}; it must be a finite number >= 1 (1 softmax, 2 sparsemax).")
+
+    def policy(self, logits: Float[Tensor, "*b v"]) -> Float[Tensor, "*b v"]:
+        """Probabilities over the last dimension, differentiable; exact zeros outside the support when q > 1."""
+        policy: Tensor = _Policy.apply(_checked(logits), self.q)
+        return policy
+
+    def value(self, logits: Float[Tensor, "*b v"]) -> Float[Tensor, "*b"]:
+        """The regularised maximum; its gradient with respect to the logits is the policy (Danskin)."""
+        x = _checked(logits)
+        if self.q == 1.0:
+            return torch.logsumexp(x, dim=-1)
+        p = _solve(x.detach(), self.q)
+        # p is detached: the envelope theorem makes <p, x> carry the exact gradient, and keeps 0 * -inf out.
+        inner = (p * torch.where(p > 0, x, torch.zeros_like(x))).sum(-1)
+        return inner + (1.0 - p.pow(self.q).sum(-1)) / (self.q * (self.q - 1.0))
+
+    def support_size(self, logits: Float[Tensor, "*b v"]) -> Int[Tensor, "*b"]:
+        """How many entries have a probability above zero."""
+        x = _checked(logits).detach()
+        if self.q == 1.0:  # softmax may underflow to 0, but its support is every finite entry
+            return torch.isfinite(x).sum(-1)
+        return (_solve(x, self.q) > 0).sum(-1)
+
+
+class _Policy(torch.autograd.Function):
+    """One Jacobian serves every q: with s = p^(2-q) on the support, J = diag(s) - s s^T / sum(s)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, q: float) -> Tensor:
+        p = _solve(x, q)
+        ctx.save_for_backward(p)
+        ctx.q = q
+        return p
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        (p,) = ctx.saved_tensors
+        s = torch.where(p > 0, p.clamp_min(torch.finfo(p.dtype).tiny).pow(2.0 - ctx.q), torch.zeros_like(p))
+        (grad,) = grads
+        # Where the policy is zero the gradient may be anything, also infinite: it must not reach the sums.
+        g = torch.where(s > 0, grad, torch.zeros_like(grad))
+        mean = (s * g).sum(-1, keepdim=True) / s.sum(-1, keepdim=True)
+        return s * (g - mean), None
+
+
+def _checked(logits: Tensor) -> Tensor:
+    if logits.ndim == 0 or logits.shape[-1] == 0:
+        raise InputError(f"logits of shape {tuple(logits.shape)} have no last dimension to make a policy over.")
+    if not logits.is_floating_point():
+        raise InputError(f"logits are {logits.dtype}; a floating-point tensor was expected.")
+    x = logits if logits.dtype in (torch.float32, torch.float64) else logits.float()
+    top = x.detach().amax(-1)  # NaN and +inf both show in the maximum, so one pass finds all three faults
+    if not bool(torch.isfinite(top).all()):
+        if bool(torch.isnan(top).any()):
+            raise InputError("logits hold NaN; every entry must be finite or -inf.")
+        if bool((top == math.inf).any()):
+            raise InputError("logits hold +inf; every entry must be finite or -inf.")
+        raise InputError("a row of logits is -inf throughout: no action is left to choose from.")
+    return x
+
+
+def _solve(x: Tensor, q: float) -> Tensor:
+    """The maximiser for finite-or--inf rows, without gradient."""
+    x = x - x.amax(-1, keepdim=True)  # the policy does not move when a constant is added
+    if q == 1.0:
+        return torch.softmax(x, dim=-1)
+    if q == 2.0:
+        return _sparsemax(x)
+    if q == 1.5:
+        return _entmax15(x)
+    return _bisect(x, q)
+
+
+def _sparsemax(x: Tensor) -> Tensor:
+    """[x - tau]_+ with max(x) = 0: Newton from the left on sum [x - tau]_+ = 1, which ends at the exact root.
+
+    The sum is convex and piecewise linear, so each step lands left of the root and drops entries for good
+    (Michelot, 1986): it ends when none is dropped, after at most as many steps as there are pieces.
+    """
+    tau = torch.full_like(x[..., :1], -1.0)
+    size = x.new_full((*x.shape[:-1], 1), -1.0)
+    while True:
+        inside = x > tau
+        count = inside.sum(-1, keepdim=True).to(x.dtype)
+        if bool((count == size).all()):
+            return (x - tau).clamp_min(0.0)
+        size = count
+        total = torch.where(inside, x, torch.zeros_like(x)).sum(-1, keepdim=True)
+        tau = torch.maximum(tau, (total - 1.0) / count)
+
+
+def _entmax15(x: Tensor) -> Tensor:
+    """[x/2 - tau]_+^2 with max(x) = 0, tau in closed form on each candidate support (Peters et al., 2019)."""
+    half = x / 2.0
+    k = int((half > -1.0).sum(-1).max())  # nothing lower can be in the support
+    top = half.topk(k, dim=-1).values
+    top = torch.where(top > -1.0, top, torch.full_like(top, -2.0))
+    rank = torch.arange(1, k + 1, dtype=x.dtype, device=x.device)
+    mean = top.cumsum(-1) / rank
+    spread = (top.pow(2).cumsum(-1) - rank * mean.pow(2)).clamp_min(0.0)
+    tau = mean - ((1.0 - spread) / rank).clamp_min(0.0).sqrt()
+    size = (tau <= top).sum(-1, keepdim=True).clamp_min(1)
+    p = (half - tau.gather(-1, size - 1)).clamp_min(0.0).pow(2)
+    return p / p.sum(-1, keepdim=True)
+
+
+def _bisect(x: Tensor, q: float) -> Tensor:
+    """[(q-1) x - tau]_+^(1/(q-1)) with max(x) = 0: tau lies in [-1, 0], where the sum passes through 1."""
+    scaled = x * (q - 1.0)
+    power = 1.0 / (q - 1.0)
+    low = torch.full_like(x[..., :1], -1.0)
+    high = torch.zeros_like(low)
+    for _ in range(_BISECTIONS):
+        tau = (low + high) / 2.0
+        over = (scaled - tau).clamp_min(0.0).pow(power).sum(-1, keepdim=True) >= 1.0
+        low, high = torch.where(over, tau, low), torch.where(over, high, tau)
+    p = (scaled - low).clamp_min(0.0).pow(power)
+    return p / p.sum(-1, keepdim=True)

@@ -1,0 +1,28 @@
+"""The errors that a user can mend: each message names the value, what was expected and the nearest valid choice."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class HardpromptError(Exception):
+    """Base of every error that hardprompt raises on purpose."""
+
+
+class InputError(HardpromptError, ValueError):
+    """A value, file or setting that came from the user cannot be used."""
+
+
+class MissingExtra(HardpromptError, ImportError):
+    """An optional package is not installed; the message names the command that installs it."""
+
+
+class RewardError(HardpromptError, RuntimeError):
+    """A reward broke its contract: wrong length, not finite, or an exception of its own."""
+
+
+def unknown(kind: str, value: str, valid: Iterable[str]) -> InputError:
+    """Say that ``value`` is no ``kind``, offer the nearest valid name and list them all."""
+    names = sorted(valid)
+    near = difflib.get_close_matches(value, names, n=1, cutoff=0.5)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return InputError(f"unknown {kind} {value!r}.{hint} Valid: {', '.join(names) or 'none'}.")

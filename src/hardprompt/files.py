@@ -1,0 +1,98 @@
+"""Files that are never half-written, and states of tensors and plain values without pickle."""
+
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from hardprompt.errors import InputError
+
+_TENSOR = "__tensor__"
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace ``path`` with ``text`` in one step, on disk before the name appears."""
+    _replace(path, lambda aside: aside.write_text(text, encoding="utf-8"))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace ``path`` with ``value`` as JSON in one step."""
+    write_text(path, json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
+
+
+class StateStore:
+    """The latest state of a run in a folder: tensors as safetensors, the rest as JSON, the JSON naming the tensors.
+
+    Renaming ``state.json`` is the one moment at which a new state takes the place of the old one.
+
+    Args:
+        folder: where the two files live; made when first written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._index = folder / "state.json"
+
+    def save(self, number: int, state: dict[str, Any]) -> None:
+        """Write ``state``, made of dicts, lists, strings, numbers, None and tensors, as number ``number``."""
+        self._folder.mkdir(exist_ok=True)
+        tensors: dict[str, torch.Tensor] = {}
+        plain = _strip(state, "", tensors)
+        name = f"tensors-{number:06d}.safetensors"
+        _replace(self._folder / name, lambda aside: save_file(tensors, aside))
+        write_text(self._index, json.dumps({"tensors": name, "state": plain}))
+        for old in self._folder.iterdir():
+            if old.name not in (name, self._index.name):
+                old.unlink()
+
+    def load(self) -> dict[str, Any] | None:
+        """The latest state, or None when none was saved.
+
+        Raises:
+            InputError: the files are there but damaged.
+        """
+        if not self._index.is_file():
+            return None
+        try:
+            index = json.loads(self._index.read_text(encoding="utf-8"))
+            tensors = load_file(self._folder / index["tensors"])
+            state: dict[str, Any] = _restore(index["state"], tensors)
+        except (ValueError, KeyError, OSError) as error:
+            raise InputError(f"checkpoint {str(self._folder)!r} is damaged: {error}.") from error
+        return state
+
+
+def _strip(value: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:
+    if isinstance(value, torch.Tensor):
+        tensors[path] = value.detach().cpu().contiguous().clone()
+        return {_TENSOR: path}
+    if isinstance(value, dict):
+        return {k: _strip(v, f"{path}/{k}", tensors) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strip(v, f"{path}/{i}", tensors) for i, v in enumerate(value)]
+    return value
+
+
+def _restore(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
+    if isinstance(value, dict):
+        return tensors[value[_TENSOR]] if _TENSOR in value else {k: _restore(v, tensors) for k, v in value.items()}
+    return [_restore(v, tensors) for v in value] if isinstance(value, list) else value
+
+
+def _replace(path: Path, write: Callable[[Path], Any]) -> None:
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    os.close(handle)
+    aside = Path(name)
+    try:
+        write(aside)
+        with aside.open("rb") as stream:
+            os.fsync(stream.fileno())
+        aside.chmod(0o644)
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)

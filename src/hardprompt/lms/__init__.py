@@ -1,0 +1,38 @@
+"""Task models: strings in, numbers out."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from jaxtyping import Float
+from torch import Tensor
+
+
+class TaskLM(Protocol):
+    """A frozen model that is prompted."""
+
+    blank: str
+    """What marks the place of the choice inside a context; empty when the choice follows the context."""
+
+    context_length: int | None
+    """Tokens that the model can read, or None when there is no limit."""
+
+    @property
+    def tokens_run(self) -> int:
+        """Tokens that went through the model so far."""
+        ...
+
+    def score(self, contexts: Sequence[str], choices: Sequence[str]) -> Float[Tensor, "n choices"]:
+        """Log-probability of each choice in each context, up to one constant per context."""
+        ...
+
+    def prepare(self, contexts: Sequence[str]) -> None:
+        """A hint that later contexts begin with these strings; never changes a score."""
+        ...
+
+    def count(self, text: str) -> int:
+        """Tokens of ``text``."""
+        ...
+
+    def truncate(self, text: str, tokens: int) -> str:
+        """The first ``tokens`` tokens of ``text`` as a string."""
+        ...

@@ -1,0 +1,120 @@
+"""A causal language model as task LM: scores continuations of contexts."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from hardprompt.errors import InputError
+from hardprompt.lms.packing import PackedModel
+
+
+class CausalLM:
+    """Scores choices as continuations of contexts with any causal model of transformers.
+
+    Args:
+        model: the model; it is frozen.
+        tokenizer: its tokenizer.
+
+    The space at a word boundary belongs to the choice (``" great"``), which is tokenised on its own; a context is
+    tokenised whole, as a user's paste of it would be.
+    """
+
+    blank = ""  # the choice follows the context
+
+    def __init__(self, model: Any, tokenizer: Any) -> None:
+        self.packed = PackedModel(model)
+        self.tokenizer = tokenizer
+        self.context_length: int | None = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+
+    @property
+    def tokens_run(self) -> int:
+        """Tokens that went through the model so far: the work, counted instead of timed."""
+        return self.packed.tokens_run
+
+    def prepare(self, contexts: Sequence[str]) -> None:
+        """Hold the keys and values of these strings, which later contexts will begin with."""
+        self.packed.keep(self._encode(contexts))
+
+    def score(self, contexts: Sequence[str], choices: Sequence[str]) -> Float[Tensor, "n choices"]:
+        """Log-probability of each choice after each context, up to one constant per context.
+
+        The normaliser of the first token is the same for every choice, so it is left out: a softmax over the
+        choices is exact. Later tokens of a choice are normalised over the vocabulary.
+
+        Raises:
+            InputError: a choice without a token.
+        """
+        options = [self.tokenizer(choice, add_special_tokens=False)["input_ids"] for choice in choices]
+        for choice, ids in zip(choices, options, strict=True):
+            if not ids:
+                raise InputError(f"the choice {choice!r} has no token; give a word.")
+        tails = [ids[:-1] for ids in options if len(ids) > 1] or [[]]
+        states = self.packed.hidden(self._encode(contexts), tails=tails)
+        first = torch.tensor([ids[0] for ids in options], device=states[0].device)
+        scores = logits_at(self.packed.head, states[0], first)
+        at = 1
+        with torch.no_grad():
+            for column, ids in enumerate(options):
+                for token in ids[1:]:
+                    logits = self.packed.head(states[at]).float()
+                    scores[:, column] += logits[:, token] - logits.logsumexp(-1)
+                    at += 1
+        return scores.cpu()
+
+    def perplexity(self, texts: Sequence[str]) -> Float[Tensor, " n"]:
+        """exp of the mean negative log-probability of each text's tokens, after nothing but ``start_ids``."""
+        start = start_ids(self.tokenizer)
+        result = []
+        with torch.no_grad():
+            for text in texts:
+                ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+                if not ids:
+                    result.append(float("nan"))
+                    continue
+                whole = torch.tensor([[*start, *ids]], device=self.packed.device)
+                logits = self.packed.model(input_ids=whole).logits[0, len(start) - 1 : -1].float()
+                nll = torch.nn.functional.cross_entropy(logits, whole[0, len(start) :])
+                result.append(float(nll.exp()))
+        return torch.tensor(result)
+
+    def count(self, text: str) -> int:
+        """Tokens of ``text``."""
+        return len(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def truncate(self, text: str, tokens: int) -> str:
+        """The first ``tokens`` tokens of ``text`` as a string."""
+        return truncate(self.tokenizer, text, tokens)
+
+    def _encode(self, contexts: Sequence[str]) -> list[list[int]]:
+        encoded = self.tokenizer(list(contexts), add_special_tokens=True)["input_ids"] if contexts else []
+        eos = self.tokenizer.eos_token_id
+        # Some tokenizers close a text with the end token; a context is still open.
+        trimmed = [ids[:-1] if len(ids) > 1 and ids[-1] == eos else ids for ids in encoded]
+        return [ids or start_ids(self.tokenizer) for ids in trimmed]
+
+
+def logits_at(head: Any, states: Float[Tensor, "n hidden"], ids: Tensor) -> Float[Tensor, "n choices"]:
+    """The head's logits for ``ids`` alone, in float32: the vocabulary is not computed."""
+    with torch.no_grad():
+        logits = states.float() @ head.weight[ids].float().T
+        return logits if head.bias is None else logits + head.bias[ids].float()
+
+
+def truncate(tokenizer: Any, text: str, tokens: int) -> str:
+    """Cut ``text`` to its first ``tokens`` tokens, at a character boundary."""
+    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    if len(encoded["input_ids"]) <= tokens:
+        return text
+    end = encoded["offset_mapping"][tokens - 1][1] if tokens > 0 else 0
+    return text[:end]
+
+
+def start_ids(tokenizer: Any) -> list[int]:
+    """What stands before a text that begins from nothing: the tokenizer's own opening tokens, else a line break."""
+    ids: list[int] = tokenizer("")["input_ids"]
+    if len(ids) > 1 and ids[-1] == tokenizer.eos_token_id:
+        ids = ids[:-1]
+    return ids or tokenizer("\n", add_special_tokens=False)["input_ids"] or [tokenizer.eos_token_id or 0]

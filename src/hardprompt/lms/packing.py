@@ -1,0 +1,280 @@
+"""Runs many token sequences through a frozen causal model, each shared token once, as packed trees of prefixes."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers import DynamicCache
+
+_LOG = logging.getLogger(__name__)
+
+_ROW_TOKENS = 256  # attention inside a row is quadratic in this, so a longer tree is cut into rows
+_BATCH_TOKENS = 512  # tokens of one forward pass, padding included
+_PROBE_TOLERANCE = 1e-3  # relative difference between packed and plain logits that a model may show
+_PROBE_ERRORS = (TypeError, ValueError, RuntimeError, IndexError, AttributeError, KeyError)
+
+
+@dataclass
+class _Prefix:
+    ids: list[int]
+    keys: Tensor  # layers, heads, len(ids), dim
+    values: Tensor
+
+
+@dataclass
+class _Row:
+    """A tree of tokens over one kept prefix (or none); node i attends to itself, its ancestors and its share of it."""
+
+    prefix: _Prefix | None
+    tokens: list[int] = field(default_factory=list)
+    parents: list[int] = field(default_factory=list)
+    positions: list[int] = field(default_factory=list)
+    visible: list[int] = field(default_factory=list)  # leading positions of the prefix that the node may see
+    children: dict[tuple[int, int, int], int] = field(default_factory=dict)
+
+    def add(self, ids: Sequence[int], start: int) -> list[int]:
+        """Insert ``ids``, whose first ``start`` tokens the prefix supplies; return the node of each later token."""
+        path, parent = [], -1
+        for position in range(start, len(ids)):
+            key = (parent, start if parent < 0 else -1, ids[position])
+            node = self.children.get(key)
+            if node is None:
+                node = self.children[key] = len(self.tokens)
+                self.tokens.append(ids[position])
+                self.parents.append(parent)
+                self.positions.append(position)
+                self.visible.append(start)
+            path.append(node)
+            parent = node
+        return path
+
+
+class PackedModel:
+    """Last hidden states of a causal model at the ends of token sequences, shared work done once.
+
+    ``keep`` computes and holds the keys and values of fixed prefixes (the texts of a data set, say). ``hidden``
+    runs the rest of each sequence, from its longest common *token* prefix with what is held, as a tree in which a
+    token that several sequences share stands once. The result equals running every sequence whole. A model that
+    does not take a tree-shaped attention mask is found by a probe when built and is run plainly instead.
+
+    Args:
+        model: any causal model of transformers, frozen here.
+        keep_bytes: memory for keys and values; prefixes that would exceed it are not kept, only run again.
+    """
+
+    def __init__(self, model: Any, *, keep_bytes: int = 2 << 30) -> None:
+        self.model = model.eval().requires_grad_(False)
+        self.body = model.get_decoder()
+        self.head = model.get_output_embeddings()
+        self.device = next(model.parameters()).device
+        self.dtype = self.head.weight.dtype
+        self.tokens_run = 0
+        self._room = keep_bytes
+        self._kept: dict[int, Any] = {}  # a trie: token -> branch; the key -1 holds the prefix that ends or passes here
+        self._window = getattr(model.config, "sliding_window", None)
+        self._packs = self._probe()
+        if not self._packs:
+            _LOG.info("the model takes no tree-shaped attention mask: sequences are run one by one, padded")
+
+    @torch.no_grad()
+    def keep(self, prefixes: Sequence[Sequence[int]]) -> None:
+        """Compute and hold the keys and values of ``prefixes`` (token ids), for later calls of ``hidden``."""
+        if not self._packs:
+            return
+        new = sorted({tuple(p) for p in prefixes if len(p) > 0 and self._longest(p)[1] < len(p)}, key=len)
+        for batch in _batches(new, len):
+            width = len(batch[-1])
+            ids = torch.tensor([list(p) + [0] * (width - len(p)) for p in batch], device=self.device)
+            mask = torch.tensor([[1] * len(p) + [0] * (width - len(p)) for p in batch], device=self.device)
+            cache = DynamicCache()
+            self.body(input_ids=ids, attention_mask=mask, past_key_values=cache, use_cache=True)
+            self.tokens_run += sum(map(len, batch))
+            layers = [(layer.keys, layer.values) for layer in cache.layers]
+            for row, p in enumerate(batch):
+                keys = torch.stack([k[row, :, : len(p)] for k, _ in layers])
+                values = torch.stack([v[row, :, : len(p)] for _, v in layers])
+                size = 2 * keys.numel() * keys.element_size()
+                if size > self._room:
+                    return
+                self._room -= size
+                self._hold(_Prefix(list(p), keys, values))
+
+    @torch.no_grad()
+    def hidden(
+        self, sequences: Sequence[Sequence[int]], *, tails: Sequence[Sequence[int]] = ((),)
+    ) -> list[Float[Tensor, "n hidden"]]:
+        """Hidden states after each sequence, and after each sequence followed by each part of each tail.
+
+        Args:
+            sequences: token ids, none of them empty.
+            tails: continuations to run after every sequence.
+
+        Returns:
+            For each tail, a list is returned flattened in order: first the states after the bare sequences
+            ``[n, hidden]``, then for tail k and each of its tokens the states after that token ``[n, hidden]``.
+        """
+        flat = [list(s) + list(t) for s in sequences for t in tails]
+        width = len(tails)
+        points = [[len(s) - 1 + i for i in range(len(t) + 1)] for s in sequences for t in tails]
+        states = self._run(flat, points) if self._packs and not self._too_long(flat) else self._plain(flat, points)
+        out = [torch.stack([states[i * width][0] for i in range(len(sequences))])]
+        for k, tail in enumerate(tails):
+            for j in range(len(tail)):
+                out.append(torch.stack([states[i * width + k][j + 1] for i in range(len(sequences))]))
+        return out
+
+    def _run(self, sequences: list[list[int]], points: list[list[int]]) -> list[list[Tensor]]:
+        rows: list[_Row] = []
+        by_prefix: dict[int, _Row] = {}
+        place: list[tuple[int, list[int]]] = [(0, [])] * len(sequences)
+        loose: list[int] = []
+        index = {}
+        for i, ids in enumerate(sequences):
+            prefix, match = self._longest(ids)
+            start = min(match, points[i][0])  # the state at a sequence's own end is always computed
+            if prefix is None or start == 0:
+                loose.append(i)
+                continue
+            row = by_prefix.get(id(prefix))
+            if row is None or len(row.tokens) >= _ROW_TOKENS:
+                row = by_prefix[id(prefix)] = _Row(prefix)
+                index[id(row)] = len(rows)
+                rows.append(row)
+            path = row.add(ids, start)
+            place[i] = (index[id(row)], [path[p - start] for p in points[i]])
+        current: _Row | None = None
+        for i in sorted(loose, key=lambda j: sequences[j]):  # neighbours share the longest prefixes
+            ids = sequences[i]
+            if current is None or len(current.tokens) + len(ids) > _ROW_TOKENS:
+                current = _Row(None)
+                index[id(current)] = len(rows)
+                rows.append(current)
+            path = current.add(ids, 0)
+            place[i] = (index[id(current)], [path[p] for p in points[i]])
+        order = sorted(range(len(rows)), key=lambda r: _row_cost(rows[r]))
+        states: dict[int, Tensor] = {}
+        wanted: dict[int, set[int]] = {}
+        for r, nodes in place:
+            wanted.setdefault(r, set()).update(nodes)
+        slot: dict[tuple[int, int], Tensor] = {}
+        for batch in _batches(order, lambda r: _row_cost(rows[r])):
+            out = self._forward([rows[r] for r in batch])
+            for k, r in enumerate(batch):
+                nodes = sorted(wanted[r])
+                states[r] = out[k, nodes]
+                for j, node in enumerate(nodes):
+                    slot[r, node] = states[r][j]
+        return [[slot[r, node] for node in nodes] for r, nodes in place]
+
+    def _forward(self, rows: list[_Row]) -> Float[Tensor, "rows tokens hidden"]:
+        width = max(len(row.tokens) for row in rows)
+        past = max(len(row.prefix.ids) if row.prefix else 0 for row in rows)
+        ids = torch.zeros(len(rows), width, dtype=torch.int64)
+        positions = torch.zeros(len(rows), width, dtype=torch.int64)
+        seen = torch.zeros(len(rows), width, past + width, dtype=torch.bool)
+        seen[:, torch.arange(width), past + torch.arange(width)] = True  # padding sees itself: no empty softmax
+        for r, row in enumerate(rows):
+            n = len(row.tokens)
+            ids[r, :n] = torch.tensor(row.tokens)
+            positions[r, :n] = torch.tensor(row.positions)
+            seen[r, :n, :past] = torch.arange(past) < torch.tensor(row.visible)[:, None]
+            tree = seen[r, :, past:]
+            for node, parent in enumerate(row.parents):
+                if parent >= 0:
+                    tree[node] |= tree[parent]
+        cache = DynamicCache()
+        if past:
+            first = next(row.prefix for row in rows if row.prefix)
+            layers, heads, _, dim = first.keys.shape
+            keys = torch.zeros(layers, len(rows), heads, past, dim, dtype=self.dtype, device=self.device)
+            values = torch.zeros(layers, len(rows), heads, past, first.values.shape[-1], dtype=self.dtype, device=self.device)
+            for r, row in enumerate(rows):
+                if row.prefix:
+                    keys[:, r, :, : len(row.prefix.ids)] = row.prefix.keys
+                    values[:, r, :, : len(row.prefix.ids)] = row.prefix.values
+            cache = DynamicCache(list(zip(keys.unbind(0), values.unbind(0), strict=True)))
+        mask = torch.zeros(seen.shape, dtype=self.dtype).masked_fill_(~seen, torch.finfo(self.dtype).min)
+        out = self.body(
+            input_ids=ids.to(self.device),
+            attention_mask=mask[:, None].to(self.device),
+            position_ids=positions.to(self.device),
+            past_key_values=cache,
+            use_cache=True,
+        )
+        self.tokens_run += sum(len(row.tokens) for row in rows)
+        hidden: Tensor = out.last_hidden_state
+        return hidden
+
+    def _plain(self, sequences: list[list[int]], points: list[list[int]]) -> list[list[Tensor]]:
+        result: list[list[Tensor]] = [[] for _ in sequences]
+        order = sorted(range(len(sequences)), key=lambda i: len(sequences[i]))
+        for batch in _batches(order, lambda i: len(sequences[i])):
+            width = len(sequences[batch[-1]])
+            ids = torch.tensor([sequences[i] + [0] * (width - len(sequences[i])) for i in batch], device=self.device)
+            mask = torch.tensor(
+                [[1] * len(sequences[i]) + [0] * (width - len(sequences[i])) for i in batch], device=self.device
+            )
+            # Padding on the right is harmless: no earlier position looks at it.
+            hidden = self.body(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
+            self.tokens_run += sum(len(sequences[i]) for i in batch)
+            for k, i in enumerate(batch):
+                result[i] = [hidden[k, p] for p in points[i]]
+        return result
+
+    def _too_long(self, sequences: list[list[int]]) -> bool:
+        # A packed row ignores a sliding window, so past its length the model is run plainly.
+        return self._window is not None and max(map(len, sequences)) > self._window
+
+    def _hold(self, prefix: _Prefix) -> None:
+        branch = self._kept
+        for token in prefix.ids:
+            branch = branch.setdefault(token, {})
+            branch.setdefault(-1, prefix)  # any prefix that passes here supplies the keys up to here
+
+    def _longest(self, ids: Sequence[int]) -> tuple[_Prefix | None, int]:
+        branch, match = self._kept, 0
+        for token in ids:
+            step = branch.get(token)
+            if step is None:
+                break
+            branch, match = step, match + 1
+        return branch.get(-1), match
+
+    @torch.no_grad()
+    def _probe(self) -> bool:
+        size = self.model.config.get_text_config().vocab_size
+        first = [(7 * i + 3) % size for i in range(6)]
+        second = [*first[:4], (5 * first[3] + 11) % size, 1 % size]
+        try:
+            self._packs = True
+            plain = torch.cat([t for pair in self._plain([first, second], [[5], [3, 5]]) for t in [torch.stack(pair)]])
+            kept, self._kept = self._kept, {}
+            self.keep([first[:3]])
+            packed = torch.cat([torch.stack(pair) for pair in self._run([first, second], [[5], [3, 5]])])
+            self._kept = kept
+        except _PROBE_ERRORS as error:
+            _LOG.debug("packing probe failed: %s", error)
+            self._kept = {}
+            return False
+        scale = plain.float().abs().max().clamp_min(1e-6)
+        limit = _PROBE_TOLERANCE if self.dtype == torch.float32 else 5e-2
+        return bool((packed.float() - plain.float()).abs().max() <= limit * scale)
+
+
+def _row_cost(row: _Row) -> int:
+    return len(row.tokens)
+
+
+def _batches(items: Sequence[Any], size: Any) -> list[list[Any]]:
+    """Cut ``items``, sorted by ``size``, into runs whose padded size stays within the batch limit."""
+    batches: list[list[Any]] = []
+    for item in items:
+        if batches and (len(batches[-1]) + 1) * size(item) <= _BATCH_TOKENS:
+            batches[-1].append(item)
+        else:
+            batches.append([item])
+    return batches

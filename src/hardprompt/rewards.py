@@ -1,0 +1,44 @@
+"""Wrappers: a Reward over a Reward."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from hardprompt.engine import Reward
+
+
+class Cached:
+    """Never scores a prompt twice; what it knows is part of a checkpoint.
+
+    Args:
+        reward: the reward to ask about new prompts.
+    """
+
+    def __init__(self, reward: Reward) -> None:
+        self._reward = reward
+        self._known: dict[str, float] = {}
+        self.hits = 0
+
+    def __call__(self, prompts: list[str]) -> Float[Tensor, " n"]:
+        new = list(dict.fromkeys(p for p in prompts if p not in self._known))
+        self.hits += len(prompts) - len(new)
+        if new:
+            scores = torch.as_tensor(self._reward(new))
+            if scores.shape != (len(new),):
+                return scores  # the engine names the fault; nothing wrong is remembered
+            self._known.update(zip(new, scores.tolist(), strict=True))
+        return torch.tensor([self._known[p] for p in prompts], dtype=torch.float64)
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Every prompt scored so far with its reward."""
+        return {"known": [[p, r] for p, r in self._known.items()], "hits": self.hits}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what ``state_dict`` returned."""
+        self._known = {p: r for p, r in state["known"]}
+        self.hits = int(state["hits"])

@@ -1,0 +1,431 @@
+"""A classification run in a folder: data, models, search, test and what is written down; killed and resumed at will."""
+
+import csv
+import dataclasses
+import hashlib
+import importlib.metadata
+import io
+import json
+import logging
+import math
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from hardprompt import models, optimizers
+from hardprompt.config import Config, from_dict, read_yaml
+from hardprompt.data import Row, classes, few_shot, read_rows, split
+from hardprompt.engine import Progress, PromptOptimizer, Result, Step, optimize
+from hardprompt.errors import InputError, MissingExtra
+from hardprompt.files import StateStore, write_json, write_text
+from hardprompt.lms import TaskLM
+from hardprompt.lms.causal import CausalLM
+from hardprompt.metrics import classification_metrics, paired_difference
+from hardprompt.policy import PolicyLM
+from hardprompt.rewards import Cached
+from hardprompt.tasks.classification import Classification, check_examples
+from hardprompt.tasks.template import Template
+
+_LOG = logging.getLogger(__name__)
+
+_VALIDATION_SHARE = 0.25  # of the training file, when no validation file is given
+_TEST_SHARE = 0.3  # likewise for test
+_START_WORDS = 64  # of the text that the policy model imagines before a prompt
+Notify = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The three sets of a run; their texts are disjoint, and so are their groups."""
+
+    train: list[Row]
+    validation: list[Row]
+    test: list[Row]
+    classes: list[str]
+
+
+@dataclass
+class Session:
+    """What a run works with once models and data are loaded."""
+
+    splits: Splits
+    verbalizers: dict[str, str]
+    task_lm: TaskLM
+    policy_lm: CausalLM
+    optimizer: PromptOptimizer
+    reward: Cached
+    validate: "ValidationAccuracy"
+    train_task: Classification
+
+
+class ValidationAccuracy:
+    """Chooses by what will be reported: accuracy, and the mean probability gap only to part equals."""
+
+    def __init__(self, task: Classification) -> None:
+        self.task = task
+
+    def __call__(self, prompts: list[str]) -> torch.Tensor:
+        probabilities = self.task.probabilities(prompts)
+        accuracy = (probabilities.argmax(-1) == self.task.labels).double().mean(-1)
+        # The reward lies within 200, so this never outweighs one text in a set of fewer than 10,000.
+        return accuracy + self.task.rewards(probabilities) / 1e8
+
+
+def read_splits(config: Config) -> Splits:
+    """Read the files of a configuration and part what is not given separately, by its seed.
+
+    Raises:
+        InputError: whatever is wrong with a file, a column or a class.
+    """
+    columns = {"text": config.text, "label": config.label, "group": config.group}
+    rows = read_rows(config.train, **columns)
+    names = classes(rows)
+    unknown = sorted(set(config.verbalizers) - set(names))
+    if unknown:
+        raise InputError(f"verbalizer for class {unknown[0]!r}, which the data does not have; classes: {', '.join(names)}.")
+    if config.test is not None:
+        test = read_rows(config.test, **columns)
+    else:
+        rows, test = split(rows, _TEST_SHARE, seed=config.seed)
+    if config.validation is not None:
+        validation = read_rows(config.validation, **columns)
+    else:
+        rows, validation = split(rows, _VALIDATION_SHARE, seed=config.seed)
+    if config.shots is not None:
+        rows, _ = few_shot(rows, config.shots, seed=config.seed)
+    for name, part in (("validation", validation), ("test", test)):
+        for number, row in enumerate(part, 1):
+            if row.label not in names:
+                raise InputError(
+                    f"row {number} of the {name} set has class {row.label!r}, which the training set does not have; "
+                    f"classes: {', '.join(names)}."
+                )
+    return Splits(rows, validation, test, names)
+
+
+def default_verbalizers(names: Sequence[str], given: Mapping[str, str]) -> dict[str, str]:
+    """The given verbalizers, and for other classes their own name as a word of its own."""
+    return {name: given.get(name, f" {name}") for name in names}
+
+
+def check_task(config: Config, splits: Splits) -> None:
+    """Raise an InputError for faults of the task that need the data but no model: empty texts, verbalizers."""
+    verbalizers = default_verbalizers(splits.classes, config.verbalizers)
+    for part in (splits.train, splits.validation, splits.test):
+        check_examples([row.example for row in part], verbalizers)
+
+
+def start(config: Config, out: Path) -> None:
+    """Make the run folder and write ``run.yaml``.
+
+    Raises:
+        InputError: the folder already holds something, or cannot be made.
+    """
+    if (out / "run.yaml").exists():
+        raise InputError(f"{str(out)!r} already holds a run; continue it with: hardprompt resume {out}, or name another.")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{str(out)!r} exists and is not an empty folder; name another with --out.")
+    out.mkdir(parents=True, exist_ok=True)
+    record = {
+        **config.to_dict(),
+        "fingerprints": {p: _fingerprint(Path(p)) for p in (config.train, config.validation, config.test) if p},
+        "versions": versions(),
+    }
+    text = yaml.safe_dump(record, sort_keys=False, allow_unicode=True)
+    write_text(out / "run.yaml", f"# `hardprompt run` with this file repeats the run; `hardprompt resume` continues it.\n{text}")
+
+
+def load_config(path: Path, *, check_data: bool = False) -> Config:
+    """The configuration in a YAML file or a run folder's ``run.yaml``.
+
+    Raises:
+        InputError: the file is not a configuration, or (``check_data``) a data file is not what it was.
+    """
+    values = read_yaml(path)
+    values.pop("versions", None)
+    fingerprints = values.pop("fingerprints", None) or {}
+    config = from_dict(values)
+    config.check()
+    if check_data:
+        for name, expected in fingerprints.items():
+            if _fingerprint(Path(name)) != expected:
+                raise InputError(f"data file {name!r} has changed since the run began; a resumed run would not be the same.")
+    return config
+
+
+def prepare(config: Config, notify: Notify = lambda _: None) -> Session:
+    """Read the data, load the models and build the task and the optimizer.
+
+    Raises:
+        InputError: anything about data, template, verbalizers, models or settings.
+    """
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    template = Template(config.template)
+    splits = read_splits(config)
+    verbalizers = default_verbalizers(splits.classes, config.verbalizers)
+    notify(f"loading the policy model {config.policy_model}")
+    model, tokenizer = models.load_causal(config.policy_model)
+    policy_lm = CausalLM(model, tokenizer)
+    if config.task_model == config.policy_model:
+        task_lm: TaskLM = policy_lm
+    else:
+        notify(f"loading the task model {config.task_model}")
+        task_lm = models.load_task_lm(config.task_model)
+    notify(f"reading {len(splits.train)} training and {len(splits.validation)} validation texts into the task model")
+    train = Classification(
+        lm=task_lm, examples=[r.example for r in splits.train], template=template, verbalizers=verbalizers
+    )
+    validation = Classification(
+        lm=task_lm, examples=[r.example for r in splits.validation], template=template, verbalizers=verbalizers
+    )
+    method = optimizers.find(config.method)
+    policy = PolicyLM(
+        model,
+        tokenizer,
+        start=default_start(config, template, splits),
+        tokens=config.tokens or method.tokens,  # type: ignore[arg-type]  # checked by Config.check
+        script=config.script,
+        spaced=template.spaced,
+    )
+    optimizer = method.build(
+        policy=policy, length=config.length, seed=config.seed, **{**method.settings, **config.settings}
+    )
+    return Session(
+        splits, verbalizers, task_lm, policy_lm, optimizer, Cached(train), ValidationAccuracy(validation), train
+    )
+
+
+def default_start(config: Config, template: Template, splits: Splits) -> str:
+    """What the policy model imagines before the prompt: where the method asks for it, a text in its place.
+
+    The text is the training set's one of median length, so that a prompt is proposed as a continuation of what it
+    will stand behind; a template that begins with the prompt leaves nothing to imagine.
+    """
+    if config.start is not None:
+        return config.start
+    if not optimizers.find(config.method).in_place:
+        return ""
+    texts = sorted((row.text for row in splits.train), key=lambda text: (len(text), text))
+    return template.before_prompt(" ".join(texts[len(texts) // 2].split()[:_START_WORDS]))
+
+
+def execute(
+    out: Path,
+    config: Config,
+    *,
+    callbacks: Sequence[Callable[[Step], None]] = (),
+    interrupted: Callable[[], bool] = lambda: False,
+    notify: Notify = lambda _: None,
+) -> dict[str, Any] | None:
+    """Run, or continue, what ``start`` laid out in ``out``; returns the result, or None when interrupted.
+
+    Raises:
+        InputError: as ``prepare``, or the checkpoint does not fit.
+        RewardError: the reward broke its contract.
+    """
+    session = prepare(config, notify)
+    store = StateStore(out / "checkpoint")
+    progress = Progress()
+    state = store.load()
+    if state is not None:
+        progress.load_state_dict(state["progress"])
+        session.optimizer.load_state_dict(state["optimizer"])
+        session.reward.load_state_dict(state["reward"])
+        notify(f"continuing after step {progress.step}")
+    log = _StepLog(out / "steps.jsonl", keep=progress.step)
+
+    def save(at: Progress) -> None:
+        store.save(
+            at.step,
+            {
+                "progress": at.state_dict(),
+                "optimizer": session.optimizer.state_dict(),
+                "reward": session.reward.state_dict(),
+            },
+        )
+
+    def tell_all(step: Step) -> None:
+        counted = dataclasses.replace(step, log={**step.log, "cache_hits": float(session.reward.hits)})
+        for callback in (log, *callbacks):
+            callback(counted)
+
+    outcome = optimize(
+        session.optimizer,
+        session.reward,
+        evaluations=config.evaluations,
+        seconds=config.seconds,
+        validate=session.validate,
+        validate_every=config.validate_every,
+        callbacks=(tell_all,),
+        progress=progress,
+        save=save,
+        save_every=config.save_every,
+        interrupted=interrupted,
+    )
+    if outcome.stopped == "interrupt":
+        return None
+    notify(f"testing {outcome.best.prompt!r} on {len(session.splits.test)} texts that took no part")
+    result = report(config, session, outcome, log.last_support)
+    write_json(out / "result.json", result)
+    write_text(out / "prompts.csv", _prompts_csv(session, outcome, result))
+    write_text(out / "README.md", _card(config, session.verbalizers, result))
+    return result
+
+
+def report(config: Config, session: Session, outcome: Result, support: float | None) -> dict[str, Any]:
+    """Touch the test set, once: the found prompt, the empty one and the manual one, side by side."""
+    rows = session.splits.test
+    task = Classification(
+        lm=session.task_lm,
+        examples=[r.example for r in rows],
+        template=Template(config.template),
+        verbalizers=session.verbalizers,
+        keep=False,
+    )
+    template = Template(config.template)
+    manual = config.manual if not template.spaced or config.manual.startswith(" ") else f" {config.manual}"
+    prompts = {"found": outcome.best.prompt, "empty": "", "manual": manual}
+    names = list(dict.fromkeys(prompts.values()))
+    predicted = dict(zip(names, task.predictions(names).numpy(), strict=True))
+    labels = task.labels.numpy()
+    perplexity, judge = judge_perplexity(names, config, session.policy_lm)
+
+    def tested(prompt: str) -> dict[str, Any]:
+        return classification_metrics(labels, predicted[prompt], session.splits.classes)
+
+    found = prompts["found"]
+    return {
+        "task": "classify",
+        "method": config.method,
+        "seed": config.seed,
+        "prompt": found,
+        "template": config.template,
+        "verbalizers": session.verbalizers,
+        "evaluations": outcome.evaluations,
+        "distinct": len(session.reward),
+        "seconds": round(outcome.seconds, 1),
+        "stopped": outcome.stopped,
+        "support_size": support,
+        "perplexity": perplexity[found],
+        "perplexity_by": judge,
+        "validation": outcome.best.score,
+        "test": tested(found),
+        "difference_to_manual": paired_difference(labels, predicted[found], predicted[manual]),
+        "baselines": [
+            {"name": name, "prompt": prompt, "test": tested(prompt), "perplexity": perplexity[prompt], "evaluations": 0}
+            for name, prompt in prompts.items()
+            if name != "found"
+        ],
+        "texts": {
+            "train": len(session.splits.train),
+            "validation": len(session.splits.validation),
+            "test": len(rows),
+            "truncated": session.train_task.truncated + session.validate.task.truncated + task.truncated,
+        },
+        "versions": versions(),
+    }
+
+
+def judge_perplexity(
+    prompts: Sequence[str], config: Config, policy_lm: CausalLM
+) -> tuple[dict[str, float | None], str]:
+    """Perplexity of each prompt under the judge, or under the policy model where the judge is absent, and by whom.
+
+    A prompt is judged as a text of its own, without the space that joins it to a template.
+    """
+    try:
+        judge, name = CausalLM(*models.load_causal(config.judge)), config.judge
+    except MissingExtra as error:
+        _LOG.warning("perplexity is measured by the policy model, which took part: %s", error)
+        judge, name = policy_lm, f"{config.policy_model} (took part)"
+    values = judge.perplexity([p.strip() for p in prompts]).tolist()
+    return {p: v if math.isfinite(v) else None for p, v in zip(prompts, values, strict=True)}, name
+
+
+def versions() -> dict[str, str]:
+    """What the numbers depend on."""
+    names = ("hardprompt", "torch", "transformers", "safetensors", "tokenizers")
+    found = {"python": platform.python_version()}
+    for name in names:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+class _StepLog:
+    """Appends a line per step to ``steps.jsonl``; steps after the checkpoint are run again, so theirs are dropped."""
+
+    def __init__(self, path: Path, *, keep: int) -> None:
+        self._path = path
+        self.last_support: float | None = None
+        kept = []
+        if path.exists():
+            for line in path.read_text(encoding="utf-8").splitlines():
+                try:
+                    record = json.loads(line)
+                except json.JSONDecodeError:  # the line that was being written when the run was killed
+                    break
+                if record["step"] > keep:
+                    break
+                kept.append(line + "\n")
+                self.last_support = record["log"].get("support_size")
+        write_text(path, "".join(kept))
+
+    def __call__(self, step: Step) -> None:
+        self.last_support = step.log.get("support_size")
+        record = {
+            "step": step.number,
+            "evaluations": step.evaluations,
+            "seconds": round(step.seconds, 3),
+            "best_reward": step.best_reward,
+            "validation": step.best.score if step.best else None,
+            "log": step.log,
+            "prompts": step.prompts,
+            "rewards": step.rewards,
+        }
+        with self._path.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(record, ensure_ascii=False) + "\n")
+
+
+def _prompts_csv(session: Session, outcome: Result, result: Mapping[str, Any]) -> str:
+    stream = io.StringIO()
+    writer = csv.writer(stream)
+    writer.writerow(["prompt", "train_reward", "validation", "test", "perplexity", "evaluations"])
+    rewards = dict(session.reward.state_dict()["known"])
+    for trial in sorted(outcome.trials, key=lambda t: -t.score):
+        best = trial.prompt == result["prompt"]
+        writer.writerow([
+            trial.prompt, rewards.get(trial.prompt, ""), trial.score,
+            result["test"]["accuracy"] if best else "", result["perplexity"] if best else "", outcome.evaluations,
+        ])  # fmt: skip
+    for row in result["baselines"]:
+        writer.writerow([row["prompt"], "", "", row["test"]["accuracy"], row["perplexity"], row["evaluations"]])
+    return stream.getvalue()
+
+
+def _card(config: Config, verbalizers: Mapping[str, str], result: Mapping[str, Any]) -> str:
+    test = result["test"]
+    filled = config.template.replace("{prompt}", result["prompt"])
+    words = "\n".join(f"- `{label}`: the model answers `{word}`" for label, word in verbalizers.items())
+    low, high = test["interval"]
+    return (
+        f"# A prompt for {config.task_model}\n\n"
+        f"Give the model this, with your text in place of `{{text}}`:\n\n```\n{filled}\n```\n\n"
+        f"and compare the probabilities of these continuations:\n\n{words}\n\n"
+        f"Accuracy on {test['n']} texts that took no part: {test['accuracy']:.3f} "
+        f"(95 % interval {low:.3f} to {high:.3f}), macro-F1 {test['macro_f1']:.3f}.\n\n"
+        f"Found by `{config.method}` with {result['evaluations']} evaluations, seed {config.seed}; "
+        f"every setting is in `run.yaml`, every step in `steps.jsonl`, all numbers in `result.json`.\n"
+    )
+
+
+def _fingerprint(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

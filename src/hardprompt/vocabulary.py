@@ -1,0 +1,104 @@
+"""Which tokens of a vocabulary may stand in a prompt, and whether a whole prompt survives being pasted."""
+
+import re
+import unicodedata
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from hardprompt.errors import InputError, unknown
+
+Tokens = Literal["words", "any"]
+
+_REPLACEMENT = "�"
+_PUNCTUATION = re.compile(r"[ ]?[.,;:!?'\"()-]")  # one mark: runs such as `](` are mark-up, not prose
+_CONTRACTION = re.compile(r"'(s|t|re|ve|ll|d|m)")
+
+
+def allowed_tokens(
+    tokenizer: Any, size: int, *, tokens: Tokens = "words", script: str = "latin"
+) -> Bool[Tensor, " vocabulary"]:
+    """The tokens that may be proposed.
+
+    ``any`` leaves out only what cannot stand in a prompt at all: special tokens, control characters, byte
+    fragments that decode to U+FFFD, and tokens that do not come back when their text is tokenised again.
+    ``words`` keeps one line of whole words and ordinary punctuation: a word is a token of letters of ``script``
+    that begins with a space, or, as the first token of a prompt, one that does not (see ``first_tokens``).
+
+    Args:
+        tokenizer: a tokenizer of transformers.
+        size: rows of the model's output head; the tokenizer may know fewer tokens.
+        tokens: ``words`` or ``any``.
+        script: first word of the letters' Unicode names, such as ``latin``, ``cyrillic``, ``greek``, ``hangul``.
+
+    Raises:
+        InputError: an unknown kind, or no token left.
+    """
+    if tokens not in ("words", "any"):
+        raise unknown("kind of tokens", str(tokens), ("words", "any"))
+    texts = _texts(tokenizer, size)
+    special = set(tokenizer.all_special_ids)
+    mask = torch.zeros(size, dtype=torch.bool)
+    keep = _is_word_or_mark if tokens == "words" else _is_text
+    ids = [i for i, text in enumerate(texts) if text and i not in special and keep(text, script.upper())]
+    again = tokenizer([texts[i] for i in ids], add_special_tokens=False)["input_ids"] if ids else []
+    mask[[i for i, back in zip(ids, again, strict=True) if back == [i]]] = True
+    if not bool(mask.any()):
+        raise InputError(f"no token of the vocabulary is left with tokens={tokens!r} and script={script!r}.")
+    return mask
+
+
+def first_tokens(
+    tokenizer: Any, allowed: Bool[Tensor, " vocabulary"], *, tokens: Tokens, spaced: bool
+) -> tuple[Bool[Tensor, " vocabulary"], Bool[Tensor, " vocabulary"]]:
+    """Split ``allowed`` into what may open a prompt and what may follow.
+
+    With ``words`` a prompt opens with a word, spaced exactly when ``spaced`` (the template has text right before
+    the prompt), and goes on with spaced words and marks, so that no token is a fragment glued to its neighbour.
+    With ``any`` both are ``allowed``.
+    """
+    if tokens == "any":
+        return allowed, allowed
+    texts = _texts(tokenizer, len(allowed))
+    opens = torch.zeros_like(allowed)
+    follows = torch.zeros_like(allowed)
+    for i in allowed.nonzero()[:, 0].tolist():
+        text = texts[i]
+        word = text.strip()[:1].isalpha()
+        opens[i] = word and text.startswith(" ") == spaced
+        follows[i] = text.startswith(" ") if word else True
+    if not bool(opens.any()):
+        opens = allowed.clone()
+    if not bool(follows.any()):
+        follows = allowed.clone()
+    return opens, follows
+
+
+def survives(tokenizer: Any, ids: list[int]) -> bool:
+    """Whether the text of ``ids`` is tokenised into ``ids`` again: what is reported is what was scored."""
+    text = tokenizer.decode(ids)
+    if _REPLACEMENT in text or not text.strip():
+        return False
+    return bool(tokenizer(text, add_special_tokens=False)["input_ids"] == ids)
+
+
+def _texts(tokenizer: Any, size: int) -> list[str]:
+    known = min(size, len(tokenizer))
+    return [*tokenizer.batch_decode([[i] for i in range(known)]), *[""] * (size - known)]
+
+
+def _is_text(text: str, script: str) -> bool:
+    return _REPLACEMENT not in text and not any(unicodedata.category(c) in ("Cc", "Cs", "Co", "Cn") for c in text)
+
+
+def _is_word_or_mark(text: str, script: str) -> bool:
+    if _PUNCTUATION.fullmatch(text) or _CONTRACTION.fullmatch(text):
+        return True
+    word = text[1:] if text.startswith(" ") else text
+    if not word.isalpha() or not all(unicodedata.name(c, "").startswith(script) for c in word):
+        return False
+    if len(word) == 1 and word.isascii() and word not in ("a", "A", "I"):
+        return False
+    return word in (word.lower(), word.capitalize())  # neither SHOUTING nor camelCase
