@@ -19,7 +19,6 @@ help:
 	@echo "make install  make $(VENV) with everything in it"
 	@echo "make clean    remove caches and build outputs ($(VENV) and runs/ stay)"
 	@echo "Options: PYTHON=python3.12 (to make $(VENV) with), ARGS='...' (for demo, test and results)."
-	@echo "Linux without a GPU: PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu spares the CUDA download."
 
 demo: $(STAMP)
 	@echo "hardprompt demo"

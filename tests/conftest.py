@@ -12,11 +12,17 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForMaskedLM,
     BloomConfig,
+    CohereConfig,
+    Gemma2Config,
+    Gemma3Config,
     Gemma3TextConfig,
     GPT2Config,
+    GPTNeoConfig,
+    GraniteConfig,
     LlamaConfig,
     MambaConfig,
     OPTConfig,
+    PhiConfig,
     PreTrainedTokenizerFast,
     RobertaConfig,
 )
@@ -84,25 +90,41 @@ def _configs() -> dict[str, Any]:
     # Weights far from zero, so that attention, positions and texts make a visible difference.
     small = {"vocab_size": VOCABULARY, "initializer_range": 0.3, **ends}
     sized = {**small, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    modern = {**sized, "intermediate_size": 64, "num_key_value_heads": 1, "max_position_embeddings": 256}
+    gemma3 = {**modern, "head_dim": 16, "sliding_window": 12, "layer_types": ["sliding_attention", "full_attention"]}
+    sight = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 28, "patch_size": 14}
     return {
-        "llama": LlamaConfig(**sized, intermediate_size=64, num_key_value_heads=1, max_position_embeddings=256),
+        "llama": LlamaConfig(**modern),
         "gpt2": GPT2Config(**small, n_embd=32, n_layer=2, n_head=2, n_positions=256),
         "opt": OPTConfig(**sized, ffn_dim=64, max_position_embeddings=256, word_embed_proj_dim=16, init_std=0.3),
-        "gemma3": Gemma3TextConfig(
-            **sized, intermediate_size=64, num_key_value_heads=1, head_dim=16, sliding_window=12,
-            layer_types=["sliding_attention", "full_attention"], max_position_embeddings=256,
-        ),
+        "gemma3": Gemma3TextConfig(**gemma3),
         "bloom": BloomConfig(**small, hidden_size=32, n_layer=2, n_head=2),
         "mamba": MambaConfig(**small, hidden_size=32, num_hidden_layers=2, state_size=4),
+        # the window and the text's settings lie one level down, as in Gemma 3 from 4B
+        "gemma3-multimodal": Gemma3Config(
+            text_config=gemma3, vision_config=sight, mm_tokens_per_image=4, **ends
+        ),
+        # local attention that counts places in memory, not positions
+        "gpt-neo": GPTNeoConfig(
+            **small, hidden_size=32, num_layers=2, num_heads=2, intermediate_size=64, window_size=40,
+            attention_types=[[["global", "local"], 1]], max_position_embeddings=256,
+        ),
+        # what comes out of the head is not yet a logit
+        "gemma2": Gemma2Config(**gemma3, final_logit_softcapping=3.0),
+        "granite": GraniteConfig(**modern, logits_scaling=4.0),
+        "cohere": CohereConfig(**modern, logit_scale=0.25),
+        "phi": PhiConfig(**modern),  # its head has a bias
         "roberta": RobertaConfig(**sized, intermediate_size=64, max_position_embeddings=256 + PAD + 1),
     }  # fmt: skip
 
 
-ARCHITECTURES = ("llama", "gpt2", "opt", "gemma3", "bloom", "mamba")  # the causal ones
+ARCHITECTURES = ("llama", "gpt2", "opt", "gemma3", "bloom", "mamba")  # the everyday causal ones
+WINDOWED = ("gemma3-multimodal", "gpt-neo")
+RESCALED = ("gemma2", "granite", "cohere")
 
 
 def make_tiny(arch: str, *, seed: int = 0, **changes: Any) -> Any:
-    """A frozen tiny random model: one of ``ARCHITECTURES``, or ``roberta`` (masked); ``changes`` go to its config."""
+    """A frozen tiny random model: causal ones as named above, or masked ``roberta``; ``changes`` go to its config."""
     config = _configs()[arch]
     config.update(changes)
     auto = AutoModelForMaskedLM if arch == "roberta" else AutoModelForCausalLM

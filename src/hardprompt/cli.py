@@ -221,7 +221,7 @@ def _finishing() -> Iterator[Callable[[], bool]]:
     """Turn the first Ctrl-C into a question that the engine asks after each step; the second stops at once."""
     asked = False
 
-    def ask(signum: int, frame: Any) -> None:
+    def ask(*_: Any) -> None:
         nonlocal asked
         if asked:
             raise KeyboardInterrupt

@@ -22,6 +22,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "shots": (1, 10**9),
     "seed": (0, 2**31 - 1),
     "threads": (1, 1024),
+    "sharpness": (1e-3, 1e3),
     "validate_every": (1, 10**9),
     "save_every": (1, 10**9),
 }
@@ -47,6 +48,7 @@ class Config:
         policy_model: proposes prompts.
         task_model: is prompted.
         judge: measures perplexity; when its package is absent the policy model does, and the result says so.
+        sharpness: of the reward; 1 is the paper, higher is closer to accuracy (see ``Classification``).
         tokens: what a prompt is made of; None is the method's own.
         script: of the words.
         start: text that the policy model imagines before the prompt.
@@ -74,6 +76,7 @@ class Config:
     policy_model: str = DEFAULT_MODEL
     task_model: str = DEFAULT_MODEL
     judge: str = DEFAULT_JUDGE
+    sharpness: float = 8.0
     tokens: str | None = None
     script: str = "latin"
     start: str | None = None

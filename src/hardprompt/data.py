@@ -45,7 +45,9 @@ def read_rows(path: str | Path, *, text: str, label: str, group: str | None = No
     """
     file = Path(path)
     if not file.is_file():
-        raise InputError(f"data file {str(path)!r} does not exist." if not file.exists() else f"{str(path)!r} is no file.")
+        raise InputError(
+            f"data file {str(path)!r} does not exist." if not file.exists() else f"{str(path)!r} is no file."
+        )
     reader = _READERS.get(file.suffix.lower())
     if reader is None:
         raise unknown("data format", file.suffix or file.name, _READERS)
@@ -118,10 +120,8 @@ def split(rows: Sequence[Row], fraction: float, *, seed: int) -> tuple[list[Row]
     first_labels = {rows[i].label for i in range(len(rows)) if i not in second}
     missing = sorted(set(total) - first_labels)
     if missing:
-        raise InputError(
-            f"class {missing[0]!r} has too few examples{' or groups' if any(r.group for r in rows) else ''} to be split; "
-            "give a validation file or more data."
-        )
+        kind = "groups" if any(row.group for row in rows) else "examples"
+        raise InputError(f"class {missing[0]!r} has too few {kind} to be split; give a validation file or more data.")
     return [r for i, r in enumerate(rows) if i not in second], [r for i, r in enumerate(rows) if i in second]
 
 
@@ -168,9 +168,8 @@ def _delimited(file: Path, text: str, *, delimiter: str, quoting: Any) -> Iterat
     try:
         for record in reader:
             if None in record or None in record.values():
-                raise InputError(
-                    f"line {reader.line_num} of {str(file)!r} does not have the header's {len(reader.fieldnames or ())} fields."
-                )
+                wanted = len(reader.fieldnames or ())
+                raise InputError(f"line {reader.line_num} of {str(file)!r} does not have the header's {wanted} fields.")
             yield record
     except csv.Error as error:
         raise InputError(f"line {reader.line_num} of {str(file)!r} is malformed: {error}.") from error

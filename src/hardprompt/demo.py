@@ -21,8 +21,8 @@ TEMPLATE = "Review: {text}\\n{prompt}"
 VERBALIZERS = {"negative": " negative", "positive": " positive"}
 MANUAL = "The sentiment of this review is"
 INSTRUCTION = "Decide whether the critic liked the film. The answer is"
-EVALUATIONS = 320
-TRAIN, VALIDATION, TEST = 32, 200, 500  # texts, half of them of each class
+EVALUATIONS = 192
+TRAIN, VALIDATION, TEST = 64, 200, 500  # texts, half of them of each class
 _PLAN = "demo.json"
 _CORPUS = Path("data") / "rotten_tomatoes_corpus_full.csv.bz2"
 _LABELS = {"rotten": "negative", "fresh": "positive"}
@@ -90,7 +90,9 @@ def plan(folder: Path, *, evaluations: int, seed: int, threads: int | None) -> d
     if (folder / _PLAN).is_file():
         found = read_plan(folder)
         if found != wanted:
-            raise InputError(f"{str(folder)!r} holds a demonstration with other settings, {found}; name another with --out.")
+            raise InputError(
+                f"{str(folder)!r} holds a demonstration with other settings, {found}; name another with --out."
+            )
         return found
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{str(folder)!r} exists and holds no demonstration; name another with --out.")

@@ -16,7 +16,9 @@ from hardprompt.errors import HardpromptError, InputError, RewardError
 class Reward(Protocol):
     """Scores prompts: higher is better, finite, one number per prompt, in order."""
 
-    def __call__(self, prompts: list[str]) -> Float[Tensor, " n"]: ...
+    def __call__(self, prompts: list[str]) -> Float[Tensor, " n"]:
+        """One finite number per prompt."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -30,11 +32,25 @@ class Proposal:
 class PromptOptimizer(Protocol):
     """Proposes prompts and learns from their rewards; never sees validation or test."""
 
-    def ask(self) -> Proposal: ...
-    def tell(self, proposal: Proposal, rewards: Float[Tensor, " n"]) -> dict[str, float]: ...
-    def recommend(self) -> list[str]: ...
-    def state_dict(self) -> dict[str, Any]: ...
-    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+    def ask(self) -> Proposal:
+        """Prompts to be scored next, at least one."""
+        ...
+
+    def tell(self, proposal: Proposal, rewards: Float[Tensor, " n"]) -> dict[str, float]:
+        """Learn from the rewards of a proposal; returns numbers for the log."""
+        ...
+
+    def recommend(self) -> list[str]:
+        """The prompts that it would stand by now; they are validated."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that an exact resume needs, of dicts, lists, strings, numbers, None and tensors."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what ``state_dict`` returned."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -125,7 +141,8 @@ def optimize(
         validate_every: steps between two validations; the last step always validates.
         callbacks: called after every step.
         progress: where an earlier part of this run stopped; the optimizer must hold the state that belongs to it.
-        save: writes a checkpoint; called every ``save_every`` steps and at the end.
+        save: writes a checkpoint.
+        save_every: steps between two checkpoints; the end saves too.
         interrupted: asked after every step; when true the run saves and stops.
 
     Raises:

@@ -38,7 +38,7 @@ class TsallisEntropy:
 
     def policy(self, logits: Float[Tensor, "*b v"]) -> Float[Tensor, "*b v"]:
         """Probabilities over the last dimension, differentiable; exact zeros outside the support when q > 1."""
-        policy: Tensor = _Policy.apply(_checked(logits), self.q)
+        policy: Tensor = _Policy.apply(_checked(logits), self.q)  # type: ignore[no-untyped-call]
         return policy
 
     def value(self, logits: Float[Tensor, "*b v"]) -> Float[Tensor, "*b"]:

@@ -20,6 +20,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from hardprompt.errors import InputError
+
 
 class Values(NamedTuple):
     """What a loss may use; a field that it does not need is never computed."""
@@ -35,7 +37,7 @@ def monte_carlo(values: Values, *, gamma: float) -> Float[Tensor, ""]:
 
     Source: the loss that PIN's released commands run (their ``loss_impl=v1``).
     """
-    n, length = values.q.shape
+    length = values.q.shape[1]
     discount = gamma ** torch.arange(length - 1, -1, -1, dtype=values.q.dtype)
     return (values.q - discount * values.rewards[:, None]).pow(2).mean()
 
@@ -49,10 +51,13 @@ def single_step(values: Values, *, gamma: float) -> Float[Tensor, ""]:
 def path_consistency(values: Values, *, gamma: float) -> Float[Tensor, ""]:
     """The mean of the single-step and the multi-step consistency errors of A = Q - V.
 
-    Consistency is exact for gamma = 1 only, which is what RLPrompt uses; ``gamma`` must be 1.
+    Raises:
+        InputError: gamma is not 1, for which alone the consistency is exact (RLPrompt uses 1).
 
     Source: RLPrompt (Deng et al., 2022), after Guo et al., 2021; ``v2_v3`` in PIN's code.
     """
+    if gamma != 1.0:
+        raise InputError(f"gamma is {gamma}; path_consistency is exact for gamma = 1 only.")
     target_v = _need(values.target_v)
     advantage = values.q - _need(values.v)
     ahead = torch.cat([target_v[:, 1:], values.rewards[:, None]], dim=1)

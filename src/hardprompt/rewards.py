@@ -22,6 +22,7 @@ class Cached:
         self.hits = 0
 
     def __call__(self, prompts: list[str]) -> Float[Tensor, " n"]:
+        """The rewards, of new prompts by the reward behind and of known ones from memory."""
         new = list(dict.fromkeys(p for p in prompts if p not in self._known))
         self.hits += len(prompts) - len(new)
         if new:
@@ -40,5 +41,5 @@ class Cached:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what ``state_dict`` returned."""
-        self._known = {p: r for p, r in state["known"]}
+        self._known = dict(state["known"])
         self.hits = int(state["hits"])

@@ -70,6 +70,7 @@ class ValidationAccuracy:
         self.task = task
 
     def __call__(self, prompts: list[str]) -> torch.Tensor:
+        """Accuracy of each prompt, plus a hair of its reward."""
         probabilities = self.task.probabilities(prompts)
         accuracy = (probabilities.argmax(-1) == self.task.labels).double().mean(-1)
         # The reward lies within 200, so this never outweighs one text in a set of fewer than 10,000.
@@ -82,18 +83,23 @@ def read_splits(config: Config) -> Splits:
     Raises:
         InputError: whatever is wrong with a file, a column or a class.
     """
-    columns = {"text": config.text, "label": config.label, "group": config.group}
-    rows = read_rows(config.train, **columns)
+
+    def read(path: str) -> list[Row]:
+        return read_rows(path, text=config.text, label=config.label, group=config.group)
+
+    rows = read(config.train)
     names = classes(rows)
     unknown = sorted(set(config.verbalizers) - set(names))
     if unknown:
-        raise InputError(f"verbalizer for class {unknown[0]!r}, which the data does not have; classes: {', '.join(names)}.")
+        raise InputError(
+            f"verbalizer for class {unknown[0]!r}, which the data does not have; classes: {', '.join(names)}."
+        )
     if config.test is not None:
-        test = read_rows(config.test, **columns)
+        test = read(config.test)
     else:
         rows, test = split(rows, _TEST_SHARE, seed=config.seed)
     if config.validation is not None:
-        validation = read_rows(config.validation, **columns)
+        validation = read(config.validation)
     else:
         rows, validation = split(rows, _VALIDATION_SHARE, seed=config.seed)
     if config.shots is not None:
@@ -127,7 +133,9 @@ def start(config: Config, out: Path) -> None:
         InputError: the folder already holds something, or cannot be made.
     """
     if (out / "run.yaml").exists():
-        raise InputError(f"{str(out)!r} already holds a run; continue it with: hardprompt resume {out}, or name another.")
+        raise InputError(
+            f"{str(out)!r} already holds a run; continue it with: hardprompt resume {out}, or name another."
+        )
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{str(out)!r} exists and is not an empty folder; name another with --out.")
     out.mkdir(parents=True, exist_ok=True)
@@ -137,7 +145,10 @@ def start(config: Config, out: Path) -> None:
         "versions": versions(),
     }
     text = yaml.safe_dump(record, sort_keys=False, allow_unicode=True)
-    write_text(out / "run.yaml", f"# `hardprompt run` with this file repeats the run; `hardprompt resume` continues it.\n{text}")
+    write_text(
+        out / "run.yaml",
+        f"# `hardprompt run` with this file repeats the run; `hardprompt resume` continues it.\n{text}",
+    )
 
 
 def load_config(path: Path, *, check_data: bool = False) -> Config:
@@ -154,7 +165,9 @@ def load_config(path: Path, *, check_data: bool = False) -> Config:
     if check_data:
         for name, expected in fingerprints.items():
             if _fingerprint(Path(name)) != expected:
-                raise InputError(f"data file {name!r} has changed since the run began; a resumed run would not be the same.")
+                raise InputError(
+                    f"data file {name!r} has changed since the run began; a resumed run would not be the same."
+                )
     return config
 
 
@@ -178,12 +191,13 @@ def prepare(config: Config, notify: Notify = lambda _: None) -> Session:
         notify(f"loading the task model {config.task_model}")
         task_lm = models.load_task_lm(config.task_model)
     notify(f"reading {len(splits.train)} training and {len(splits.validation)} validation texts into the task model")
-    train = Classification(
-        lm=task_lm, examples=[r.example for r in splits.train], template=template, verbalizers=verbalizers
-    )
-    validation = Classification(
-        lm=task_lm, examples=[r.example for r in splits.validation], template=template, verbalizers=verbalizers
-    )
+    train, validation = (
+        Classification(
+            lm=task_lm, examples=[r.example for r in rows], template=template, verbalizers=verbalizers,
+            sharpness=config.sharpness,
+        )
+        for rows in (splits.train, splits.validation)
+    )  # fmt: skip
     method = optimizers.find(config.method)
     policy = PolicyLM(
         model,
@@ -252,7 +266,8 @@ def execute(
 
     def tell_all(step: Step) -> None:
         counted = dataclasses.replace(step, log={**step.log, "cache_hits": float(session.reward.hits)})
-        for callback in (log, *callbacks):
+        log(counted)
+        for callback in callbacks:
             callback(counted)
 
     outcome = optimize(

@@ -41,8 +41,9 @@ def allowed_tokens(
     texts = _texts(tokenizer, size)
     special = set(tokenizer.all_special_ids)
     mask = torch.zeros(size, dtype=torch.bool)
-    keep = _is_word_or_mark if tokens == "words" else _is_text
-    ids = [i for i, text in enumerate(texts) if text and i not in special and keep(text, script.upper())]
+    letters = script.upper()
+    keep = _is_text if tokens == "any" else lambda text: _is_word_or_mark(text, letters)
+    ids = [i for i, text in enumerate(texts) if text and i not in special and keep(text)]
     again = tokenizer([texts[i] for i in ids], add_special_tokens=False)["input_ids"] if ids else []
     mask[[i for i, back in zip(ids, again, strict=True) if back == [i]]] = True
     if not bool(mask.any()):
@@ -89,7 +90,7 @@ def _texts(tokenizer: Any, size: int) -> list[str]:
     return [*tokenizer.batch_decode([[i] for i in range(known)]), *[""] * (size - known)]
 
 
-def _is_text(text: str, script: str) -> bool:
+def _is_text(text: str) -> bool:
     return _REPLACEMENT not in text and not any(unicodedata.category(c) in ("Cc", "Cs", "Co", "Cn") for c in text)
 
 

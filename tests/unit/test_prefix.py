@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Tiny
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hardprompt.errors import InputError
 from hardprompt.policy import PolicyLM
 from hardprompt.prefix import PrefixTree, proper_prefixes
+from tests.conftest import Tiny
 
 Prefixes = list[tuple[int, ...]]
 

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import ENGLISH, VOCABULARY
 from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -13,6 +12,7 @@ from transformers import PreTrainedTokenizerFast
 
 from hardprompt.errors import InputError
 from hardprompt.vocabulary import allowed_tokens, first_tokens, survives
+from tests.conftest import ENGLISH, VOCABULARY
 
 WORDS = (" film", "film", " Film", " é", " naïve", " a", " A", " I", "a")
 MARKS = (",", " ,", ".", "!", "?", "'", '"', "(", "-", "'s", "'ll", "'t")

@@ -65,7 +65,10 @@ class CausalLM:
         return scores.cpu()
 
     def perplexity(self, texts: Sequence[str]) -> Float[Tensor, " n"]:
-        """exp of the mean negative log-probability of each text's tokens, after nothing but ``start_ids``."""
+        """Perplexity of each text after nothing but ``start_ids``: exp of the mean negative log-probability of a token.
+
+        A text without a token has none: NaN.
+        """
         start = start_ids(self.tokenizer)
         result = []
         with torch.no_grad():
@@ -99,7 +102,7 @@ class CausalLM:
 def logits_at(head: Any, states: Float[Tensor, "n hidden"], ids: Tensor) -> Float[Tensor, "n choices"]:
     """The head's logits for ``ids`` alone, in float32: the vocabulary is not computed."""
     with torch.no_grad():
-        logits = states.float() @ head.weight[ids].float().T
+        logits: Tensor = states.float() @ head.weight[ids].float().T
         return logits if head.bias is None else logits + head.bias[ids].float()
 
 
@@ -117,4 +120,5 @@ def start_ids(tokenizer: Any) -> list[int]:
     ids: list[int] = tokenizer("")["input_ids"]
     if len(ids) > 1 and ids[-1] == tokenizer.eos_token_id:
         ids = ids[:-1]
-    return ids or tokenizer("\n", add_special_tokens=False)["input_ids"] or [tokenizer.eos_token_id or 0]
+    opening: list[int] = ids or tokenizer("\n", add_special_tokens=False)["input_ids"] or [tokenizer.eos_token_id or 0]
+    return opening

@@ -85,7 +85,7 @@ class MaskedLM:
     def _log_probabilities(
         self, sequences: list[list[int]], at: list[int], tokens: list[int]
     ) -> Float[Tensor, "n tokens"]:
-        """log p of ``tokens`` at one place of each sequence; sequences of like length share a pass."""
+        """Log p of ``tokens`` at one place of each sequence; sequences of like length share a pass."""
         out = torch.zeros(len(sequences), len(tokens))
         order = sorted(range(len(sequences)), key=lambda i: len(sequences[i]))
         pad = self.tokenizer.pad_token_id or 0

@@ -191,7 +191,9 @@ class PackedModel:
             first = next(row.prefix for row in rows if row.prefix)
             layers, heads, _, dim = first.keys.shape
             keys = torch.zeros(layers, len(rows), heads, past, dim, dtype=self.dtype, device=self.device)
-            values = torch.zeros(layers, len(rows), heads, past, first.values.shape[-1], dtype=self.dtype, device=self.device)
+            values = torch.zeros(
+                layers, len(rows), heads, past, first.values.shape[-1], dtype=self.dtype, device=self.device
+            )
             for r, row in enumerate(rows):
                 if row.prefix:
                     keys[:, r, :, : len(row.prefix.ids)] = row.prefix.keys

@@ -36,7 +36,7 @@ class BestOfN:
         seed: int = 0,
         temperature: float = 1.0,
         proposals: int = 16,
-        recommended: int = 4,
+        recommended: int = 9,
     ) -> None:
         if not (temperature > 0 and 1 <= length <= 32 and proposals >= 1 and recommended >= 1):
             raise InputError(
@@ -90,9 +90,11 @@ class BestOfN:
         """Restore what ``state_dict`` returned."""
         self._generator.set_state(state["generator"])
         self._tree.load_state_dict(state["tree"])
-        self._seen = {p: r for p, r in state["seen"]}
+        self._seen = dict(state["seen"])
 
 
 METHODS = {
-    "best-of-n": Method(BestOfN, "samples of the policy LM itself, the best by training reward", "a baseline; nothing is learned")
+    "best-of-n": Method(
+        BestOfN, "samples of the policy LM itself, the best by training reward", "a baseline; nothing is learned"
+    )
 }

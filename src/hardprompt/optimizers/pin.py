@@ -19,7 +19,7 @@ from hardprompt.vocabulary import survives
 
 Normalise = Literal["none", "step", "replay"]
 _DRAWS = 1000  # attempts at one prompt that survives re-tokenisation, before giving up
-_HEAT = 1.25  # growth of the temperature from one redraw to the next
+_HEAT = 1.1  # growth of the temperature from one redraw to the next
 _KEPT = 64  # best prompts remembered for recommend()
 
 
@@ -50,7 +50,7 @@ class QLearner:
             of each update, or ``none``.
         sample_top: sample among this many largest logits only; None samples the whole policy.
         redraws: how often a prompt that was already tried is drawn again, each time with all logits divided by a
-            temperature 1.25 times higher, before it is accepted; 0 is the paper. It keeps a policy whose support
+            temperature 1.1 times higher, before it is accepted; 0 is the paper. It keeps a policy whose support
             has collapsed from spending its budget on what it knows.
         recommended: how many of the best prompts seen ``recommend`` returns, after the greedy one.
 
@@ -82,7 +82,7 @@ class QLearner:
         normalise: Normalise = "step",
         sample_top: int | None = None,
         redraws: int = 0,
-        recommended: int = 3,
+        recommended: int = 8,
     ) -> None:
         _check(
             length=(length, 1, 32), alpha=(alpha, 1e-6, 1e6), prior=(prior, 0.0, 1e6), gamma=(gamma, 1e-6, 1.0),
@@ -289,15 +289,21 @@ METHODS = {
         "sparse Tsallis entropy over the 10,000 likeliest tokens, with replay",
         "PIN Algorithm 1, App. A and B.1 (k = 10,000, 1/alpha = 1); loss of the released commands",
         _PIN,
-        tokens="any", in_place=False,
+        tokens="any",
+        in_place=False,
     ),
     "pin-no-fluency": Method(
-        QLearner, "PIN without the filter of ignorable tokens", "PIN section 5.4", {**_PIN, "top_k": None}, tokens="any", in_place=False
+        QLearner,
+        "PIN without the filter of ignorable tokens",
+        "PIN section 5.4",
+        {**_PIN, "top_k": None},
+        tokens="any",
+        in_place=False,
     ),
     "pin-prior": Method(
         QLearner,
         "PIN with the language model as prior of the sparse policy",
         "this project; measured in docs/results.md",
-        {**_PIN, "prior": 0.2, "normalise": "replay", "updates": 8, "learning_rate": 5e-4, "redraws": 8},
+        {**_PIN, "prior": 0.2, "normalise": "replay", "updates": 8, "learning_rate": 5e-4, "redraws": 5},
     ),
 }

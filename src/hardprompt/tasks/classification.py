@@ -33,6 +33,9 @@ class Classification:
         keep: hold the task model's keys and values of the texts; worth it for a set that is scored again and again.
         correct: weight of a positive gap.
         incorrect: weight of a negative gap.
+        sharpness: power that the probabilities are raised to, and renormalised, inside the reward. 1 is the paper,
+            whose task model is sure of itself; a small model is not, and its mean gap follows how far a prompt
+            moves the probabilities more than how often it is right. Predictions do not depend on it.
 
     Raises:
         InputError: no example, an empty text, a label without a verbalizer, fewer than two classes, two classes
@@ -51,12 +54,15 @@ class Classification:
         keep: bool = True,
         correct: float = 200.0,
         incorrect: float = 180.0,
+        sharpness: float = 1.0,
     ) -> None:
         check_examples(examples, verbalizers)
         self.classes = list(verbalizers)
         self._choices = list(verbalizers.values())
         self._lm, self._template = lm, template
-        self._correct, self._incorrect = correct, incorrect
+        if not 0.0 < sharpness < torch.inf:
+            raise InputError(f"sharpness is {sharpness}; it must be a number above 0 (1 is the paper).")
+        self._correct, self._incorrect, self._sharpness = correct, incorrect, sharpness
         self.labels: Int[Tensor, " n"] = torch.tensor([self.classes.index(e.label) for e in examples])
         self._texts, self.truncated = self._fit([e.text for e in examples])
         if keep:
@@ -68,6 +74,8 @@ class Classification:
 
     def rewards(self, probabilities: Float[Tensor, "prompts n classes"]) -> Float[Tensor, " prompts"]:
         """200 * gap if gap > 0 else 180 * gap, averaged; gap = P(c) - max over c' != c of P(c')."""
+        if self._sharpness != 1.0:
+            probabilities = (probabilities.log() * self._sharpness).softmax(-1)
         index = self.labels.expand(len(probabilities), -1)[..., None]
         right = probabilities.gather(-1, index)[..., 0]
         rival = probabilities.scatter(-1, index, -torch.inf).amax(-1)

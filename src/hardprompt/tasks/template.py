@@ -11,9 +11,9 @@ _SLOTS = ("text", "prompt", "mask")
 
 @dataclass(frozen=True)
 class Template:
-    """A string with the slots ``{text}`` and ``{prompt}``, each once, and at most one ``{mask}``.
+    r"""A string with the slots ``{text}`` and ``{prompt}``, each once, and at most one ``{mask}``.
 
-    ``{mask}`` is where the answer stands; without it the answer follows the end. ``\\n`` and ``\\t`` typed on a
+    ``{mask}`` is where the answer stands; without it the answer follows the end. ``\n`` and ``\t`` typed on a
     command line mean a line break and a tab.
 
     Raises:

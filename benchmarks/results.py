@@ -1,0 +1,344 @@
+"""Fills the tables of docs/results.md: searches cell by cell, tests once per data set, and writes the tables.
+
+Every cell (data set, split or seed, method) is a run folder that is resumed where it was killed and skipped when it
+is done, so this can run for hours in the background, and two processes may share the work (``--part 0/2``, ``1/2``).
+
+    python benchmarks/results.py search demo      # films: three seeds, every method
+    python benchmarks/results.py search prior     # beta on films and sst-2
+    python benchmarks/results.py search fewshot   # sst-2, agnews, cr, subj: three splits
+    python benchmarks/results.py table            # tests what was found and writes docs/results.md's tables
+"""
+
+import argparse
+import json
+import os
+import random
+import statistics
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hardprompt import demo, run
+from hardprompt.config import Config
+from hardprompt.data import Row, read_rows
+from hardprompt.engine import Progress, optimize
+from hardprompt.files import StateStore, write_json, write_text
+from hardprompt.lms.causal import CausalLM
+from hardprompt.metrics import bootstrap
+from hardprompt.models import load_causal
+from hardprompt.tasks.classification import Classification
+from hardprompt.tasks.template import Template
+
+SEEDS = (0, 1, 2)
+SPLITS = ("16-100", "16-13", "16-21")
+METHODS = ("pin-prior", "pin", "rlprompt", "best-of-n")
+BETAS = (0.0, 0.05, 0.1, 0.2, 0.4)
+TEST_TEXTS = 500  # of each few-shot test file, drawn once; --all-tests takes every row
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A few-shot data set of the papers, posed for the embedded model."""
+
+    name: str
+    text: str
+    template: str
+    verbalizers: dict[str, str]
+    manual: str
+    instruction: str
+
+
+_SENTIMENT = {"0": " negative", "1": " positive"}
+SETS = {
+    "sst-2": DataSet(
+        "sst-2", "sentence", "Review: {text}\\n{prompt}", _SENTIMENT, "The sentiment of this review is",
+        "Decide whether the critic liked the film. The answer is",
+    ),
+    "cr": DataSet(
+        "cr", "sentence", "Review: {text}\\n{prompt}", _SENTIMENT, "The sentiment of this review is",
+        "Decide whether the customer liked the product. The answer is",
+    ),
+    "subj": DataSet(
+        "subj", "sentence", "Text: {text}\\n{prompt}", {"0": " subjective", "1": " objective"},
+        "The tone of this text is", "Decide whether the text is subjective or objective. The answer is",
+    ),
+    "agnews": DataSet(
+        "agnews", "sentence", "News: {text}\\n{prompt}",
+        {"0": " World", "1": " Sports", "2": " Business", "3": " Technology"},
+        "The topic of this article is", "Decide which section of the paper this is from. The answer is",
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One search: where it is kept and what it runs."""
+
+    folder: Path
+    config: Config
+    key: dict[str, Any] = field(default_factory=dict)
+
+
+def films(root: Path, seed: int, method: str, evaluations: int, **settings: Any) -> Cell:
+    """A search on the demonstration's films."""
+    data = root / "data" / f"films-{seed}"
+    if not (data / "test.csv").is_file():
+        data.mkdir(parents=True, exist_ok=True)
+        demo.write_data(data, seed=seed)
+    paths = {name: data / f"{name}.csv" for name in ("train", "validation", "test")}
+    base = demo.config(paths, method=method, seed=seed, evaluations=evaluations)
+    return _cell(root, "films", str(seed), base, settings)
+
+
+def few_shot(
+    root: Path, data: Path, name: str, split: str, method: str, evaluations: int, seed: int = 0, **settings: Any
+) -> Cell:
+    """A search on one split of a few-shot data set."""
+    task = SETS[name]
+    folder = data / "16-shot" / name
+    base = Config(
+        train=str(folder / split / "train.tsv"), validation=str(folder / split / "dev.tsv"),
+        test=str(folder / "test.tsv"), text=task.text, label="label", verbalizers=task.verbalizers,
+        template=task.template, manual=task.manual, method=method, seed=seed, evaluations=evaluations,
+    )  # fmt: skip
+    return _cell(root, name, split if seed == 0 else f"{split}-{seed}", base, settings)
+
+
+def _cell(root: Path, data: str, split: str, base: Config, settings: dict[str, Any]) -> Cell:
+    config = Config(**{**base.to_dict(), "settings": settings, "threads": 1, "validate_every": 6, "save_every": 6})
+    name = "-".join([base.method, *(f"{k}={v}" for k, v in sorted(settings.items())), str(base.evaluations)])
+    key = {"data": data, "split": split, "method": base.method, "settings": settings, "evaluations": base.evaluations}
+    return Cell(root / "cells" / data / split / name, config, key)
+
+
+def plan(experiment: str, root: Path, data: Path) -> Iterator[Cell]:
+    """The cells of an experiment, the cheapest proof first."""
+    if experiment == "demo":
+        for seed in SEEDS:
+            for method in METHODS:
+                yield films(root, seed, method, demo.EVALUATIONS)
+    elif experiment == "prior":
+        for seed in SEEDS:
+            for beta in BETAS:
+                yield films(root, seed, "pin-prior", 96, prior=beta)
+                yield few_shot(root, data, "sst-2", SPLITS[seed], "pin-prior", 96, prior=beta)
+    elif experiment == "loss":
+        for seed in SEEDS:
+            for loss in ("monte_carlo", "single_step"):
+                yield films(root, seed, "pin-prior", 96, loss=loss)
+    elif experiment == "fewshot":
+        for split in SPLITS:
+            for name in SETS:
+                for method in METHODS:
+                    yield few_shot(root, data, name, split, method, 96)
+
+
+def search(cell: Cell) -> None:
+    """Run or continue one cell; what it found goes to ``found.json``, without touching the test set."""
+    if (cell.folder / "found.json").is_file():
+        return
+    cell.folder.mkdir(parents=True, exist_ok=True)
+    lock = cell.folder / "pid"
+    if lock.is_file() and _alive(int(lock.read_text())):
+        return
+    write_text(lock, str(os.getpid()))
+    print(f"{time.strftime('%H:%M:%S')} {cell.folder}", flush=True)
+    session = run.prepare(cell.config)
+    store, progress = StateStore(cell.folder / "checkpoint"), Progress()
+    state = store.load()
+    if state is not None:
+        progress.load_state_dict(state["progress"])
+        session.optimizer.load_state_dict(state["optimizer"])
+        session.reward.load_state_dict(state["reward"])
+    curve: list[dict[str, Any]] = []
+
+    def save(at: Progress) -> None:
+        parts = {"progress": at, "optimizer": session.optimizer, "reward": session.reward}
+        store.save(at.step, {name: part.state_dict() for name, part in parts.items()})
+
+    outcome = optimize(
+        session.optimizer, session.reward, evaluations=cell.config.evaluations, validate=session.validate,
+        validate_every=cell.config.validate_every, progress=progress, save=save, save_every=cell.config.save_every,
+        callbacks=[lambda s: curve.append({"evaluations": s.evaluations, "mean": statistics.fmean(s.rewards),
+                                           "best": s.best_reward, "support": s.log.get("support_size")})],
+    )  # fmt: skip
+    write_json(
+        cell.folder / "found.json",
+        {
+            **cell.key, "prompt": outcome.best.prompt, "validation": outcome.best.score, "seconds": outcome.seconds,
+            "distinct": len(session.reward), "best_reward": progress.best_reward, "curve": curve,
+            "trials": [[t.prompt, t.score] for t in outcome.trials],
+        },
+    )  # fmt: skip
+    print(f"{time.strftime('%H:%M:%S')} {cell.folder} {outcome.best.score:.3f} {outcome.best.prompt!r}", flush=True)
+    for old in (cell.folder / "checkpoint").iterdir():
+        old.unlink()
+
+
+def _alive(pid: int) -> bool:
+    if pid == os.getpid():
+        return False
+    try:
+        os.kill(pid, 0)
+    except OSError:
+        return False
+    return True
+
+
+def found_cells(root: Path) -> list[dict[str, Any]]:
+    """Every finished search."""
+    return [json.loads(p.read_text()) | {"folder": str(p.parent)} for p in sorted(root.glob("cells/*/*/*/found.json"))]
+
+
+def hand_written(name: str) -> dict[str, str]:
+    """The prompts that need no search."""
+    if name == "films":
+        return {"empty": "", "manual": demo.MANUAL, "instruction": demo.INSTRUCTION}
+    return {"empty": "", "manual": SETS[name].manual, "instruction": SETS[name].instruction}
+
+
+def test_rows(name: str, root: Path, data: Path, every: bool) -> list[Row]:
+    """The rows that the table is tested on: a class-balanced sample, the same for every method, or all of them."""
+    if name == "films":
+        folder = root / "data" / ("films-all" if every else "films-0")
+        if not (folder / "test.csv").is_file():
+            folder.mkdir(parents=True, exist_ok=True)
+            demo.write_data(folder, seed=0, test=None if every else demo.TEST)
+        return read_rows(folder / "test.csv", text="text", label="label")
+    rows = read_rows(data / "16-shot" / name / "test.tsv", text=SETS[name].text, label="label")
+    if every:
+        return rows
+    each = TEST_TEXTS // len(SETS[name].verbalizers)
+    chosen: list[Row] = []
+    for label in SETS[name].verbalizers:
+        members = [r for r in rows if r.label == label]
+        chosen += random.Random(0).sample(members, min(each, len(members)))
+    return chosen
+
+
+def test(root: Path, data: Path, every: bool) -> dict[str, Any]:
+    """Accuracy and perplexity of every prompt found, and of the hand-written ones, one pass per data set.
+
+    What was tested before is remembered in ``tested.json``.
+    """
+    path = root / ("tested-all.json" if every else "tested.json")
+    tested: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {"right": {}, "perplexity": {}}
+    cells = found_cells(root)
+    lm = CausalLM(*load_causal("embedded:smollm2"))
+    for name in sorted({c["data"] for c in cells}):
+        known = tested["right"].setdefault(name, {})
+        prompts = {c["prompt"] for c in cells if c["data"] == name} | set(hand_written(name).values())
+        new = sorted(p for p in prompts if p not in known)
+        if not new:
+            continue
+        template = demo.TEMPLATE if name == "films" else SETS[name].template
+        verbalizers = demo.VERBALIZERS if name == "films" else SETS[name].verbalizers
+        rows = test_rows(name, root, data, every)
+        task = Classification(
+            lm=lm, examples=[r.example for r in rows], template=Template(template), verbalizers=verbalizers, keep=False
+        )
+        print(f"testing {len(new)} prompts on {len(rows)} texts of {name}", flush=True)
+        for prompt, predicted in zip(new, task.predictions(new), strict=True):
+            known[prompt] = "".join("1" if right else "0" for right in (predicted == task.labels).tolist())
+        write_json(path, tested)
+    everything = sorted({p for known in tested["right"].values() for p in known} - set(tested["perplexity"]))
+    if everything:
+        judge = CausalLM(*load_causal("embedded:gemma3"))
+        values = judge.perplexity([p.strip() for p in everything]).tolist()
+        tested["perplexity"].update({p: v if v == v else None for p, v in zip(everything, values, strict=True)})
+        write_json(path, tested)
+    return tested
+
+
+def rows_of(cells: list[dict[str, Any]], tested: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    """One row per method (and settings) of a data set, averaged over its splits or seeds."""
+    rows = []
+    for label, prompt in hand_written(name).items():
+        right = tested["right"][name][prompt]
+        rows.append({"method": label, "runs": [{"prompt": prompt, "right": right, "distinct": 0, "seconds": 0.0}]})
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for cell in cells:
+        if cell["data"] == name:
+            label = " ".join([cell["method"], *(f"{k}={v}" for k, v in sorted(cell["settings"].items()))])
+            groups.setdefault(label, []).append({**cell, "right": tested["right"][name][cell["prompt"]]})
+    order = {m: i for i, m in enumerate(("best-of-n", "rlprompt", "pin", "pin-prior"))}
+    for label in sorted(groups, key=lambda g: (order.get(g.split()[0], 9), g)):
+        rows.append({"method": label, "runs": groups[label]})
+    for row in rows:
+        accuracies = [r["right"].count("1") / len(r["right"]) for r in row["runs"]]
+        nats = [torch.tensor(p).log().item() for r in row["runs"] if (p := tested["perplexity"][r["prompt"]])]
+        pooled = torch.tensor([[float(c) for c in r["right"]] for r in row["runs"]]).mean(0).numpy()
+        row |= {
+            "accuracy": statistics.fmean(accuracies), "accuracies": accuracies, "interval": bootstrap(pooled),
+            "error": statistics.stdev(accuracies) / len(accuracies) ** 0.5 if len(accuracies) > 1 else None,
+            "perplexity": float(torch.tensor(nats).mean().exp()) if nats else None,
+            "distinct": statistics.fmean(r["distinct"] for r in row["runs"]),
+            "seconds": statistics.fmean(r["seconds"] for r in row["runs"]),
+            "prompts": [r["prompt"] for r in row["runs"]],
+        }  # fmt: skip
+    return rows
+
+
+def markdown(rows: list[dict[str, Any]]) -> str:
+    """Rows as a Markdown table; perplexities are averaged as logarithms."""
+    lines = [
+        "| method | runs | accuracy (s.e.) | 95 % interval | perplexity | distinct prompts | seconds | prompts |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        error = f" ({row['error']:.3f})" if row["error"] is not None else ""
+        low, high = row["interval"]
+        perplexity = "-" if row["perplexity"] is None else f"{row['perplexity']:,.0f}"
+        prompts = "; ".join(f"`{p}`" if p else "(none)" for p in row["prompts"]).replace("|", "\\|")
+        lines.append(
+            f"| {row['method']} | {len(row['runs'])} | {row['accuracy']:.3f}{error} | {low:.3f} to {high:.3f} | "
+            f"{perplexity} | {row['distinct']:.0f} | {row['seconds']:.0f} | {prompts} |"
+        )
+    return "\n".join(lines)
+
+
+def write_tables(root: Path, data: Path, every: bool) -> None:
+    """Write ``tables.md`` and ``tables.json``: per budget and data set, then as one would read them."""
+    tested = test(root, data, every)
+    cells = found_cells(root)
+    parts, values = [], {}
+    for budget in sorted({c["evaluations"] for c in cells}, reverse=True):
+        for name in sorted({c["data"] for c in cells}, key=lambda n: (n != "films", n)):
+            chosen = [c for c in cells if c["evaluations"] == budget and c["data"] == name]
+            if chosen:
+                rows = rows_of(chosen, tested, name)
+                n = len(rows[0]["runs"][0]["right"])
+                parts.append(f"### {name}, {budget} evaluations, {n} test texts\n\n{markdown(rows)}\n")
+                values[f"{name}/{budget}"] = [{k: v for k, v in row.items() if k != "runs"} for row in rows]
+    write_text(root / "tables.md", "\n".join(parts))
+    write_json(root / "tables.json", values)
+    print("\n".join(parts))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=("search", "table"))
+    parser.add_argument("experiments", nargs="*", default=["demo", "prior", "loss", "fewshot"])
+    parser.add_argument("--root", type=Path, default=Path("runs/results"))
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder that holds 16-shot/")
+    parser.add_argument("--part", default="0/1", help="K/N: this process takes every N-th cell")
+    parser.add_argument("--all-tests", action="store_true", help="test on every row instead of a sample")
+    arguments = parser.parse_args()
+    if arguments.what == "search":
+        k, n = map(int, arguments.part.split("/"))
+        for experiment in arguments.experiments:
+            for number, cell in enumerate(plan(experiment, arguments.root, arguments.data)):
+                if number % n == k:
+                    search(cell)
+    else:
+        write_tables(arguments.root, arguments.data, arguments.all_tests)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

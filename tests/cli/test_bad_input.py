@@ -1,0 +1,173 @@
+"""Bad input gets one clear line that names the value and the mend, exit code 2, and leaves nothing behind."""
+
+import errno
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import hardprompt.cli
+from hardprompt import files
+
+Arguments = Callable[..., list[str]]
+
+
+def complaint(arguments: list[str], capsys: pytest.CaptureFixture[str], code: int = 2) -> str:
+    assert hardprompt.cli.main(arguments) == code
+    said = capsys.readouterr()
+    assert said.out == ""
+    lines = [line for line in said.err.splitlines() if line.startswith("hardprompt:")]
+    assert len(lines) == 1
+    assert "Traceback" not in said.err
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"text": "txt"}, "'txt'. Did you mean 'text'?"),
+        ({"label": "lable"}, "'lable'. Did you mean 'label'?"),
+        ({"group": "ting"}, "'ting'. Did you mean 'thing'?"),
+        ({"method": "pim"}, "unknown method 'pim'. Did you mean 'pin'? Valid: best-of-n, pin,"),
+        ({"method": "nowhere:Class"}, "'nowhere:Class' could not be imported"),
+        ({"template": "{text} it was"}, "has no {prompt}"),
+        ({"template": "{prompt}"}, "has no {text}"),
+        ({"template": "{text}{promt}"}, "unknown template slot '{promt}'. Did you mean '{prompt}'?"),
+        ({"template": "{text}{prompt}{prompt}"}, "has {prompt} 2 times"),
+        ({"length": 0}, "length is 0; it must be a number between 1 and 32"),
+        ({"length": 33}, "length is 33"),
+        ({"top-k": 0}, "top_k is 0"),
+        ({"q": 0.5}, "q is 0.5; it must be a number of at least 1"),
+        ({"alpha": 0}, "alpha is 0.0"),
+        ({"evaluations": 0}, "evaluations is 0"),
+        ({"seconds": -1}, "seconds is -1"),
+        ({"tokens": "word"}, "'word'. Did you mean 'words'? Valid: any, words"),
+        ({"shots": 1000}, "fewer than the 1000 shots"),
+        ({"verbalizer": "good"}, "'good' is not LABEL=WORD"),
+        ({"verbalizer": "goood=fine"}, "class 'goood', which the data does not have; classes: bad, good"),
+        ({"verbalizer": "good=bad"}, "classes 'bad' and 'good' have one verbalizer, ' bad'"),
+        ({"validation": "nowhere.csv"}, "'nowhere.csv' does not exist"),
+        ({"task-model": "embedded:smolm2"}, "unknown embedded model 'smolm2'. Did you mean 'smollm2'?"),
+        ({"policy-model": "no/such-model"}, "model 'no/such-model' could not be loaded"),
+        ({"policy-model": "missing.gguf"}, "'missing.gguf' does not exist"),
+        ({"policy-model": "openai:gpt"}, "not supported yet"),
+    ],
+)
+def test_one_line_names_the_fault(
+    arguments: Arguments, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any],
+    expected: str,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert expected in complaint(arguments(**changes), capsys)
+
+
+def test_top_k_above_the_vocabulary_is_named(arguments: Arguments, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "top_k is 100000; it must lie between 1 and the vocabulary's" in complaint(
+        arguments(**{"top-k": 100_000}), capsys
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("empty.csv", b"", "is empty"),
+        ("header.csv", b"text,label\n", "has a header but no rows"),
+        ("binary.csv", b"\xff\xfe\x00\x01", "is not UTF-8 text"),
+        ("nul.csv", b"text,label\na\0b,x\n", "is not text"),
+        ("one.csv", b"text,label\nfine,a\nnice,a\n", "one class only, 'a'"),
+        ("blank.csv", b"text,label\nfine,a\n  ,b\n", "row 2 of"),
+        ("ragged.csv", b"text,label\nfine,a,b,c\n", "does not have the header's 2 fields"),
+        ("broken.jsonl", b'{"text": "fine", "label": "a"\n', "line 1 of"),
+        ("list.jsonl", b"[1, 2]\n", "is not a JSON object"),
+        ("no.parquet", b"PAR0 nothing of the kind", "is not Parquet"),
+        ("data.xlsx", b"whatever", "unknown data format '.xlsx'"),
+    ],
+)
+def test_bad_files_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, content: bytes, expected: str
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    said = complaint(
+        ["classify", str(path), "--text", "text", "--label", "label", "--out", str(tmp_path / "o")], capsys
+    )
+    assert expected in said
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_missing_file_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "'no.csv' does not exist" in complaint(["classify", "no.csv", "--text", "t", "--label", "l"], capsys)
+
+
+def test_a_folder_that_holds_a_run_is_never_overwritten(
+    arguments: Arguments, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.yaml").write_text("kept")
+    assert f"hardprompt resume {tmp_path / 'run'}" in complaint(arguments(), capsys)
+    assert (tmp_path / "run" / "run.yaml").read_text() == "kept"
+
+
+def test_a_folder_that_holds_anything_else_is_left_alone(
+    arguments: Arguments, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "diary.txt").write_text("mine")
+    assert "is not an empty folder" in complaint(arguments(), capsys)
+    assert [p.name for p in (tmp_path / "run").iterdir()] == ["diary.txt"]
+
+
+def test_no_space_left_is_one_line_and_leaves_no_half_file(
+    arguments: Arguments, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: Any, **kwargs: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "x"))
+
+    monkeypatch.setattr(files, "save_file", full)
+    assert hardprompt.cli.main(arguments()) == 2
+    said = capsys.readouterr().err
+    assert "no space left on the device" in said
+    assert f"hardprompt resume {tmp_path / 'run'}" in said
+    assert not list((tmp_path / "run").rglob(".*"))
+
+
+@pytest.mark.parametrize(
+    ("arguments_", "expected"),
+    [
+        (["clasify"], "unknown command 'clasify'. Did you mean 'classify'?"),
+        (["classify", "x.csv", "--text", "t"], "--label"),
+        (["classify", "x.csv", "--text", "t", "--label", "l", "--length", "five"], "invalid int value: 'five'"),
+        (["show", "nowhere"], "'nowhere' holds no run"),
+        (["resume", "nowhere"], "'nowhere' holds no run"),
+        (["run", "nowhere.yaml"], "'nowhere.yaml' cannot be read"),
+    ],
+)
+def test_wrong_commands_are_one_line(arguments_: list[str], expected: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert expected in complaint(arguments_, capsys)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("- a list\n", "holds no mapping"),
+        ("a: [1\n", "is not YAML"),
+        ("train: x.csv\ntext: t\nlabel: l\nlenght: 5\n", "unknown setting 'lenght'. Did you mean 'length'?"),
+        ("text: t\nlabel: l\n", "has no 'train'"),
+        ("train: x.csv\ntext: t\nlabel: l\nlength: long\n", "length is 'long'"),
+        ("train: x.csv\ntext: t\nlabel: l\nsettings: {topk: 5}\n", "unknown setting of method 'pin-prior' 'topk'"),
+    ],
+)
+def test_bad_configurations_are_named(
+    tmp_path: Path, text: str, expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(text)
+    assert expected in complaint(["run", str(path)], capsys)
+
+
+def test_several_faults_are_reported_at_once(arguments: Arguments, capsys: pytest.CaptureFixture[str]) -> None:
+    said = complaint(arguments(length=0, method="pim", template="{text}"), capsys)
+    assert "length is 0" in said
+    assert "unknown method 'pim'" in said
+    assert "has no {prompt}" in said

@@ -1,0 +1,126 @@
+"""The command line from end to end on the tiny model."""
+
+import csv
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+import hardprompt.cli
+
+Arguments = Callable[..., list[str]]
+Hardprompt = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def test_a_run_fills_its_folder_and_prints_a_table(
+    arguments: Arguments, hardprompt: Hardprompt, tmp_path: Path
+) -> None:
+    done = hardprompt(*arguments())
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "run"
+    assert {p.name for p in folder.iterdir()} == {
+        "run.yaml", "steps.jsonl", "checkpoint", "result.json", "prompts.csv", "README.md",
+    }  # fmt: skip
+    result = json.loads((folder / "result.json").read_text())
+    for key in (
+        "task", "method", "seed", "prompt", "evaluations", "seconds", "support_size", "perplexity", "validation", "test",
+        "baselines", "versions",
+    ):  # fmt: skip
+        assert key in result
+    assert result["task"] == "classify"
+    assert result["evaluations"] == 96
+    test = result["test"]
+    assert test["n"] == result["texts"]["test"] == sum(row["n"] for row in test["classes"])
+    assert test["interval"][0] <= test["accuracy"] <= test["interval"][1]
+    assert sum(map(sum, test["confusion"])) == test["n"]
+    assert [row["name"] for row in result["baselines"]] == ["empty", "manual"]
+    assert result["baselines"][1]["prompt"] == " It was"
+    assert json.dumps(result["prompt"], ensure_ascii=False) in done.stdout
+    assert "took part" in result["perplexity_by"]  # no judge here, and the result says so
+    steps = [json.loads(line) for line in (folder / "steps.jsonl").read_text().splitlines()]
+    assert [s["step"] for s in steps] == [1, 2, 3, 4, 5, 6]
+    with (folder / "prompts.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert rows[0]["prompt"] == result["prompt"]
+    assert float(rows[0]["test"]) == test["accuracy"]
+    assert result["prompt"] in (folder / "README.md").read_text()
+
+
+def test_progress_goes_to_standard_error_and_one_json_object_to_standard_output(
+    arguments: Arguments, hardprompt: Hardprompt
+) -> None:
+    done = hardprompt(*arguments(), "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["evaluations"] == 96
+    assert re.search(r"step \d+, best reward .*, validation .*, support .*evaluations, \d+ cache hits", done.stderr)
+
+
+def test_run_yaml_repeats_the_run(arguments: Arguments, hardprompt: Hardprompt, tmp_path: Path) -> None:
+    first = hardprompt(*arguments("first"), "--json")
+    second = hardprompt("run", str(tmp_path / "first" / "run.yaml"), "--out", str(tmp_path / "second"), "--json")
+    assert second.returncode == 0, second.stderr
+    a, b = json.loads(first.stdout), json.loads(second.stdout)
+    assert {k: v for k, v in a.items() if k != "seconds"} == {k: v for k, v in b.items() if k != "seconds"}
+    shown = hardprompt("show", str(tmp_path / "second"), "--json")
+    assert json.loads(shown.stdout) == b
+
+
+def test_groups_are_kept_whole_and_recorded(
+    arguments: Arguments, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hardprompt import run
+
+    assert hardprompt.cli.main([*arguments(group="thing"), "--dry-run"]) == 0
+    config = run.from_dict({"train": arguments()[1], "text": "text", "label": "label", "group": "thing"})
+    parts = run.read_splits(config)
+    groups = [{row.group for row in part} for part in (parts.train, parts.validation, parts.test)]
+    assert groups[0].isdisjoint(groups[1] | groups[2])
+    assert groups[1].isdisjoint(groups[2])
+
+
+@pytest.mark.parametrize("method", ["pin", "rlprompt", "best-of-n"])
+def test_every_kind_of_method_runs(
+    arguments: Arguments, method: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], environment: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("HARDPROMPT_CACHE", environment["HARDPROMPT_CACHE"])
+    top_k = {"top-k": 50} if method == "pin" else {}
+    assert hardprompt.cli.main([*arguments(method=method, evaluations=32, **top_k), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["method"] == method
+
+
+def test_settings_land_in_run_yaml(arguments: Arguments, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert hardprompt.cli.main([*arguments(evaluations=16, q=1.5, alpha=2, prior=0.1)]) == 0
+    saved = yaml.safe_load((tmp_path / "run" / "run.yaml").read_text())
+    assert saved["settings"] == {"q": 1.5, "alpha": 2.0, "prior": 0.1}
+    assert saved["versions"]["torch"]
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, hardprompt.cli\n"
+        "try: hardprompt.cli.main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'torch', 'transformers', 'numpy', 'rich', 'yaml'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_doctor_and_methods_answer(capsys: pytest.CaptureFixture[str]) -> None:
+    assert hardprompt.cli.main(["doctor", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert {"versions", "device", "threads", "cache", "ready"} <= set(found)
+    for row in found["ready"]:
+        assert row["ready"] or row["detail"].startswith("pip install")
+    assert hardprompt.cli.main(["methods", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert {"pin", "pin-prior", "pin-no-fluency", "rlprompt", "rlprompt-fluency", "rlprompt-rb", "rlprompt-rb-fluency",
+            "best-of-n"} == set(listed)  # fmt: skip
+    assert listed["pin"]["settings"]["top_k"] == 10_000
+    assert listed["rlprompt"]["settings"]["q"] == 1.0

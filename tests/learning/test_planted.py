@@ -1,0 +1,107 @@
+"""A planted prompt: the reward counts the places that hold one token, and the learner has to find it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from hardprompt.engine import Proposal, optimize
+from hardprompt.optimizers.pin import QLearner
+from hardprompt.policy import PolicyLM
+from hardprompt.vocabulary import survives
+from tests.conftest import make_tiny
+
+LENGTH, EVALUATIONS, SEEDS = 4, 320, range(5)
+PLANTED = "great"
+WORDS = (
+    PLANTED, "film", "good", "story", "man", "woman", "sea", "food", "dog", "world", "news", "game", "music",
+    "morning", "friend", "house", "water", "book", "sun", "wind", "time", "day", "market", "people",
+)  # fmt: skip
+
+
+class Uniform:
+    """Random search over the very tokens that the learner may propose."""
+
+    def __init__(self, *, policy: PolicyLM, seed: int, proposals: int = 16) -> None:
+        self._policy, self._proposals = policy, proposals
+        self._generator = torch.Generator().manual_seed(seed)
+        self._best = (float("-inf"), "")
+
+    def ask(self) -> Proposal:
+        prompts: list[str] = []
+        while len(prompts) < self._proposals:
+            masks = [self._policy.opens, *[self._policy.follows] * (LENGTH - 1)]
+            ids = [int(torch.multinomial(mask.float(), 1, generator=self._generator)) for mask in masks]
+            if survives(self._policy.tokenizer, ids):
+                prompts.append(self._policy.text(ids))
+        return Proposal(prompts)
+
+    def tell(self, proposal: Proposal, rewards: Tensor) -> dict[str, float]:
+        self._best = max(self._best, max(zip(rewards.tolist(), proposal.prompts, strict=True)))
+        return {}
+
+    def recommend(self) -> list[str]:
+        return [self._best[1]]
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def policy(tiny_tokenizer: Any) -> PolicyLM:
+    policy = PolicyLM(make_tiny("llama"), tiny_tokenizer)
+    mask = torch.zeros(policy.vocabulary_size, dtype=torch.bool)
+    for word in WORDS:
+        (token,) = tiny_tokenizer(f" {word}", add_special_tokens=False)["input_ids"]
+        mask[token] = True
+    policy.opens = policy.follows = mask
+    return policy
+
+
+def planted(prompts: list[str]) -> Tensor:
+    """A hundred times the share of the places that hold the planted word."""
+    return torch.tensor([100.0 * prompt.split().count(PLANTED) / LENGTH for prompt in prompts])
+
+
+def best_rewards(build: Callable[[int], Any]) -> list[float]:
+    """The best reward met in training, for each seed."""
+    best = []
+    for seed in SEEDS:
+        met: list[float] = []
+        optimize(build(seed), planted, evaluations=EVALUATIONS, callbacks=[lambda s, met=met: met.extend(s.rewards)])
+        assert len(met) == EVALUATIONS
+        best.append(max(met))
+    return best
+
+
+@pytest.fixture(scope="module")
+def by_chance(policy: PolicyLM) -> float:
+    """What random search reaches, on average over the seeds; the largest possible reward is 100."""
+    best = best_rewards(lambda seed: Uniform(policy=policy, seed=seed))
+    return sum(best) / len(best)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"loss": "monte_carlo", "q": 2.0, "alpha": 0.3, "updates": 4},
+        {"loss": "monte_carlo", "q": 1.0, "alpha": 0.3, "updates": 4},
+        {"loss": "single_step", "q": 2.0, "alpha": 0.3, "updates": 4},
+        {"loss": "path_consistency", "q": 1.0, "alpha": 0.2, "updates": 1, "replay": 0},  # RLPrompt
+    ],
+    ids=lambda settings: f"{settings['loss']}, q = {settings['q']:g}",
+)
+def test_the_learner_finds_more_of_the_planted_prompt_than_random_search_of_the_same_tokens(
+    policy: PolicyLM, by_chance: float, settings: dict[str, Any]
+) -> None:
+    shared: dict[str, Any] = {
+        "length": LENGTH, "top_k": None, "hidden": 64, "batch": 32, "learning_rate": 3e-3, "rho": 0.2
+    }  # fmt: skip
+    best = best_rewards(lambda seed: QLearner(policy=policy, seed=seed, **shared, **settings))
+    assert sum(best) / len(best) >= by_chance + 20.0
+    assert by_chance >= 25.0  # random search does find a place or more, so it is no straw man
