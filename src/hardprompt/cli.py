@@ -98,6 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     classify.add_argument("--method", metavar="NAME", help="of search; hardprompt methods lists them")
     classify.add_argument("--policy-model", metavar="MODEL", help="model that proposes prompts")
     classify.add_argument("--task-model", metavar="MODEL", help="model that is prompted")
+    classify.add_argument("--judge", metavar="MODEL", help="model that measures perplexity; should take no other part")
     classify.add_argument("--tokens", metavar="KIND", help="what a prompt is made of: words or any")
     classify.add_argument("--length", type=int, metavar="L", help="tokens of the prompt")
     classify.add_argument("--q", type=float, help="entropic index: 1 softmax, 2 sparsemax")
@@ -136,7 +137,7 @@ def _classify(arguments: argparse.Namespace) -> int:
         verbalizers[label] = word if word[0].isspace() else f" {word}"
     names = (
         "train", "text", "label", "validation", "test", "group", "shots", "template", "manual", "method",
-        "policy_model", "task_model", "tokens", "length", "evaluations", "seconds", "seed", "threads",
+        "policy_model", "task_model", "judge", "tokens", "length", "evaluations", "seconds", "seed", "threads",
     )  # fmt: skip
     given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
     settings = {name: getattr(arguments, name) for name in ("q", "alpha", "prior", "top_k")}

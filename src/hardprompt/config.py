@@ -81,11 +81,11 @@ class Config:
     script: str = "latin"
     start: str | None = None
     length: int = 5
-    evaluations: int = 320
+    evaluations: int = 192
     seconds: float | None = None
     seed: int = 0
     threads: int | None = None
-    validate_every: int = 5
+    validate_every: int = 6
     save_every: int = 5
 
     def check(self) -> None:

@@ -91,7 +91,8 @@ def classification_table(result: Mapping[str, Any]) -> Table:
     table = Table(title=title, title_justify="left")
     for name, justify in (
         ("method", "left"), ("prompt", "left"), ("accuracy", "right"), ("95 % interval", "right"),
-        ("macro-F1", "right"), ("perplexity", "right"), ("support", "right"), ("evaluations", "right"), ("seconds", "right"),
+        ("macro-F1", "right"), ("perplexity", "right"), ("support", "right"), ("evaluations", "right"),
+        ("seconds", "right"),
     ):  # fmt: skip
         table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
     for row in classification_rows(result):

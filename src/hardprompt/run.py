@@ -207,9 +207,11 @@ def prepare(config: Config, notify: Notify = lambda _: None) -> Session:
         script=config.script,
         spaced=template.spaced,
     )
-    optimizer = method.build(
-        policy=policy, length=config.length, seed=config.seed, **{**method.settings, **config.settings}
-    )
+    settings = {**method.settings, **config.settings}
+    if "top_k" not in config.settings and settings.get("top_k"):
+        # A method's own k is meant for a vocabulary of 50,000; a smaller one is kept whole.
+        settings["top_k"] = min(settings["top_k"], policy.vocabulary_size)
+    optimizer = method.build(policy=policy, length=config.length, seed=config.seed, **settings)
     return Session(
         splits, verbalizers, task_lm, policy_lm, optimizer, Cached(train), ValidationAccuracy(validation), train
     )
@@ -355,10 +357,13 @@ def judge_perplexity(
     A prompt is judged as a text of its own, without the space that joins it to a template.
     """
     try:
-        judge, name = CausalLM(*models.load_causal(config.judge)), config.judge
+        name = config.judge
+        judge = policy_lm if name == config.policy_model else CausalLM(*models.load_causal(name))
     except MissingExtra as error:
-        _LOG.warning("perplexity is measured by the policy model, which took part: %s", error)
-        judge, name = policy_lm, f"{config.policy_model} (took part)"
+        _LOG.warning("perplexity is measured by the policy model instead: %s", error)
+        judge, name = policy_lm, config.policy_model
+    if name in (config.policy_model, config.task_model):
+        name = f"{name} (took part in the search)"
     values = judge.perplexity([p.strip() for p in prompts]).tolist()
     return {p: v if math.isfinite(v) else None for p, v in zip(prompts, values, strict=True)}, name
 

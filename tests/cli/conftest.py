@@ -36,7 +36,8 @@ def arguments(tiny_folder: Path, data_file: Path, tmp_path: Path) -> Callable[..
     def build(out: str = "run", **changes: Any) -> list[str]:
         flags = {
             "text": "text", "label": "label", "out": tmp_path / out, "length": 3, "evaluations": 96, "threads": 1,
-            "policy-model": tiny_folder, "task-model": tiny_folder, "template": "{text}{prompt}", "manual": "It was",
+            "policy-model": tiny_folder, "task-model": tiny_folder, "judge": tiny_folder, "template": "{text}{prompt}",
+            "manual": "It was",
             **changes,
         }  # fmt: skip
         pairs = [(f"--{k}", str(v)) for k, v in flags.items() if v is not None]
@@ -47,7 +48,7 @@ def arguments(tiny_folder: Path, data_file: Path, tmp_path: Path) -> Callable[..
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    """An environment without a network or a user's cache; the embedded judge counts as absent."""
+    """An environment without a network or a user's cache."""
     return {**os.environ, "HF_HUB_OFFLINE": "1", "HARDPROMPT_CACHE": str(tmp_path / "cache"), "COLUMNS": "160"}
 
 

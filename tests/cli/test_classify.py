@@ -1,6 +1,7 @@
 """The command line from end to end on the tiny model."""
 
 import csv
+import dataclasses
 import json
 import re
 import subprocess
@@ -28,8 +29,8 @@ def test_a_run_fills_its_folder_and_prints_a_table(
     }  # fmt: skip
     result = json.loads((folder / "result.json").read_text())
     for key in (
-        "task", "method", "seed", "prompt", "evaluations", "seconds", "support_size", "perplexity", "validation", "test",
-        "baselines", "versions",
+        "task", "method", "seed", "prompt", "evaluations", "seconds", "support_size", "perplexity", "validation",
+        "test", "baselines", "versions",
     ):  # fmt: skip
         assert key in result
     assert result["task"] == "classify"
@@ -41,7 +42,7 @@ def test_a_run_fills_its_folder_and_prints_a_table(
     assert [row["name"] for row in result["baselines"]] == ["empty", "manual"]
     assert result["baselines"][1]["prompt"] == " It was"
     assert json.dumps(result["prompt"], ensure_ascii=False) in done.stdout
-    assert "took part" in result["perplexity_by"]  # no judge here, and the result says so
+    assert "took part" in result["perplexity_by"]  # the judge here is the policy model, and the result says so
     steps = [json.loads(line) for line in (folder / "steps.jsonl").read_text().splitlines()]
     assert [s["step"] for s in steps] == [1, 2, 3, 4, 5, 6]
     with (folder / "prompts.csv").open(newline="") as stream:
@@ -68,6 +69,17 @@ def test_run_yaml_repeats_the_run(arguments: Arguments, hardprompt: Hardprompt, 
     assert {k: v for k, v in a.items() if k != "seconds"} == {k: v for k, v in b.items() if k != "seconds"}
     shown = hardprompt("show", str(tmp_path / "second"), "--json")
     assert json.loads(shown.stdout) == b
+
+
+def test_an_absent_judge_is_replaced_and_the_result_says_so(
+    arguments: Arguments, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from hardprompt import models
+
+    absent = dataclasses.replace(models.EMBEDDED["gemma3"], package="not-there", module="not_there")
+    monkeypatch.setitem(models.EMBEDDED, "gemma3", absent)
+    assert hardprompt.cli.main([*arguments(evaluations=16, judge=None), "--json"]) == 0
+    assert "took part" in json.loads(capsys.readouterr().out)["perplexity_by"]
 
 
 def test_groups_are_kept_whole_and_recorded(

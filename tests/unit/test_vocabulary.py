@@ -24,6 +24,7 @@ NOT_TEXT = ("\x07", "\x00", "\ufffd", " bad\ufffd", "\ue000")
 def word_level(*texts: str) -> PreTrainedTokenizerFast:
     """A tokenizer that takes a whole string as one token, or as ``<unk>``."""
     inner = Tokenizer(models.WordLevel({text: i for i, text in enumerate(("<unk>", *texts))}, unk_token="<unk>"))
+    inner.decoder = decoders.Fuse()
     return PreTrainedTokenizerFast(tokenizer_object=inner, unk_token="<unk>", clean_up_tokenization_spaces=False)
 
 
