@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -13,6 +13,7 @@ from torch import Tensor
 from hardprompt.errors import HardpromptError, InputError, RewardError
 
 
+@runtime_checkable
 class Reward(Protocol):
     """Scores prompts: higher is better, finite, one number per prompt, in order."""
 
@@ -29,6 +30,7 @@ class Proposal:
     memo: Any = None
 
 
+@runtime_checkable
 class PromptOptimizer(Protocol):
     """Proposes prompts and learns from their rewards; never sees validation or test."""
 
@@ -162,6 +164,8 @@ def optimize(
     stopped = _spent(at, evaluations, seconds)
     while stopped is None:
         proposal = optimizer.ask()
+        if not proposal.prompts:
+            raise InputError("the optimizer proposed no prompt; ask() must return at least one.")
         rewards = _score(reward, proposal.prompts)
         log = optimizer.tell(proposal, rewards)
         at.width = len(proposal.prompts)

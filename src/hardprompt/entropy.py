@@ -49,7 +49,9 @@ class TsallisEntropy:
         p = _solve(x.detach(), self.q)
         # p is detached: the envelope theorem makes <p, x> carry the exact gradient, and keeps 0 * -inf out.
         inner = (p * torch.where(p > 0, x, torch.zeros_like(x))).sum(-1)
-        return inner + (1.0 - p.pow(self.q).sum(-1)) / (self.q * (self.q - 1.0))
+        # 1 - sum p^q = -sum p expm1((q-1) log p): no cancellation when q is close to 1.
+        log_p = p.clamp_min(torch.finfo(p.dtype).tiny).log()
+        return inner - (p * torch.expm1((self.q - 1.0) * log_p)).sum(-1) / (self.q * (self.q - 1.0))
 
     def support_size(self, logits: Float[Tensor, "*b v"]) -> Int[Tensor, "*b"]:
         """How many entries have a probability above zero."""
@@ -98,6 +100,8 @@ def _checked(logits: Tensor) -> Tensor:
 
 def _solve(x: Tensor, q: float) -> Tensor:
     """The maximiser for finite-or--inf rows, without gradient."""
+    if x.numel() == 0:
+        return x.clone()
     x = x - x.amax(-1, keepdim=True)  # the policy does not move when a constant is added
     if q == 1.0:
         return torch.softmax(x, dim=-1)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from hardprompt.errors import InputError
@@ -62,7 +63,7 @@ class StateStore:
             index = json.loads(self._index.read_text(encoding="utf-8"))
             tensors = load_file(self._folder / index["tensors"])
             state: dict[str, Any] = _restore(index["state"], tensors)
-        except (ValueError, KeyError, OSError) as error:
+        except (ValueError, KeyError, OSError, SafetensorError) as error:
             raise InputError(f"checkpoint {str(self._folder)!r} is damaged: {error}.") from error
         return state
 

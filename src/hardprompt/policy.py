@@ -67,7 +67,7 @@ class PolicyLM:
     def logits(self, state: Float[Tensor, " hidden"]) -> Float[Tensor, " vocabulary"]:
         """W_LM e_t for one state, always as one matrix-vector product: the bits do not depend on its company."""
         logits = torch.mv(self.head_weight, state.to(self.head_weight)).float()
-        return (logits if self.head_bias is None else logits + self.head_bias.float()).cpu()
+        return self.packed.finish(logits if self.head_bias is None else logits + self.head_bias.float()).cpu()
 
     def text(self, ids: Sequence[int]) -> str:
         """The string that a user would paste."""

@@ -63,7 +63,7 @@ class PrefixTree:
         return torch.stack([self._states[p] for p in prefixes])
 
     def actions(self, prefix: Ids) -> Actions:
-        """The tokens that may follow ``prefix``, most probable first; blocked ones are left out."""
+        """The tokens that may follow ``prefix``; blocked ones are left out."""
         known = self._actions.get(prefix)
         if known is not None:
             self._actions.move_to_end(prefix)
@@ -72,9 +72,11 @@ class PrefixTree:
         allowed = self._policy.follows if prefix else self._policy.opens
         logits = logits.masked_fill(~allowed, -torch.inf)
         log_p = logits.log_softmax(-1)
-        k = min(self._top_k or len(logits), int(allowed.sum()))
-        top = log_p.topk(k)
-        ids, log_p = top.indices, top.values
+        if self._top_k is not None and self._top_k < int(allowed.sum()):
+            log_p, ids = log_p.topk(self._top_k)
+        else:  # nothing to leave out, so nothing to sort
+            ids = allowed.nonzero()[:, 0]
+            log_p = log_p[ids]
         blocked = self._blocked.get(prefix)
         if blocked:
             keep = ~torch.isin(ids, torch.tensor(sorted(blocked)))

@@ -1,5 +1,6 @@
 """Wrappers: a Reward over a Reward."""
 
+import math
 from typing import Any
 
 import torch
@@ -7,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hardprompt.engine import Reward
+from hardprompt.errors import RewardError
 
 
 class Cached:
@@ -28,8 +30,11 @@ class Cached:
         if new:
             scores = torch.as_tensor(self._reward(new))
             if scores.shape != (len(new),):
-                return scores  # the engine names the fault; nothing wrong is remembered
-            self._known.update(zip(new, scores.tolist(), strict=True))
+                raise RewardError(f"the reward returned shape {tuple(scores.shape)} for {len(new)} prompts.")
+            fresh = dict(zip(new, scores.tolist(), strict=True))
+            # What is not finite is handed on, for the engine to name, and not remembered.
+            self._known.update({p: r for p, r in fresh.items() if math.isfinite(r)})
+            return torch.tensor([self._known.get(p, fresh.get(p)) for p in prompts], dtype=torch.float64)
         return torch.tensor([self._known[p] for p in prompts], dtype=torch.float64)
 
     def __len__(self) -> int:

@@ -38,13 +38,13 @@ def allowed_tokens(
     """
     if tokens not in ("words", "any"):
         raise unknown("kind of tokens", str(tokens), ("words", "any"))
-    texts = _texts(tokenizer, size)
+    texts, alone = _texts(tokenizer, size), tokenizer.batch_decode([[i] for i in range(min(size, len(tokenizer)))])
     special = set(tokenizer.all_special_ids)
     mask = torch.zeros(size, dtype=torch.bool)
     letters = script.upper()
     keep = _is_text if tokens == "any" else lambda text: _is_word_or_mark(text, letters)
     ids = [i for i, text in enumerate(texts) if text and i not in special and keep(text)]
-    again = tokenizer([texts[i] for i in ids], add_special_tokens=False)["input_ids"] if ids else []
+    again = tokenizer([alone[i] for i in ids], add_special_tokens=False)["input_ids"] if ids else []
     mask[[i for i, back in zip(ids, again, strict=True) if back == [i]]] = True
     if not bool(mask.any()):
         raise InputError(f"no token of the vocabulary is left with tokens={tokens!r} and script={script!r}.")
@@ -86,8 +86,12 @@ def survives(tokenizer: Any, ids: list[int]) -> bool:
 
 
 def _texts(tokenizer: Any, size: int) -> list[str]:
+    """What each token adds to a text: alone, some decoders drop the space that a word begins with."""
     known = min(size, len(tokenizer))
-    return [*tokenizer.batch_decode([[i] for i in range(known)]), *[""] * (size - known)]
+    anchor = tokenizer("a", add_special_tokens=False)["input_ids"]
+    start = len(tokenizer.decode(anchor))
+    texts = tokenizer.batch_decode([[*anchor, i] for i in range(known)])
+    return [*(text[start:] for text in texts), *[""] * (size - known)]
 
 
 def _is_text(text: str) -> bool:

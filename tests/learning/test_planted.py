@@ -92,7 +92,7 @@ def by_chance(policy: PolicyLM) -> float:
         {"loss": "monte_carlo", "q": 2.0, "alpha": 0.3, "updates": 4},
         {"loss": "monte_carlo", "q": 1.0, "alpha": 0.3, "updates": 4},
         {"loss": "single_step", "q": 2.0, "alpha": 0.3, "updates": 4},
-        {"loss": "path_consistency", "q": 1.0, "alpha": 0.2, "updates": 1, "replay": 0},  # RLPrompt
+        {"loss": "path_consistency", "q": 1.0, "alpha": 0.2, "updates": 4, "replay": 0},  # RLPrompt
     ],
     ids=lambda settings: f"{settings['loss']}, q = {settings['q']:g}",
 )

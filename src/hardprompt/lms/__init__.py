@@ -1,12 +1,13 @@
 """Task models: strings in, numbers out."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
 
 
+@runtime_checkable
 class TaskLM(Protocol):
     """A frozen model that is prompted."""
 

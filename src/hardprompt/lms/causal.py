@@ -54,12 +54,12 @@ class CausalLM:
         tails = [ids[:-1] for ids in options if len(ids) > 1] or [[]]
         states = self.packed.hidden(self._encode(contexts), tails=tails)
         first = torch.tensor([ids[0] for ids in options], device=states[0].device)
-        scores = logits_at(self.packed.head, states[0], first)
+        scores = self.packed.finish(logits_at(self.packed.head, states[0], first))
         at = 1
         with torch.no_grad():
             for column, ids in enumerate(options):
                 for token in ids[1:]:
-                    logits = self.packed.head(states[at]).float()
+                    logits = self.packed.finish(self.packed.head(states[at]).float())
                     scores[:, column] += logits[:, token] - logits.logsumexp(-1)
                     at += 1
         return scores.cpu()
@@ -111,7 +111,10 @@ def truncate(tokenizer: Any, text: str, tokens: int) -> str:
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     if len(encoded["input_ids"]) <= tokens:
         return text
-    end = encoded["offset_mapping"][tokens - 1][1] if tokens > 0 else 0
+    offsets = encoded["offset_mapping"]
+    while tokens > 0 and offsets[tokens][0] < offsets[tokens - 1][1]:
+        tokens -= 1  # a character of several tokens is kept whole or not at all
+    end = offsets[tokens - 1][1] if tokens > 0 else 0
     return text[:end]
 
 

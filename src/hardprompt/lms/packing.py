@@ -75,8 +75,12 @@ class PackedModel:
         self.tokens_run = 0
         self._room = keep_bytes
         self._kept: dict[int, Any] = {}  # a trie: token -> branch; the key -1 holds the prefix that ends or passes here
-        self._window = getattr(model.config, "sliding_window", None)
-        self._packs = self._probe()
+        text = model.config.get_text_config()
+        self._window = getattr(text, "sliding_window", None)
+        self._scale = getattr(text, "logit_scale", None) or 1.0 / (getattr(text, "logits_scaling", None) or 1.0)
+        self._cap = getattr(text, "final_logit_softcapping", None)
+        # A window that counts places in memory instead of positions cuts a packed tree at the wrong tokens.
+        self._packs = getattr(text, "window_size", None) is None and self._probe()
         if not self._packs:
             _LOG.info("the model takes no tree-shaped attention mask: sequences are run one by one, padded")
 
@@ -126,6 +130,11 @@ class PackedModel:
             for j in range(len(tail)):
                 out.append(torch.stack([states[i * width + k][j + 1] for i in range(len(sequences))]))
         return out
+
+    def finish(self, logits: Tensor) -> Tensor:
+        """What the model makes of its head's output before it calls it logits."""
+        logits = logits * self._scale
+        return logits if self._cap is None else self._cap * torch.tanh(logits / self._cap)
 
     def _run(self, sequences: list[list[int]], points: list[list[int]]) -> list[list[Tensor]]:
         rows: list[_Row] = []

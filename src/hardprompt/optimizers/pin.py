@@ -88,12 +88,15 @@ class QLearner:
             length=(length, 1, 32), alpha=(alpha, 1e-6, 1e6), prior=(prior, 0.0, 1e6), gamma=(gamma, 1e-6, 1.0),
             rho=(rho, 0.0, 1.0), replay=(replay, 0, 10**8), batch=(batch, 1, 10**6), updates=(updates, 1, 10**4),
             proposals=(proposals, 1, 10**4), learning_rate=(learning_rate, 1e-12, 10.0), hidden=(hidden, 1, 10**6),
-            redraws=(redraws, 0, 10**4), recommended=(recommended, 0, _KEPT), sample_top=(sample_top or 1, 1, 10**7),
+            redraws=(redraws, 0, 10**4), recommended=(recommended, 0, _KEPT),
+            sample_top=(1 if sample_top is None else sample_top, 1, 10**7),
         )  # fmt: skip
         if loss not in LOSSES:
             raise unknown("loss", loss, LOSSES)
         if normalise not in ("none", "step", "replay"):
             raise unknown("normalise", normalise, ("none", "step", "replay"))
+        if normalise == "replay" and not replay:
+            raise InputError("normalise is 'replay' but replay is 0: there is no replay to take the mean of.")
         if loss == "path_consistency" and gamma != 1.0:
             raise InputError(f"gamma is {gamma}; path_consistency is exact for gamma = 1 only.")
         self._policy = policy
@@ -162,23 +165,14 @@ class QLearner:
     @torch.no_grad()
     def logits(self, prefixes: list[Ids], head: QHead) -> list[Float[Tensor, " k"]]:
         """Q/alpha + prior * log p_LM of the tokens that may follow each prefix, in the order of ``actions``."""
-        adapted = head(self.tree.states(prefixes))
-        weight, bias = self._policy.head_weight, self._policy.head_bias
-        scores = (adapted.to(weight) @ weight.T).float().cpu()
-        if bias is not None:
-            scores = scores + bias.float().cpu()
-        actions = [self.tree.actions(p) for p in prefixes]
-        return [
-            row[a.ids] if self._prior == 0.0 else row[a.ids] + self._prior * a.log_p
-            for row, a in zip(scores, actions, strict=True)
-        ]
+        return self._logits(prefixes, head(self.tree.states(prefixes)))
 
     def state_dict(self) -> dict[str, Any]:
         """Networks, Adam, replay, prefix tree, generator and what was seen: enough to go on exactly."""
         return {
-            "online": self.online.state_dict(),
-            "target": self.target.state_dict(),
-            "adam": {str(k): dict(v) for k, v in self._adam.state_dict()["state"].items()},
+            "online": copy.deepcopy(self.online.state_dict()),
+            "target": copy.deepcopy(self.target.state_dict()),
+            "adam": {str(k): copy.deepcopy(v) for k, v in self._adam.state_dict()["state"].items()},
             "replay": self._replay.state_dict() if self._replay is not None else None,
             "tree": self.tree.state_dict(),
             "generator": self._generator.get_state(),
@@ -190,7 +184,7 @@ class QLearner:
         self.online.load_state_dict(state["online"])
         self.target.load_state_dict(state["target"])
         adam = self._adam.state_dict()
-        adam["state"] = {int(k): v for k, v in state["adam"].items()}
+        adam["state"] = {int(k): copy.deepcopy(v) for k, v in state["adam"].items()}
         self._adam.load_state_dict(adam)
         if self._replay is not None:
             self._replay.load_state_dict(state["replay"])
@@ -235,7 +229,8 @@ class QLearner:
         prefixes = proper_prefixes(prompts)
         row = {p: i for i, p in enumerate(prefixes)}
         at = torch.tensor([[row[p[:t]] for t in range(self._length)] for p in prompts])
-        adapted = self.online(self.tree.states(prefixes))
+        states = self.tree.states(prefixes)
+        adapted = self.online(states)
         chosen = self._policy.head_weight[ids].float().cpu()
         # Q of a chosen token is a dot product of two vectors: the vocabulary is not computed.
         q = (adapted[at] * chosen).sum(-1)
@@ -243,9 +238,10 @@ class QLearner:
             q = q + self._policy.head_bias[ids].float().cpu()
         v = target_v = None
         if self._loss_name != "monte_carlo":
-            target_v = self._values(prefixes, self.target)[at]
+            with torch.no_grad():
+                target_v = self._values(prefixes, self.target(states))[at]
         if self._loss_name == "path_consistency":
-            v = self._online_values(prefixes, adapted)[at]
+            v = self._values(prefixes, adapted)[at]
         loss = self._loss(Values(q, rewards / self._alpha, v, target_v), gamma=self._gamma)
         self._adam.zero_grad()
         loss.backward()
@@ -255,18 +251,19 @@ class QLearner:
                 slow.lerp_(fast, self._rho)
         return float(loss.detach())
 
-    @torch.no_grad()
-    def _values(self, prefixes: list[Ids], head: QHead) -> Float[Tensor, " n"]:
-        return torch.stack([self._entropy.value(row) for row in self.logits(prefixes, head)])
-
-    def _online_values(self, prefixes: list[Ids], adapted: Tensor) -> Float[Tensor, " n"]:
+    def _logits(self, prefixes: list[Ids], adapted: Float[Tensor, "n hidden"]) -> list[Float[Tensor, " k"]]:
         weight, bias = self._policy.head_weight, self._policy.head_bias
-        values = []
-        for prefix, state in zip(prefixes, adapted, strict=True):
-            actions = self.tree.actions(prefix)
-            logits = weight[actions.ids].float().cpu() @ state + self._prior * actions.log_p
-            values.append(self._entropy.value(logits if bias is None else logits + bias[actions.ids].float().cpu()))
-        return torch.stack(values)
+        scores = (adapted.to(weight) @ weight.T).float().cpu()
+        if bias is not None:
+            scores = scores + bias.float().cpu()
+        actions = [self.tree.actions(p) for p in prefixes]
+        return [
+            row[a.ids] if self._prior == 0.0 else row[a.ids] + self._prior * a.log_p
+            for row, a in zip(scores, actions, strict=True)
+        ]
+
+    def _values(self, prefixes: list[Ids], adapted: Float[Tensor, "n hidden"]) -> Float[Tensor, " n"]:
+        return torch.stack([self._entropy.value(row) for row in self._logits(prefixes, adapted)])
 
 
 def _check(**settings: tuple[float, float, float]) -> None:

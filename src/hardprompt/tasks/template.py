@@ -52,7 +52,7 @@ class Template:
         filled = {"text": text, "prompt": prompt}
         # A text may itself contain braces, so slots are filled piece by piece, never by repeated replacement.
         pieces = [filled.get(part, part) if i % 2 else part for i, part in enumerate(parts)]
-        at = parts.index("mask", 1) if "mask" in parts[1::2] else len(parts)
+        at = 2 * parts[1::2].index("mask") + 1  # among the slots only: the word may stand in the template too
         return "".join(pieces[:at]), "".join(pieces[at + 1 :])
 
     def before_prompt(self, text: str) -> str:

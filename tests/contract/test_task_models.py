@@ -1,0 +1,117 @@
+"""The promises that every kind of task model keeps."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from hardprompt.errors import InputError
+from hardprompt.lms.causal import CausalLM
+from hardprompt.lms.masked import MaskedLM
+from hardprompt.models import load_causal, load_task_lm, resolve
+from hardprompt.tasks.classification import Classification, Example
+from hardprompt.tasks.template import Template
+
+
+@pytest.fixture(params=["causal", "masked"])
+def lm(request: pytest.FixtureRequest, tiny_causal: Any, tiny_masked: Any) -> Any:
+    return CausalLM(*tiny_causal) if request.param == "causal" else MaskedLM(*tiny_masked)
+
+
+def contexts(lm: Any, *texts: str) -> list[str]:
+    return [text + lm.blank for text in texts]
+
+
+def test_scores_do_not_depend_on_company(lm: Any) -> None:
+    together = contexts(lm, "The film was", "The food in the house by the sea was", "It is")
+    choices = [" good", " bad", " not good", " great"]
+    scores = lm.score(together, choices)
+    assert scores.shape == (3, 4)
+    for i, context in enumerate(together):
+        torch.testing.assert_close(lm.score([context], choices)[0].softmax(-1), scores[i].softmax(-1))
+    few = lm.score(together, choices[2:])
+    torch.testing.assert_close(few.softmax(-1), scores[:, 2:].softmax(-1))
+
+
+def test_a_hint_never_changes_a_score(lm: Any) -> None:
+    texts = ["The film was", "The film was a great", "It is"]
+    before = lm.score(contexts(lm, *texts), [" good", " bad"])
+    lm.prepare(["The film", "It is"])
+    after = lm.score(contexts(lm, *texts), [" good", " bad"])
+    torch.testing.assert_close(after.softmax(-1), before.softmax(-1))
+
+
+def test_it_counts_and_cuts_tokens(lm: Any) -> None:
+    text = "The film was a great story about a man"
+    for tokens in range(1, 6):
+        cut = lm.truncate(text, tokens)
+        assert text.startswith(cut)
+        assert len(lm.tokenizer(cut, add_special_tokens=False)["input_ids"]) <= tokens
+    assert lm.truncate(text, 10_000) == text
+
+
+def test_a_choice_without_a_token_is_named(lm: Any) -> None:
+    with pytest.raises(InputError, match="has no token"):
+        lm.score(contexts(lm, "It is"), [" good", ""])
+
+
+def test_it_makes_a_classifier(lm: Any) -> None:
+    template = Template("{text}{prompt}{mask}" if lm.blank else "{text}{prompt}")
+    task = Classification(
+        lm=lm, examples=[Example("The film was good.", "a"), Example("The food was cold.", "b")], template=template,
+        verbalizers={"a": " good", "b": " bad"},
+    )  # fmt: skip
+    p = task.probabilities([" It was", " The answer is"])
+    assert p.shape == (2, 2, 2)
+    torch.testing.assert_close(p.sum(-1), torch.ones(2, 2, dtype=torch.float64))
+    assert lm.tokens_run > 0
+
+
+def test_masked_choices_of_several_tokens_are_filled_from_left_to_right(tiny_masked: Any) -> None:
+    model, tokenizer = tiny_masked
+    lm = MaskedLM(model, tokenizer)
+    choice = " not good"
+    first, second = tokenizer(choice, add_special_tokens=False)["input_ids"]
+    ids = tokenizer("The film was<mask>.")["input_ids"]
+    at = ids.index(tokenizer.mask_token_id)
+    with torch.no_grad():
+        both = [*ids[:at], tokenizer.mask_token_id, *ids[at:]]
+        one = model(torch.tensor([both])).logits[0, at].log_softmax(-1)[first]
+        both[at] = first
+        two = model(torch.tensor([both])).logits[0, at + 1].log_softmax(-1)[second]
+    torch.testing.assert_close(lm.score(["The film was<mask>."], [choice, " bad"])[0, 0], one + two)
+
+
+def test_a_masked_context_needs_exactly_one_mask(tiny_masked: Any) -> None:
+    lm = MaskedLM(*tiny_masked)
+    with pytest.raises(InputError, match="has 0 masks"):
+        lm.score(["no mask here"], [" good"])
+
+
+def test_folders_are_loaded_by_what_they_are(tiny_folder: Path, tiny_masked: Any, tmp_path: Path) -> None:
+    assert isinstance(load_task_lm(str(tiny_folder)), CausalLM)
+    tiny_masked.model.save_pretrained(tmp_path)
+    tiny_masked.tokenizer.save_pretrained(tmp_path)
+    masked = load_task_lm(str(tmp_path))
+    assert isinstance(masked, MaskedLM)
+    torch.testing.assert_close(
+        masked.score(["It is<mask>"], [" good", " bad"]),
+        MaskedLM(*tiny_masked).score(["It is<mask>"], [" good", " bad"]),
+    )
+
+
+def test_a_folder_with_pickled_weights_only_is_refused(tiny_folder: Path, tmp_path: Path) -> None:
+    for file in tiny_folder.iterdir():
+        if file.suffix == ".json":
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "pytorch_model.bin").write_bytes(b"\x80\x04N.")  # a pickle
+    with pytest.raises(InputError, match="could not be loaded"):
+        load_causal(str(tmp_path))
+
+
+def test_a_file_that_is_not_gguf_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HARDPROMPT_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "fake.gguf").write_bytes(b"nothing of the kind")
+    with pytest.raises(InputError, match="is not a GGUF file"):
+        resolve(str(tmp_path / "fake.gguf"))

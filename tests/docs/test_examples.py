@@ -1,0 +1,39 @@
+"""What the documents show is run, on the tiny model in place of the embedded one."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+import hardprompt.cli
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_readmes_python_runs(tiny_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    code = block.replace("embedded:smollm2", str(tiny_folder)).replace("prior=0.2", "prior=0.2, top_k=100")
+    exec(compile(code, "README.md", "exec"), {})
+    assert capsys.readouterr().out.strip()
+
+
+def test_the_quick_start_runs(tiny_folder: Path) -> None:
+    spec = importlib.util.spec_from_file_location("quickstart", ROOT / "examples" / "quickstart.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert "after 64 evaluations" in module.main(str(tiny_folder))
+
+
+def test_every_command_in_the_documents_exists(capsys: pytest.CaptureFixture[str]) -> None:
+    text = "\n".join(p.read_text() for p in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+    # In the documents a command stands in code; the word after the name in prose is no command.
+    commands = set(re.findall(r"(?:`|bin/)hardprompt (\w+)", text))
+    assert "classify" in commands
+    for command in sorted(commands):
+        with pytest.raises(SystemExit) as stop:
+            hardprompt.cli.main([command, "--help"])
+        assert stop.value.code == 0
+        assert "--json" in capsys.readouterr().out

@@ -1,0 +1,73 @@
+"""States round-trip exactly, and what is on disk is always whole."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from hardprompt import files
+from hardprompt.errors import InputError
+from hardprompt.files import StateStore, write_text
+
+STATE: dict[str, Any] = {
+    "weights": {"a": torch.randn(3, 2), "scalar": torch.tensor(0.1), "bytes": torch.arange(5, dtype=torch.uint8)},
+    "list": [1, 2.5, None, "text", {"deep": torch.zeros(0)}],
+    "float": 0.1 + 0.2,
+}
+
+
+def test_a_state_comes_back_to_the_bit(tmp_path: Path) -> None:
+    StateStore(tmp_path / "c").save(1, STATE)
+    back = StateStore(tmp_path / "c").load()
+    assert back is not None
+    assert torch.equal(back["weights"]["a"], STATE["weights"]["a"])
+    assert back["weights"]["scalar"].shape == ()
+    assert back["list"][:4] == STATE["list"][:4]
+    assert back["list"][4]["deep"].shape == (0,)
+    assert back["float"] == STATE["float"]
+
+
+def test_only_the_latest_state_is_kept(tmp_path: Path) -> None:
+    store = StateStore(tmp_path / "c")
+    for number in (1, 2, 3):
+        store.save(number, {"t": torch.tensor([float(number)])})
+    assert store.load() == {"t": torch.tensor([3.0])}
+    assert len(list((tmp_path / "c").iterdir())) == 2
+
+
+def test_a_save_that_fails_midway_leaves_the_state_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = StateStore(tmp_path / "c")
+    store.save(1, {"t": torch.tensor([1.0])})
+
+    def fail(*_: Any) -> None:
+        raise OSError("power cut")
+
+    monkeypatch.setattr(files, "write_text", fail)  # the tensors are written, the name is not yet moved
+    with pytest.raises(OSError, match="power cut"):
+        store.save(2, {"t": torch.tensor([2.0])})
+    assert StateStore(tmp_path / "c").load() == {"t": torch.tensor([1.0])}
+
+
+def test_saving_the_same_number_twice_is_safe(tmp_path: Path) -> None:
+    store = StateStore(tmp_path / "c")
+    store.save(1, {"t": torch.tensor([1.0])})
+    store.save(1, {"t": torch.tensor([2.0])})
+    assert store.load() == {"t": torch.tensor([2.0])}
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
+    StateStore(tmp_path / "c").save(1, STATE)
+    (tmp_path / "c" / "tensors-000001.safetensors").write_bytes(b"garbage")
+    with pytest.raises(InputError, match="damaged"):
+        StateStore(tmp_path / "c").load()
+
+
+def test_text_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file.txt"
+    write_text(path, "before")
+    monkeypatch.setattr(files.os, "fsync", lambda _: (_ for _ in ()).throw(OSError("full")))
+    with pytest.raises(OSError, match="full"):
+        write_text(path, "after")
+    assert path.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [path]
