@@ -1,7 +1,7 @@
 """Fills the tables of docs/results.md: searches cell by cell, tests once per data set, and writes the tables.
 
 Every cell (data set, split or seed, method) is a run folder that is resumed where it was killed and skipped when it
-is done, so this can run for hours in the background, and two processes may share the work (``--part 0/2``, ``1/2``).
+is done, so this can run for hours in the background, and several processes may share the work: start it twice.
 
     python benchmarks/results.py search demo      # films: three seeds, every method
     python benchmarks/results.py search prior     # beta on films and sst-2
@@ -305,7 +305,8 @@ def markdown(rows: list[dict[str, Any]]) -> str:
 def write_tables(root: Path, data: Path, every: bool) -> None:
     """Write ``tables.md`` and ``tables.json``: per budget and data set, then as one would read them."""
     tested = test(root, data, every)
-    cells = found_cells(root)
+    # A search may have ended while the others were tested: it waits for the next table.
+    cells = [c for c in found_cells(root) if c["prompt"] in tested["right"][c["data"]]]
     parts, values = [], {}
     for budget in sorted({c["evaluations"] for c in cells}, reverse=True):
         for name in sorted({c["data"] for c in cells}, key=lambda n: (n != "films", n)):
@@ -326,15 +327,12 @@ def main() -> int:
     parser.add_argument("experiments", nargs="*", default=["demo", "prior", "loss", "fewshot"])
     parser.add_argument("--root", type=Path, default=Path("runs/results"))
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder that holds 16-shot/")
-    parser.add_argument("--part", default="0/1", help="K/N: this process takes every N-th cell")
     parser.add_argument("--all-tests", action="store_true", help="test on every row instead of a sample")
     arguments = parser.parse_args()
     if arguments.what == "search":
-        k, n = map(int, arguments.part.split("/"))
         for experiment in arguments.experiments:
-            for number, cell in enumerate(plan(experiment, arguments.root, arguments.data)):
-                if number % n == k:
-                    search(cell)
+            for cell in plan(experiment, arguments.root, arguments.data):
+                search(cell)
     else:
         write_tables(arguments.root, arguments.data, arguments.all_tests)
     return 0

@@ -146,8 +146,17 @@ class QLearner:
         return {"loss": sum(losses) / len(losses), "support_size": proposal.memo["support_size"]}
 
     def recommend(self) -> list[str]:
-        """The greedy prompt of the policy, then the best prompts seen by training reward."""
-        best = sorted(self._seen, key=lambda p: -self._seen[p])[: self._recommended]
+        """The greedy prompt of the policy, then the best prompts seen by training reward, no two of a kind.
+
+        Of prompts that differ in one token only the best is recommended: a search that has found a good family would
+        else spend the validation on its members.
+        """
+        best: list[Ids] = []
+        for prompt in sorted(self._seen, key=lambda p: -self._seen[p]):
+            if len(best) == self._recommended:
+                break
+            if all(sum(a != b for a, b in zip(prompt, other, strict=True)) > 1 for other in best):
+                best.append(prompt)
         greedy = self.greedy()
         return [self._policy.text(p) for p in dict.fromkeys([*([greedy] if greedy else []), *best])]
 
