@@ -3,10 +3,14 @@
 Every cell (data set, split or seed, method) is a run folder that is resumed where it was killed and skipped when it
 is done, so this can run for hours in the background, and several processes may share the work: start it twice.
 
-    python benchmarks/results.py search demo      # films: three seeds, every method
-    python benchmarks/results.py search prior     # beta on films and sst-2
-    python benchmarks/results.py search fewshot   # sst-2, agnews, cr, subj: three splits
-    python benchmarks/results.py table            # tests what was found and writes docs/results.md's tables
+    python benchmarks/results.py demo       # films: three seeds, every method
+    python benchmarks/results.py prior      # beta on films and sst-2
+    python benchmarks/results.py fewshot    # sst-2, agnews, cr, subj: three splits
+    python benchmarks/results.py loss       # monte_carlo against single_step on films
+    python benchmarks/results.py            # all of it
+    python benchmarks/results.py --tables   # no search: test what was found, write tables and figures
+
+The tables go to ``runs/results/tables.md``, the figures to ``docs/figures``.
 """
 
 import argparse
@@ -34,6 +38,7 @@ from hardprompt.models import load_causal
 from hardprompt.tasks.classification import Classification
 from hardprompt.tasks.template import Template
 
+EXPERIMENTS = ("demo", "prior", "fewshot", "loss")
 SEEDS = (0, 1, 2)
 SPLITS = ("16-100", "16-13", "16-21")
 METHODS = ("pin-prior", "pin", "rlprompt", "best-of-n")
@@ -321,20 +326,64 @@ def write_tables(root: Path, data: Path, every: bool) -> None:
     print("\n".join(parts))
 
 
+def draw(root: Path, out: Path) -> None:
+    """Learning curves on the films, and accuracy against perplexity."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    cells = [c for c in found_cells(root) if c["data"] == "films" and c["evaluations"] == demo.EVALUATIONS]
+    tested = json.loads((root / "tested.json").read_text())
+    out.mkdir(parents=True, exist_ok=True)
+    figure, (curves, scatter) = pyplot.subplots(1, 2, figsize=(11, 4), layout="constrained")
+    for color, method in zip(("C3", "C0", "C1", "C7"), METHODS, strict=True):
+        runs = [c for c in cells if c["method"] == method]
+        if not runs:
+            continue
+        means = torch.tensor(
+            [[p["mean"] for p in r["curve"]] for r in runs if len(r["curve"]) == len(runs[0]["curve"])]
+        )
+        x = [p["evaluations"] for p in runs[0]["curve"]]
+        curves.plot(x, means.mean(0), color=color, label=f"{method} ({len(means)} seeds)")
+        curves.fill_between(x, means.amin(0), means.amax(0), color=color, alpha=0.15)
+        right = [tested["right"]["films"].get(r["prompt"]) for r in runs]
+        points = [
+            (tested["perplexity"][r["prompt"]], g.count("1") / len(g))
+            for r, g in zip(runs, right, strict=True)
+            if g and tested["perplexity"].get(r["prompt"])
+        ]
+        scatter.scatter(*zip(*points, strict=True), color=color, label=method)
+    for (name, prompt), marker in zip(list(hand_written("films").items())[1:], "x+", strict=True):
+        right = tested["right"]["films"][prompt]
+        scatter.scatter(
+            tested["perplexity"][prompt], right.count("1") / len(right), color="k", marker=marker, label=name
+        )
+    curves.set(xlabel="evaluations", ylabel="mean training reward of a step", title="Learning on film reviews")
+    scatter.set(xscale="log", xlabel="perplexity under Gemma 3 270M", ylabel="test accuracy", title="What was found")
+    curves.legend()
+    scatter.legend()
+    figure.savefig(out / "films.png", dpi=110)
+    pyplot.close(figure)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("search", "table"))
-    parser.add_argument("experiments", nargs="*", default=["demo", "prior", "loss", "fewshot"])
+    parser.add_argument("experiments", nargs="*", metavar="EXPERIMENT")
+    parser.add_argument("--tables", action="store_true", help="test what was found and write the tables, nothing else")
     parser.add_argument("--root", type=Path, default=Path("runs/results"))
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder that holds 16-shot/")
     parser.add_argument("--all-tests", action="store_true", help="test on every row instead of a sample")
     arguments = parser.parse_args()
-    if arguments.what == "search":
-        for experiment in arguments.experiments:
+    for name in arguments.experiments:
+        if name not in EXPERIMENTS:
+            parser.error(f"unknown experiment {name!r}; valid: {', '.join(EXPERIMENTS)}")
+    if not arguments.tables:
+        for experiment in arguments.experiments or EXPERIMENTS:
             for cell in plan(experiment, arguments.root, arguments.data):
                 search(cell)
-    else:
-        write_tables(arguments.root, arguments.data, arguments.all_tests)
+    write_tables(arguments.root, arguments.data, arguments.all_tests)
+    draw(arguments.root, Path(__file__).parents[1] / "docs" / "figures")
     return 0
 
 

@@ -83,7 +83,18 @@ class Classification:
         return torch.where(gap > 0, self._correct * gap, self._incorrect * gap).mean(-1)
 
     def probabilities(self, prompts: Sequence[str]) -> Float[Tensor, "prompts n classes"]:
-        """P(class | text, prompt) of the task model, renormalised over the verbalizers, in float64."""
+        """P(class | text, prompt) of the task model, renormalised over the verbalizers, in float64.
+
+        Raises:
+            InputError: a prompt that would not fit into the task model's context beside the longest text.
+        """
+        if self._lm.context_length is not None:
+            for prompt in prompts:
+                if self._lm.count(prompt) > self._prompt_room:
+                    raise InputError(
+                        f"the prompt {prompt[:60]!r} has {self._lm.count(prompt)} tokens; beside the longest text the "
+                        f"task model has room for {self._prompt_room}."
+                    )
         filled = [self._template.fill(text, prompt) for prompt in prompts for text in self._texts]
         tails = {after for _, after in filled}
         if self._lm.blank:
@@ -102,6 +113,7 @@ class Classification:
 
     def _fit(self, texts: list[str]) -> tuple[list[str], int]:
         """Cut texts that would push prompt or answer out of the model's context; how many were cut."""
+        self._prompt_room = 0
         if self._lm.context_length is None:
             return texts, 0
         around = self._lm.count("".join(self._template.fill("", ""))) + max(map(self._lm.count, self._choices)) + 2
@@ -112,6 +124,7 @@ class Classification:
                 f"template and verbalizers take {around} and {_RESERVE} are kept for the prompt."
             )
         fitted = [self._lm.truncate(text, room) for text in texts]
+        self._prompt_room = self._lm.context_length - around - max(map(self._lm.count, fitted))
         return fitted, sum(a != b for a, b in zip(texts, fitted, strict=True))
 
 

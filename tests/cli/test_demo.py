@@ -1,0 +1,62 @@
+"""The demonstration's plumbing on the tiny model; its real run is `make demo`."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import hardprompt.cli
+from hardprompt import demo
+
+
+@pytest.fixture
+def tiny_demo(monkeypatch: pytest.MonkeyPatch, tiny_folder: Path) -> None:
+    real = demo.config
+
+    def config(*args: Any, **kwargs: Any) -> Any:
+        import dataclasses
+
+        model = str(tiny_folder)
+        return dataclasses.replace(
+            real(*args, **kwargs),
+            policy_model=model,
+            task_model=model,
+            judge=model,
+            length=2,
+            template="{text}{prompt}",
+        )
+
+    monkeypatch.setattr(demo, "config", config)
+    monkeypatch.setattr(demo, "TRAIN", 8)
+    monkeypatch.setattr(demo, "VALIDATION", 8)
+    monkeypatch.setattr(demo, "TEST", 12)
+    monkeypatch.setattr(demo.write_data, "__kwdefaults__", {"test": 12})
+
+
+def test_it_compares_four_prompts_stores_the_table_and_does_not_run_twice(
+    tiny_demo: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "demo"
+    command = ["demo", "--out", str(out), "--evaluations", "32", "--threads", "1", "--json"]
+    assert hardprompt.cli.main(command) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert [row["name"] for row in result["baselines"]] == ["empty", "manual", "best-of-n"]
+    assert result["method"] == "pin-prior"
+    assert result["baselines"][2]["evaluations"] == result["evaluations"] == 32
+    assert {row["test"]["n"] for row in [result, *result["baselines"]]} == {12}
+    assert json.loads((out / "result.json").read_text()) == result
+    written = {p: p.stat().st_mtime_ns for p in out.rglob("*/result.json")}
+    assert hardprompt.cli.main(command) == 0
+    assert json.loads(capsys.readouterr().out) == result
+    assert {p: p.stat().st_mtime_ns for p in out.rglob("*/result.json")} == written
+    assert hardprompt.cli.main(["show", str(out)]) == 0
+    assert "best-of-n" in capsys.readouterr().out
+
+
+def test_another_demonstration_is_not_overwritten(
+    tiny_demo: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    demo.plan(tmp_path / "demo", evaluations=32, seed=0, threads=1)
+    assert hardprompt.cli.main(["demo", "--out", str(tmp_path / "demo"), "--seed", "1"]) == 2
+    assert "other settings" in capsys.readouterr().err
