@@ -169,7 +169,11 @@ def _begin(config: "Config", arguments: argparse.Namespace) -> int:
         print(json.dumps(plan, ensure_ascii=False, indent=None if arguments.json else 2))
         return 0
     run.start(config, out)
-    return _go(out, config, arguments.json)
+    try:
+        return _go(out, config, arguments.json)
+    except InputError:  # found once the models were loaded: the folder would only be in the way of the next try
+        run.discard(out)
+        raise
 
 
 def _resume(arguments: argparse.Namespace) -> int:

@@ -1,5 +1,6 @@
 """A classification run in a folder: data, models, search, test and what is written down; killed and resumed at will."""
 
+import contextlib
 import csv
 import dataclasses
 import hashlib
@@ -149,6 +150,16 @@ def start(config: Config, out: Path) -> None:
         out / "run.yaml",
         f"# `hardprompt run` with this file repeats the run; `hardprompt resume` continues it.\n{text}",
     )
+
+
+def discard(out: Path) -> None:
+    """Take back what ``start`` wrote, unless the run has made a step worth keeping."""
+    if (out / "checkpoint").exists() or (out / "result.json").exists():
+        return
+    for name in ("run.yaml", "steps.jsonl"):
+        (out / name).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # something else is in it by now
+        out.rmdir()
 
 
 def load_config(path: Path, *, check_data: bool = False) -> Config:

@@ -55,11 +55,12 @@ def complaint(arguments: list[str], capsys: pytest.CaptureFixture[str], code: in
     ],
 )
 def test_one_line_names_the_fault(
-    arguments: Arguments, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any],
-    expected: str,
+    arguments: Arguments, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+    changes: dict[str, Any], expected: str,
 ) -> None:  # fmt: skip
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert expected in complaint(arguments(**changes), capsys)
+    assert not (tmp_path / "run").exists()
 
 
 def test_top_k_above_the_vocabulary_is_named(arguments: Arguments, capsys: pytest.CaptureFixture[str]) -> None:
