@@ -5,6 +5,7 @@ import contextlib
 import errno
 import json
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -94,6 +95,7 @@ def _parser() -> argparse.ArgumentParser:
         "--verbalizer", action="append", default=[], metavar="LABEL=WORD", help="the word that stands for a class"
     )
     classify.add_argument("--template", metavar="TEXT", help="with {text} and {prompt}; {mask} for a masked model")
+    classify.add_argument("--sharpness", type=float, help="of the reward: 1 is the paper, 8 is closer to accuracy")
     classify.add_argument("--manual", metavar="PROMPT", help="the hand-written prompt to compare with")
     classify.add_argument("--method", metavar="NAME", help="of search; hardprompt methods lists them")
     classify.add_argument("--policy-model", metavar="MODEL", help="model that proposes prompts")
@@ -130,13 +132,15 @@ def _classify(arguments: argparse.Namespace) -> int:
 
     verbalizers = {}
     for pair in arguments.verbalizer:
-        label, equals, word = pair.partition("=")
+        label, equals, word = pair.rpartition("=")
         if not equals or not label or not word:
             raise InputError(f"verbalizer {pair!r} is not LABEL=WORD, such as positive=great.")
+        if label in verbalizers:
+            raise InputError(f"class {label!r} is given two verbalizers; give it one.")
         # The space at a word's beginning belongs to the word; typing it is easily forgotten.
         verbalizers[label] = word if word[0].isspace() else f" {word}"
     names = (
-        "train", "text", "label", "validation", "test", "group", "shots", "template", "manual", "method",
+        "train", "text", "label", "validation", "test", "group", "shots", "template", "sharpness", "manual", "method",
         "policy_model", "task_model", "judge", "tokens", "length", "evaluations", "seconds", "seed", "threads",
     )  # fmt: skip
     given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
@@ -171,7 +175,7 @@ def _begin(config: "Config", arguments: argparse.Namespace) -> int:
     run.start(config, out)
     try:
         return _go(out, config, arguments.json)
-    except InputError:  # found once the models were loaded: the folder would only be in the way of the next try
+    except HardpromptError:  # found once the models were loaded: the folder would only be in the way of the next try
         run.discard(out)
         raise
 
@@ -205,7 +209,7 @@ def _execute(out: Path, config: "Config", label: str, *, resume: Path) -> dict[s
     from hardprompt import run
     from hardprompt.present import LiveLine
 
-    how = f"continue with: hardprompt resume {resume}"
+    how = f"continue with: hardprompt resume {shlex.quote(str(resume))}"
     live = LiveLine(label)
     try:
         with _finishing() as asked, live.shown():
@@ -244,9 +248,8 @@ def _demo(arguments: argparse.Namespace) -> int:
     from hardprompt import demo
 
     folder = Path(arguments.out)
-    plan = demo.plan(
-        folder, evaluations=arguments.evaluations or demo.EVALUATIONS, seed=arguments.seed, threads=arguments.threads
-    )
+    evaluations = demo.EVALUATIONS if arguments.evaluations is None else arguments.evaluations
+    plan = demo.plan(folder, evaluations=evaluations, seed=arguments.seed, threads=arguments.threads)
     return _play_demo(folder, plan, arguments.json)
 
 
@@ -273,10 +276,10 @@ def _show(arguments: argparse.Namespace) -> int:
     result = present.read_result(folder)
     if result is not None:
         return _print(result, arguments.json)
-    steps = present.last_steps(folder)
-    state: dict[str, Any] = {"finished": False, "steps": steps[-1]["step"] if steps else 0}
-    if steps:
-        state |= {k: steps[-1][k] for k in ("evaluations", "seconds", "best_reward", "validation")}
+    last = present.last_step(folder)
+    state: dict[str, Any] = {"finished": False, "steps": last["step"] if last else 0}
+    if last:
+        state |= {k: last[k] for k in ("evaluations", "seconds", "best_reward", "validation")}
     if arguments.json:
         print(json.dumps(state))
     else:

@@ -2,9 +2,10 @@
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path
-from typing import Any, get_args
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
@@ -15,6 +16,7 @@ from hardprompt.vocabulary import Tokens
 DEFAULT_METHOD = "pin-prior"
 DEFAULT_MODEL = "embedded:smollm2"
 DEFAULT_JUDGE = "embedded:gemma3"
+_KINDS = {int: "a whole number", float: "a number", str: "a text", Mapping: "a mapping"}
 _RANGES: dict[str, tuple[float, float]] = {
     "length": (1, 32),
     "evaluations": (1, 10**9),
@@ -90,13 +92,10 @@ class Config:
 
     def check(self) -> None:
         """Raise one InputError that names every fault that can be seen without loading a model or the data."""
-        faults = []
-        for name, (low, high) in _RANGES.items():
-            value = getattr(self, name)
-            if value is None:
-                continue
-            if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-                faults.append(f"{name} is {value!r}; it must be a number between {low:g} and {high:g}.")
+        faults = _faults(Config, vars(self))
+        if faults:  # nothing below can be asked of values of the wrong kind
+            raise InputError(" ".join(faults))
+        faults += _range_faults(vars(self))
         if self.tokens is not None and self.tokens not in get_args(Tokens):
             faults.append(str(unknown("kind of tokens", self.tokens, get_args(Tokens))))
         for name in ("train", "validation", "test"):
@@ -118,16 +117,57 @@ class Config:
         for name, value in self.settings.items():
             if name not in accepted:
                 raise unknown(f"setting of method {self.method!r}", name, accepted)
-            if name == "top_k" and value is not None and (not isinstance(value, int) or value < 1):
+            if name == "top_k" and isinstance(value, int) and value < 1:
                 raise InputError(f"top_k is {value!r}; it must be a whole number of at least 1.")
-            if name == "q" and not (isinstance(value, int | float) and value >= 1):
+            if name == "q" and isinstance(value, int | float) and not value >= 1:
                 raise InputError(f"q is {value!r}; it must be a number of at least 1 (1 softmax, 2 sparsemax).")
-            if name in ("alpha", "learning_rate") and not (isinstance(value, int | float) and value > 0):
+            if name in ("alpha", "learning_rate") and isinstance(value, int | float) and not value > 0:
                 raise InputError(f"{name} is {value!r}; it must be a number above 0.")
+        faults = _faults(optimizers.find(self.method).build, self.settings)
+        if faults:
+            raise InputError(" ".join(faults))
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for YAML."""
         return {**dataclasses.asdict(self), "verbalizers": dict(self.verbalizers), "settings": dict(self.settings)}
+
+
+def check_ranges(values: Mapping[str, Any]) -> None:
+    """Raise an InputError that names every number outside its range."""
+    faults = [*_faults(Config, values), *_range_faults(values)]
+    if faults:
+        raise InputError(" ".join(faults))
+
+
+def _range_faults(values: Mapping[str, Any]) -> list[str]:
+    faults = []
+    for name, (low, high) in _RANGES.items():
+        value = values.get(name)
+        if isinstance(value, int | float) and not low <= value <= high:
+            faults.append(f"{name} is {value!r}; it must be a number between {low:g} and {high:g}.")
+    return faults
+
+
+def _faults(signature: Any, values: Mapping[str, Any]) -> list[str]:
+    """Values that are not of the kind that ``signature`` says; an int is good for a float, a bool for neither."""
+    hints = get_type_hints(signature if isinstance(signature, type) and is_dataclass(signature) else signature.__init__)
+    faults = []
+    for name, value in values.items():
+        kinds = get_args(hints[name]) if get_origin(hints.get(name)) in (Union, UnionType) else (hints.get(name),)
+        if get_origin(kinds[0]) is Literal:
+            if value not in get_args(kinds[0]):
+                faults.append(str(unknown(name, str(value), get_args(kinds[0]))))
+            continue
+        plain = tuple(get_origin(kind) or kind for kind in kinds)
+        if not all(isinstance(kind, type) for kind in plain):
+            continue  # a user's own class may say more than is understood here
+        fits = isinstance(value, bool) if bool in plain else False
+        if not isinstance(value, bool):
+            fits = isinstance(value, (*plain, int) if float in plain else plain)
+        if not fits:
+            wanted = " or ".join("none" if k is NoneType else _KINDS.get(k, k.__name__) for k in plain)
+            faults.append(f"{name} is {value!r}; {wanted} was expected.")
+    return faults
 
 
 def from_dict(values: Mapping[str, Any]) -> Config:

@@ -70,11 +70,11 @@ def read_rows(path: str | Path, *, text: str, label: str, group: str | None = No
     return rows
 
 
-def few_shot(rows: Sequence[Row], shots: int, *, seed: int) -> tuple[list[Row], list[Row]]:
-    """Draw ``shots`` rows of every class, and return them and the rest; a group is never in both.
+def few_shot(rows: Sequence[Row], shots: int, *, seed: int) -> list[Row]:
+    """Draw ``shots`` rows of every class, in their order.
 
     Raises:
-        InputError: a class has fewer rows than ``shots``, or nothing would be left outside the groups drawn.
+        InputError: a class has fewer rows than ``shots``.
     """
     if shots < 1:
         raise InputError(f"shots is {shots}; it must be at least 1.")
@@ -83,26 +83,26 @@ def few_shot(rows: Sequence[Row], shots: int, *, seed: int) -> tuple[list[Row], 
     by_class: dict[str, list[int]] = defaultdict(list)
     for i in order:
         by_class[rows[i].label].append(i)
-    taken: set[int] = set()
+    taken: list[int] = []
     for label in sorted(by_class):
         members = by_class[label]
         if len(members) < shots:
             raise InputError(f"class {label!r} has {len(members)} examples, fewer than the {shots} shots asked for.")
-        taken.update(members[:shots])
-    groups = {rows[i].group for i in taken if rows[i].group is not None}
-    rest = [row for i, row in enumerate(rows) if i not in taken and row.group not in groups]
-    return [rows[i] for i in sorted(taken)], rest
+        taken += members[:shots]
+    return [rows[i] for i in sorted(taken)]
 
 
 def split(rows: Sequence[Row], fraction: float, *, seed: int) -> tuple[list[Row], list[Row]]:
-    """Part ``rows`` in two, the second with about ``fraction`` of every class; a group stays on one side.
+    """Part ``rows`` in two, the second with about ``fraction`` of every class.
+
+    Rows of one group, or else of one text, stay on one side.
 
     Raises:
         InputError: a class would be missing on one side.
     """
     units: dict[Any, list[int]] = defaultdict(list)
     for i, row in enumerate(rows):
-        units[("group", row.group) if row.group is not None else ("row", i)].append(i)
+        units[("group", row.group) if row.group is not None else ("text", row.text.strip())].append(i)
     order = list(units.values())
     random.Random(seed).shuffle(order)
     total: dict[str, int] = defaultdict(int)
@@ -176,7 +176,7 @@ def _delimited(file: Path, text: str, *, delimiter: str, quoting: Any) -> Iterat
 
 
 def _jsonl(file: Path) -> Iterator[dict[str, Any]]:
-    for number, line in enumerate(_read_text(file).splitlines(), 1):
+    for number, line in enumerate(_read_text(file).split("\n"), 1):
         if not line.strip():
             continue
         try:

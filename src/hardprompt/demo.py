@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hardprompt.config import DEFAULT_METHOD, Config
+from hardprompt.config import DEFAULT_METHOD, Config, check_ranges
 from hardprompt.errors import InputError, MissingExtra
 from hardprompt.files import write_json, write_text
 from hardprompt.present import classification_rows
@@ -87,6 +87,7 @@ def plan(folder: Path, *, evaluations: int, seed: int, threads: int | None) -> d
         InputError: the folder holds something else, or a demonstration with other settings.
     """
     wanted = {"evaluations": evaluations, "seed": seed, "threads": threads}
+    check_ranges(wanted)
     if (folder / _PLAN).is_file():
         found = read_plan(folder)
         if found != wanted:
@@ -96,8 +97,8 @@ def plan(folder: Path, *, evaluations: int, seed: int, threads: int | None) -> d
         return found
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{str(folder)!r} exists and holds no demonstration; name another with --out.")
-    (folder / "data").mkdir(parents=True)
-    write_data(folder / "data", seed=seed)
+    films()  # before anything is written: the package may be missing
+    folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / _PLAN, wanted)
     return wanted
 
@@ -110,7 +111,10 @@ def read_plan(folder: Path) -> dict[str, Any]:
 
 def configs(folder: Path, plan: Mapping[str, Any]) -> list[Config]:
     """The two runs of the demonstration: the baseline that samples and the default that learns."""
+    (folder / "data").mkdir(exist_ok=True)
     paths = {name: folder / "data" / f"{name}.csv" for name in ("train", "validation", "test")}
+    if not all(path.is_file() for path in paths.values()):
+        write_data(folder / "data", seed=plan["seed"])
     return [config(paths, method=method, **plan) for method in ("best-of-n", DEFAULT_METHOD)]
 
 

@@ -131,8 +131,8 @@ def optimize(
 ) -> Result:
     """Search until the budget is spent and return the best trial.
 
-    An evaluation is one prompt asked for, also when the reward remembers it. The last step may be cut short by the
-    optimizer's batch: it is run whole only if it fits the budget, and the first one always runs.
+    An evaluation is one prompt asked for, also when the reward remembers it. A step is run whole or not at all: the
+    first one always, a later one if it fits into what is left. Scores of recommendations are not evaluations.
 
     Args:
         optimizer: proposes prompts.
@@ -184,7 +184,7 @@ def optimize(
         for callback in callbacks:
             callback(step)
         stopped = _spent(at, evaluations, seconds) or ("interrupt" if interrupted() else None)
-        if save is not None and (stopped or at.step % save_every == 0):
+        if save is not None and (stopped == "interrupt" or (stopped is None and at.step % save_every == 0)):
             save(at)
     if stopped != "interrupt":
         _validate(optimizer, judge, at, scored)

@@ -1,15 +1,15 @@
 """Files that are never half-written, and states of tensors and plain values without pickle."""
 
+import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from hardprompt.errors import InputError
 
@@ -44,8 +44,10 @@ class StateStore:
         self._folder.mkdir(exist_ok=True)
         tensors: dict[str, torch.Tensor] = {}
         plain = _strip(state, "", tensors)
-        name = f"tensors-{number:06d}.safetensors"
-        _replace(self._folder / name, lambda aside: save_file(tensors, aside))
+        data = save(tensors)
+        # The name follows from the content: saving one step twice never changes a file that state.json names.
+        name = f"tensors-{number:06d}-{hashlib.sha256(data).hexdigest()[:12]}.safetensors"
+        _replace(self._folder / name, lambda aside: aside.write_bytes(data))
         write_text(self._index, json.dumps({"tensors": name, "state": plain}))
         for old in self._folder.iterdir():
             if old.name not in (name, self._index.name):
@@ -86,14 +88,11 @@ def _restore(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
 
 
 def _replace(path: Path, write: Callable[[Path], Any]) -> None:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    os.close(handle)
-    aside = Path(name)
+    aside = path.with_name(f".{path.name}-{os.getpid()}")
     try:
         write(aside)
         with aside.open("rb") as stream:
             os.fsync(stream.fileno())
-        aside.chmod(0o644)
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)

@@ -14,7 +14,7 @@ At q = 1, A_t = log pi(z_t) - beta log p_LM(z_t), so the fixed point is the solu
 pi(z) proportional to p_LM(z)^beta exp(r(z)) over whole prompts.
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -73,4 +73,5 @@ def _need(values: Tensor | None) -> Tensor:
     return values
 
 
+LossName = Literal["monte_carlo", "single_step", "path_consistency"]
 LOSSES = {"monte_carlo": monte_carlo, "single_step": single_step, "path_consistency": path_consistency}

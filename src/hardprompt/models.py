@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from hardprompt.errors import InputError, MissingExtra, unknown
 
 _LOG = logging.getLogger(__name__)
@@ -85,9 +87,14 @@ def load_causal(name: str) -> tuple[Any, Any]:
         InputError: no such model, or one that is not causal or has no safetensors weights.
         MissingExtra: the package that embeds it is not installed.
     """
-    from transformers import AutoModelForCausalLM
+    from transformers import MODEL_FOR_MASKED_LM_MAPPING, AutoConfig, AutoModelForCausalLM
 
     source = resolve(name)
+    with _named(name):
+        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
+    # transformers would load an encoder as if it were causal, with attention to both sides.
+    if type(config) in MODEL_FOR_MASKED_LM_MAPPING and not getattr(config, "is_decoder", False):
+        raise InputError(f"model {name!r} is a masked model ({config.model_type}); a causal one is needed here.")
     return _load(AutoModelForCausalLM, name, source), _tokenizer(name, source)
 
 
@@ -106,7 +113,7 @@ def load_task_lm(name: str) -> Any:
     source = resolve(name)
     tokenizer = _tokenizer(name, source)
     with _named(name):
-        config = AutoConfig.from_pretrained(source)
+        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
     if tokenizer.mask_token is not None and type(config) in MODEL_FOR_MASKED_LM_MAPPING:
         return MaskedLM(_load(AutoModelForMaskedLM, name, source), tokenizer)
     model, tokenizer = load_causal(name)
@@ -202,7 +209,7 @@ def _converted(file: Path, folder: Path) -> Path:
 def _load(auto: Any, name: str, source: str) -> Any:
     with _quiet(), _named(name):
         # Only safetensors: a pickle could run code.
-        model = auto.from_pretrained(source, dtype=precision(), use_safetensors=True)
+        model = auto.from_pretrained(source, dtype=precision(), use_safetensors=True, trust_remote_code=False)
     return model.to(device()).eval()
 
 
@@ -210,7 +217,7 @@ def _tokenizer(name: str, source: str) -> Any:
     from transformers import AutoTokenizer
 
     with _quiet(), _named(name):
-        return AutoTokenizer.from_pretrained(source)
+        return AutoTokenizer.from_pretrained(source, trust_remote_code=False)
 
 
 @contextlib.contextmanager
@@ -218,7 +225,7 @@ def _named(name: str) -> Iterator[None]:
     """Turn the loader's errors, which run to pages, into one line."""
     try:
         yield
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise InputError(
             f"model {name!r} could not be loaded: {reason}. "

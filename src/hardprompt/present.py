@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,10 +35,10 @@ class LiveLine:
         self._task = self._bar.add_task(escape(label), total=1.0)
 
     @contextmanager
-    def shown(self) -> Iterator["LiveLine"]:
+    def shown(self) -> Iterator[None]:
         """Keep the line on the screen while the block runs."""
         with self._bar:
-            yield self
+            yield
 
     def note(self, message: str) -> None:
         """A line of its own: what is being waited for."""
@@ -164,7 +164,7 @@ def read_result(folder: Path) -> dict[str, Any] | None:
     Raises:
         InputError: the folder holds no run, or its result cannot be read.
     """
-    if not (folder / "run.yaml").is_file() and not (folder / "result.json").is_file():
+    if not any((folder / name).is_file() for name in ("run.yaml", "demo.json", "result.json")):
         raise InputError(f"{str(folder)!r} holds no run: it has no run.yaml.")
     path = folder / "result.json"
     if not path.is_file():
@@ -176,13 +176,13 @@ def read_result(folder: Path) -> dict[str, Any] | None:
     return result
 
 
-def last_steps(folder: Path, count: int = 1) -> Sequence[dict[str, Any]]:
-    """The last lines of ``steps.jsonl`` that are whole."""
+def last_step(folder: Path) -> dict[str, Any] | None:
+    """The last line of ``steps.jsonl`` that is whole, if any."""
     path = folder / "steps.jsonl"
-    found = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+    found: dict[str, Any] | None = None
+    for line in path.read_text(encoding="utf-8").split("\n") if path.is_file() else []:
         try:
-            found.append(json.loads(line))
-        except json.JSONDecodeError:
+            found = json.loads(line)
+        except json.JSONDecodeError:  # the empty end, or the line that was being written when the run was killed
             break
-    return found[-count:]
+    return found

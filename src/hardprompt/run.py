@@ -90,6 +90,11 @@ def read_splits(config: Config) -> Splits:
 
     rows = read(config.train)
     names = classes(rows)
+    missing = [name for name in names if config.verbalizers and name not in config.verbalizers]
+    if missing:
+        raise InputError(
+            f"class {missing[0]!r} has no verbalizer; name one for each of: {', '.join(names)}, or for none."
+        )
     unknown = sorted(set(config.verbalizers) - set(names))
     if unknown:
         raise InputError(
@@ -103,8 +108,15 @@ def read_splits(config: Config) -> Splits:
         validation = read(config.validation)
     else:
         rows, validation = split(rows, _VALIDATION_SHARE, seed=config.seed)
+    validation, shared = _without(validation, test)
+    rows, more = _without(rows, [*validation, *test])
+    if shared + more:
+        _LOG.warning("%d rows left out: their text or group stands in a later set too", shared + more)
     if config.shots is not None:
-        rows, _ = few_shot(rows, config.shots, seed=config.seed)
+        rows = few_shot(rows, config.shots, seed=config.seed)
+    for name, part in (("training", rows), ("validation", validation)):
+        if {row.label for row in part} != set(names):
+            raise InputError(f"the {name} set lacks a class; it needs some of each of: {', '.join(names)}.")
     for name, part in (("validation", validation), ("test", test)):
         for number, row in enumerate(part, 1):
             if row.label not in names:
@@ -113,6 +125,14 @@ def read_splits(config: Config) -> Splits:
                     f"classes: {', '.join(names)}."
                 )
     return Splits(rows, validation, test, names)
+
+
+def _without(rows: list[Row], later: Sequence[Row]) -> tuple[list[Row], int]:
+    """The rows whose text and group stand in no later set, and how many others there were."""
+    texts = {row.text.strip() for row in later}
+    groups = {row.group for row in later if row.group is not None}
+    kept = [row for row in rows if row.text.strip() not in texts and row.group not in groups]
+    return kept, len(rows) - len(kept)
 
 
 def default_verbalizers(names: Sequence[str], given: Mapping[str, str]) -> dict[str, str]:
@@ -142,6 +162,7 @@ def start(config: Config, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     record = {
         **config.to_dict(),
+        "threads": config.threads or torch.get_num_threads(),  # sums in another order have other bits
         "fingerprints": {p: _fingerprint(Path(p)) for p in (config.train, config.validation, config.test) if p},
         "versions": versions(),
     }
@@ -192,6 +213,7 @@ def prepare(config: Config, notify: Notify = lambda _: None) -> Session:
         torch.set_num_threads(config.threads)
     template = Template(config.template)
     splits = read_splits(config)
+    check_task(config, splits)
     verbalizers = default_verbalizers(splits.classes, config.verbalizers)
     notify(f"loading the policy model {config.policy_model}")
     model, tokenizer = models.load_causal(config.policy_model)
@@ -222,6 +244,8 @@ def prepare(config: Config, notify: Notify = lambda _: None) -> Session:
     if "top_k" not in config.settings and settings.get("top_k"):
         # A method's own k is meant for a vocabulary of 50,000; a smaller one is kept whole.
         settings["top_k"] = min(settings["top_k"], policy.vocabulary_size)
+    for task in (train, validation):
+        task.check_room([manual_prompt(config)])
     optimizer = method.build(policy=policy, length=config.length, seed=config.seed, **settings)
     return Session(
         splits, verbalizers, task_lm, policy_lm, optimizer, Cached(train), ValidationAccuracy(validation), train
@@ -261,10 +285,15 @@ def execute(
     progress = Progress()
     state = store.load()
     if state is not None:
-        progress.load_state_dict(state["progress"])
-        session.optimizer.load_state_dict(state["optimizer"])
-        session.reward.load_state_dict(state["reward"])
+        try:
+            progress.load_state_dict(state["progress"])
+            session.optimizer.load_state_dict(state["optimizer"])
+            session.reward.load_state_dict(state["reward"])
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise InputError(f"the checkpoint in {str(out)!r} does not fit its run.yaml: {error}.") from error
         notify(f"continuing after step {progress.step}")
+    if interrupted():
+        return None
     log = _StepLog(out / "steps.jsonl", keep=progress.step)
 
     def save(at: Progress) -> None:
@@ -296,7 +325,7 @@ def execute(
         save_every=config.save_every,
         interrupted=interrupted,
     )
-    if outcome.stopped == "interrupt":
+    if outcome.stopped == "interrupt" or interrupted():
         return None
     notify(f"testing {outcome.best.prompt!r} on {len(session.splits.test)} texts that took no part")
     result = report(config, session, outcome, log.last_support)
@@ -316,8 +345,7 @@ def report(config: Config, session: Session, outcome: Result, support: float | N
         verbalizers=session.verbalizers,
         keep=False,
     )
-    template = Template(config.template)
-    manual = config.manual if not template.spaced or config.manual.startswith(" ") else f" {config.manual}"
+    manual = manual_prompt(config)
     prompts = {"found": outcome.best.prompt, "empty": "", "manual": manual}
     names = list(dict.fromkeys(prompts.values()))
     predicted = dict(zip(names, task.predictions(names).numpy(), strict=True))
@@ -360,6 +388,12 @@ def report(config: Config, session: Session, outcome: Result, support: float | N
     }
 
 
+def manual_prompt(config: Config) -> str:
+    """The hand-written prompt, with the space that a template needs before it."""
+    spaced = Template(config.template).spaced and not config.manual.startswith(" ")
+    return f" {config.manual}" if spaced else config.manual
+
+
 def judge_perplexity(
     prompts: Sequence[str], config: Config, policy_lm: CausalLM
 ) -> tuple[dict[str, float | None], str]:
@@ -370,7 +404,7 @@ def judge_perplexity(
     try:
         name = config.judge
         judge = policy_lm if name == config.policy_model else CausalLM(*models.load_causal(name))
-    except MissingExtra as error:
+    except (MissingExtra, InputError) as error:  # the result of a search is not lost for want of a judge
         _LOG.warning("perplexity is measured by the policy model instead: %s", error)
         judge, name = policy_lm, config.policy_model
     if name in (config.policy_model, config.task_model):
@@ -399,7 +433,7 @@ class _StepLog:
         self.last_support: float | None = None
         kept = []
         if path.exists():
-            for line in path.read_text(encoding="utf-8").splitlines():
+            for line in path.read_text(encoding="utf-8").split("\n"):
                 try:
                     record = json.loads(line)
                 except json.JSONDecodeError:  # the line that was being written when the run was killed
@@ -444,13 +478,14 @@ def _prompts_csv(session: Session, outcome: Result, result: Mapping[str, Any]) -
 
 def _card(config: Config, verbalizers: Mapping[str, str], result: Mapping[str, Any]) -> str:
     test = result["test"]
-    filled = config.template.replace("{prompt}", result["prompt"])
+    before, after = Template(config.template).fill("{text}", result["prompt"])
+    filled = f"{before}{{answer}}{after}" if after else before
     words = "\n".join(f"- `{label}`: the model answers `{word}`" for label, word in verbalizers.items())
     low, high = test["interval"]
     return (
         f"# A prompt for {config.task_model}\n\n"
         f"Give the model this, with your text in place of `{{text}}`:\n\n```\n{filled}\n```\n\n"
-        f"and compare the probabilities of these continuations:\n\n{words}\n\n"
+        f"and compare the probabilities of these {'answers' if after else 'continuations'}:\n\n{words}\n\n"
         f"Accuracy on {test['n']} texts that took no part: {test['accuracy']:.3f} "
         f"(95 % interval {low:.3f} to {high:.3f}), macro-F1 {test['macro_f1']:.3f}.\n\n"
         f"Found by `{config.method}` with {result['evaluations']} evaluations, seed {config.seed}; "

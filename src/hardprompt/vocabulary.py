@@ -95,7 +95,9 @@ def _texts(tokenizer: Any, size: int) -> list[str]:
 
 
 def _is_text(text: str) -> bool:
-    return _REPLACEMENT not in text and not any(unicodedata.category(c) in ("Cc", "Cs", "Co", "Cn") for c in text)
+    return _REPLACEMENT not in text and not any(
+        unicodedata.category(c) in ("Cc", "Cs", "Co", "Cn", "Zl", "Zp") for c in text
+    )
 
 
 def _is_word_or_mark(text: str, script: str) -> bool:

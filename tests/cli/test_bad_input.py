@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 import hardprompt.cli
-from hardprompt import files
 
 Arguments = Callable[..., list[str]]
 
@@ -45,8 +44,7 @@ def complaint(arguments: list[str], capsys: pytest.CaptureFixture[str], code: in
         ({"tokens": "word"}, "'word'. Did you mean 'words'? Valid: any, words"),
         ({"shots": 1000}, "fewer than the 1000 shots"),
         ({"verbalizer": "good"}, "'good' is not LABEL=WORD"),
-        ({"verbalizer": "goood=fine"}, "class 'goood', which the data does not have; classes: bad, good"),
-        ({"verbalizer": "good=bad"}, "classes 'bad' and 'good' have one verbalizer, ' bad'"),
+        ({"verbalizer": "good=fine"}, "class 'bad' has no verbalizer; name one for each of: bad, good"),
         ({"validation": "nowhere.csv"}, "'nowhere.csv' does not exist"),
         ({"task-model": "embedded:smolm2"}, "unknown embedded model 'smolm2'. Did you mean 'smollm2'?"),
         ({"policy-model": "no/such-model"}, "model 'no/such-model' could not be loaded"),
@@ -61,6 +59,21 @@ def test_one_line_names_the_fault(
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert expected in complaint(arguments(**changes), capsys)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("good=fine", "bad=fine"), "classes 'bad' and 'good' have one verbalizer, ' fine'"),
+        (("good=fine", "bad=poor", "goood=x"), "class 'goood', which the data does not have; classes: bad, good"),
+        (("good=fine", "good=great"), "class 'good' is given two verbalizers"),
+    ],
+)
+def test_verbalizers_must_fit_the_classes(
+    arguments: Arguments, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], expected: str
+) -> None:
+    flags = [part for word in words for part in ("--verbalizer", word)]
+    assert expected in complaint([*arguments(), *flags], capsys)
 
 
 def test_top_k_above_the_vocabulary_is_named(arguments: Arguments, capsys: pytest.CaptureFixture[str]) -> None:
@@ -125,7 +138,7 @@ def test_no_space_left_is_one_line_and_leaves_no_half_file(
     def full(*args: Any, **kwargs: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "x"))
 
-    monkeypatch.setattr(files, "save_file", full)
+    monkeypatch.setattr(Path, "write_bytes", full)  # how the tensors of a checkpoint are written
     assert hardprompt.cli.main(arguments()) == 2
     said = capsys.readouterr().err
     assert "no space left on the device" in said
@@ -157,6 +170,13 @@ def test_wrong_commands_are_one_line(arguments_: list[str], expected: str, capsy
         ("text: t\nlabel: l\n", "has no 'train'"),
         ("train: x.csv\ntext: t\nlabel: l\nlength: long\n", "length is 'long'"),
         ("train: x.csv\ntext: t\nlabel: l\nsettings: {topk: 5}\n", "unknown setting of method 'pin-prior' 'topk'"),
+        ("train: x.csv\ntext: t\nlabel: l\nsettings: {updates: 2.5}\n", "updates is 2.5; a whole number was expected"),
+        ("train: x.csv\ntext: t\nlabel: l\nsettings: {q: true}\n", "q is True; a number was expected"),
+        ("train: x.csv\ntext: t\nlabel: l\nsettings: {loss: v1}\n", "unknown loss 'v1'"),
+        ("train: x.csv\ntext: t\nlabel: l\nshots: 2.5\n", "shots is 2.5; a whole number or none was expected"),
+        ("train: x.csv\ntext: t\nlabel: l\ntemplate: 5\n", "template is 5; a text was expected"),
+        ("train: x.csv\ntext: t\nlabel: l\nmanual:\n", "manual is None; a text was expected"),
+        ("train: [x]\ntext: t\nlabel: l\n", "train is ['x']; a text was expected"),
     ],
 )
 def test_bad_configurations_are_named(

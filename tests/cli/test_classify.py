@@ -82,6 +82,65 @@ def test_an_absent_judge_is_replaced_and_the_result_says_so(
     assert "took part" in json.loads(capsys.readouterr().out)["perplexity_by"]
 
 
+def test_a_judge_that_cannot_be_loaded_does_not_cost_the_result(
+    arguments: Arguments, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert hardprompt.cli.main([*arguments(evaluations=16, judge="no/such-judge"), "--json"]) == 0
+    assert "took part" in json.loads(capsys.readouterr().out)["perplexity_by"]
+
+
+def test_the_card_shows_the_prompt_as_the_model_reads_it(
+    arguments: Arguments, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert hardprompt.cli.main([*arguments(evaluations=16, template=r"Text: {text}\n{prompt} {mask}!"), "--json"]) == 0
+    prompt = json.loads(capsys.readouterr().out)["prompt"]
+    assert f"Text: {{text}}\n{prompt} {{answer}}!\n" in (tmp_path / "run" / "README.md").read_text()
+
+
+def test_texts_of_the_test_file_are_left_out_of_training(
+    arguments: Arguments, data_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    from hardprompt.config import from_dict
+    from hardprompt.run import read_splits
+
+    test = tmp_path / "test.csv"
+    lines = data_file.read_text().splitlines()
+    test.write_text("\n".join([lines[0], *lines[1:9]]) + "\n")
+    base = {"train": str(data_file), "text": "text", "label": "label", "test": str(test)}
+    parts = read_splits(from_dict(base))
+    seen = {row.text for row in parts.test}
+    assert seen.isdisjoint({row.text for row in parts.train + parts.validation})
+    assert "left out" in caplog.text
+
+
+def test_a_class_of_the_users_own_is_found_where_the_user_stands(
+    arguments: Arguments, environment: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from hardprompt.optimizers.best_of_n import BestOfN\n\nclass Mine(BestOfN):\n    pass\n"
+    )
+    script = Path(sys.executable).parent / "hardprompt"
+    done = subprocess.run(
+        [script, *arguments(evaluations=16, method="mine:Mine"), "--json"], capture_output=True, text=True,
+        env=environment, cwd=tmp_path, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["method"] == "mine:Mine"
+
+
+def test_show_says_how_far_an_unfinished_run_has_come(
+    arguments: Arguments, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert hardprompt.cli.main([*arguments(evaluations=48)]) == 0
+    (tmp_path / "run" / "result.json").unlink()
+    capsys.readouterr()
+    assert hardprompt.cli.main(["show", str(tmp_path / "run")]) == 0
+    said = capsys.readouterr().out
+    assert "has not finished: steps 3" in said
+    assert f"hardprompt resume {tmp_path / 'run'}" in said
+
+
 def test_groups_are_kept_whole_and_recorded(
     arguments: Arguments, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -70,16 +70,15 @@ def test_a_split_parts_groups_nowhere_and_loses_nothing(drawn: list[tuple[str, i
 @given(st.integers(1, 5), st.integers(0, 5))
 def test_few_shot_is_balanced_and_seeded(shots: int, seed: int) -> None:
     rows = [Row(f"text {i}", "abc"[i % 3]) for i in range(30)]
-    taken, rest = few_shot(rows, shots, seed=seed)
+    taken = few_shot(rows, shots, seed=seed)
     assert {label: [r.label for r in taken].count(label) for label in "abc"} == dict.fromkeys("abc", shots)
-    assert len(taken) + len(rest) == 30
-    assert few_shot(rows, shots, seed=seed) == (taken, rest)
+    assert few_shot(rows, shots, seed=seed) == taken
 
 
-def test_few_shot_keeps_a_group_on_one_side() -> None:
-    rows = [Row(f"text {i}", "ab"[i % 2], str(i // 4)) for i in range(40)]
-    taken, rest = few_shot(rows, 3, seed=1)
-    assert {r.group for r in taken}.isdisjoint({r.group for r in rest})
+def test_a_text_that_stands_twice_is_never_on_both_sides() -> None:
+    rows = [Row(f"text {i % 10}", "ab"[i % 2]) for i in range(40)]
+    first, second = split(rows, 0.3, seed=1)
+    assert {r.text for r in first}.isdisjoint({r.text for r in second})
 
 
 def test_number_labels_are_sorted_by_value() -> None:

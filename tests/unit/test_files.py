@@ -49,16 +49,22 @@ def test_a_save_that_fails_midway_leaves_the_state_before(tmp_path: Path, monkey
     assert StateStore(tmp_path / "c").load() == {"t": torch.tensor([1.0])}
 
 
-def test_saving_the_same_number_twice_is_safe(tmp_path: Path) -> None:
+def test_saving_the_same_number_twice_is_safe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = StateStore(tmp_path / "c")
-    store.save(1, {"t": torch.tensor([1.0])})
-    store.save(1, {"t": torch.tensor([2.0])})
-    assert store.load() == {"t": torch.tensor([2.0])}
+    store.save(1, {"t": torch.tensor([1.0]), "n": 1})
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "write_text", lambda *_: (_ for _ in ()).throw(OSError("killed")))
+        with pytest.raises(OSError, match="killed"):
+            store.save(1, {"t": torch.tensor([2.0]), "n": 2})
+    assert store.load() == {"t": torch.tensor([1.0]), "n": 1}
+    store.save(1, {"t": torch.tensor([2.0]), "n": 2})
+    assert store.load() == {"t": torch.tensor([2.0]), "n": 2}
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
     StateStore(tmp_path / "c").save(1, STATE)
-    (tmp_path / "c" / "tensors-000001.safetensors").write_bytes(b"garbage")
+    (tensors,) = (tmp_path / "c").glob("*.safetensors")
+    tensors.write_bytes(b"garbage")
     with pytest.raises(InputError, match="damaged"):
         StateStore(tmp_path / "c").load()
 

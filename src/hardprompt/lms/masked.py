@@ -10,7 +10,7 @@ from torch import Tensor
 from hardprompt.errors import InputError
 from hardprompt.lms.causal import truncate
 
-_BATCH_TOKENS = 4096  # padded tokens of one forward pass
+_BATCH_TOKENS = 1024  # padded tokens of one forward pass, each of which gets a vocabulary of logits
 
 
 class MaskedLM:

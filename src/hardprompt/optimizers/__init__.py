@@ -4,8 +4,10 @@ import functools
 import importlib
 import inspect
 import pkgutil
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from hardprompt.errors import InputError, unknown
@@ -52,10 +54,14 @@ def find(name: str) -> Method:
     """
     if ":" in name:
         module_name, _, class_name = name.partition(":")
+        if str(Path.cwd()) not in sys.path:  # an installed script does not look where the user stands
+            sys.path.insert(0, str(Path.cwd()))
         try:
             build = getattr(importlib.import_module(module_name), class_name)
-        except (ImportError, AttributeError, ValueError) as error:
+        except (ImportError, AttributeError, ValueError, SyntaxError) as error:
             raise InputError(f"method {name!r} could not be imported: {error}.") from error
+        if not callable(build):
+            raise InputError(f"method {name!r} is a {type(build).__name__}, not a class.")
         return Method(build, (inspect.getdoc(build) or class_name).splitlines()[0], "the user's own")
     if name not in methods():
         raise unknown("method", name, methods())

@@ -10,7 +10,7 @@ from torch import Tensor
 from hardprompt.engine import Proposal
 from hardprompt.entropy import TsallisEntropy
 from hardprompt.errors import InputError, unknown
-from hardprompt.losses import LOSSES, Values
+from hardprompt.losses import LOSSES, LossName, Values
 from hardprompt.optimizers import Method
 from hardprompt.policy import PolicyLM, QHead
 from hardprompt.prefix import Ids, PrefixTree, proper_prefixes
@@ -20,7 +20,7 @@ from hardprompt.vocabulary import survives
 Normalise = Literal["none", "step", "replay"]
 _DRAWS = 1000  # attempts at one prompt that survives re-tokenisation, before giving up
 _HEAT = 1.1  # growth of the temperature from one redraw to the next
-_KEPT = 64  # best prompts remembered for recommend()
+_MOST = 64  # prompts that recommend() may return
 
 
 class QLearner:
@@ -70,7 +70,7 @@ class QLearner:
         alpha: float = 1.0,
         prior: float = 0.0,
         top_k: int | None = 10_000,
-        loss: str = "monte_carlo",
+        loss: LossName = "monte_carlo",
         gamma: float = 1.0,
         rho: float = 0.001,
         replay: int = 100_000,
@@ -88,7 +88,7 @@ class QLearner:
             length=(length, 1, 32), alpha=(alpha, 1e-6, 1e6), prior=(prior, 0.0, 1e6), gamma=(gamma, 1e-6, 1.0),
             rho=(rho, 0.0, 1.0), replay=(replay, 0, 10**8), batch=(batch, 1, 10**6), updates=(updates, 1, 10**4),
             proposals=(proposals, 1, 10**4), learning_rate=(learning_rate, 1e-12, 10.0), hidden=(hidden, 1, 10**6),
-            redraws=(redraws, 0, 10**4), recommended=(recommended, 0, _KEPT),
+            redraws=(redraws, 0, 10**4), recommended=(recommended, 0, _MOST),
             sample_top=(1 if sample_top is None else sample_top, 1, 10**7),
         )  # fmt: skip
         if loss not in LOSSES:

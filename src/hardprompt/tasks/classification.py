@@ -86,15 +86,9 @@ class Classification:
         """P(class | text, prompt) of the task model, renormalised over the verbalizers, in float64.
 
         Raises:
-            InputError: a prompt that would not fit into the task model's context beside the longest text.
+            InputError: as ``check_room``.
         """
-        if self._lm.context_length is not None:
-            for prompt in prompts:
-                if self._lm.count(prompt) > self._prompt_room:
-                    raise InputError(
-                        f"the prompt {prompt[:60]!r} has {self._lm.count(prompt)} tokens; beside the longest text the "
-                        f"task model has room for {self._prompt_room}."
-                    )
+        self.check_room(prompts)
         filled = [self._template.fill(text, prompt) for prompt in prompts for text in self._texts]
         tails = {after for _, after in filled}
         if self._lm.blank:
@@ -106,6 +100,17 @@ class Classification:
         else:  # the text or the prompt stands after the answer, so every context has choices of its own
             scores = torch.cat([self._lm.score([b], [choice + a for choice in self._choices]) for b, a in filled])
         return scores.double().softmax(-1).reshape(len(prompts), len(self._texts), len(self._choices))
+
+    def check_room(self, prompts: Sequence[str]) -> None:
+        """Raise an InputError for a prompt that does not fit into the model's context beside the longest text."""
+        if self._lm.context_length is None:
+            return
+        for prompt in prompts:
+            if self._lm.count(prompt) > self._prompt_room:
+                raise InputError(
+                    f"the prompt {prompt[:60]!r} has {self._lm.count(prompt)} tokens; beside the longest text the task "
+                    f"model has room for {self._prompt_room}."
+                )
 
     def predictions(self, prompts: Sequence[str]) -> Int[Tensor, "prompts n"]:
         """Index of the most probable class for each prompt and text."""
