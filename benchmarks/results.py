@@ -10,7 +10,8 @@ is done, so this can run for hours in the background, and several processes may 
     python benchmarks/results.py            # all of it
     python benchmarks/results.py --tables   # no search: test what was found, write tables and figures
 
-The tables go to ``runs/results/tables.md``, the figures to ``docs/figures``.
+The tables go to ``runs/results/tables.md``, the figures to ``docs/figures``, and everything found and tested so far to
+``docs/results.json``, from which a fresh clone goes on. After a change that moves results, delete both and start anew.
 """
 
 import argparse
@@ -160,11 +161,11 @@ def search(cell: Cell) -> None:
         progress.load_state_dict(state["progress"])
         session.optimizer.load_state_dict(state["optimizer"])
         session.reward.load_state_dict(state["reward"])
-    curve: list[dict[str, Any]] = []
+    curve: list[dict[str, Any]] = list(state["curve"]) if state is not None and "curve" in state else []
 
     def save(at: Progress) -> None:
         parts = {"progress": at, "optimizer": session.optimizer, "reward": session.reward}
-        store.save(at.step, {name: part.state_dict() for name, part in parts.items()})
+        store.save(at.step, {name: part.state_dict() for name, part in parts.items()} | {"curve": curve})
 
     outcome = optimize(
         session.optimizer, session.reward, evaluations=cell.config.evaluations, validate=session.validate,
@@ -193,6 +194,28 @@ def _alive(pid: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def restore(root: Path, published: Path) -> None:
+    """Lay out what was found and tested before, where this machine does not have it yet."""
+    if not published.is_file():
+        return
+    known = json.loads(published.read_text())
+    for cell in known["cells"]:
+        folder = root / "cells" / cell.pop("folder")
+        if not (folder / "found.json").is_file():
+            folder.mkdir(parents=True, exist_ok=True)
+            write_json(folder / "found.json", cell)
+    for name, tested in known["tested"].items():
+        if not (root / name).is_file():
+            write_json(root / name, tested)
+
+
+def publish(root: Path, published: Path) -> None:
+    """Store everything found and tested so far in one file."""
+    cells = [c | {"folder": str(Path(c["folder"]).relative_to(root / "cells"))} for c in found_cells(root)]
+    tested = {p.name: json.loads(p.read_text()) for p in sorted(root.glob("tested*.json"))}
+    write_text(published, json.dumps({"cells": cells, "tested": tested}, ensure_ascii=False) + "\n")
 
 
 def found_cells(root: Path) -> list[dict[str, Any]]:
@@ -326,7 +349,7 @@ def write_tables(root: Path, data: Path, every: bool) -> None:
     print("\n".join(parts))
 
 
-def draw(root: Path, out: Path) -> None:
+def draw(root: Path, out: Path, tests: str) -> None:
     """Learning curves on the films, and accuracy against perplexity."""
     import matplotlib
 
@@ -334,8 +357,10 @@ def draw(root: Path, out: Path) -> None:
     from matplotlib import pyplot
 
     cells = [c for c in found_cells(root) if c["data"] == "films" and c["evaluations"] == demo.EVALUATIONS]
-    tested = json.loads((root / "tested.json").read_text())
+    tested = json.loads((root / tests).read_text())
     out.mkdir(parents=True, exist_ok=True)
+    if not cells:
+        return
     figure, (curves, scatter) = pyplot.subplots(1, 2, figsize=(11, 4), layout="constrained")
     for color, method in zip(("C3", "C0", "C1", "C7"), METHODS, strict=True):
         runs = [c for c in cells if c["method"] == method]
@@ -378,12 +403,15 @@ def main() -> int:
     for name in arguments.experiments:
         if name not in EXPERIMENTS:
             parser.error(f"unknown experiment {name!r}; valid: {', '.join(EXPERIMENTS)}")
+    docs = Path(__file__).parents[1] / "docs"
+    restore(arguments.root, docs / "results.json")
     if not arguments.tables:
         for experiment in arguments.experiments or EXPERIMENTS:
             for cell in plan(experiment, arguments.root, arguments.data):
                 search(cell)
     write_tables(arguments.root, arguments.data, arguments.all_tests)
-    draw(arguments.root, Path(__file__).parents[1] / "docs" / "figures")
+    publish(arguments.root, docs / "results.json")
+    draw(arguments.root, docs / "figures", "tested-all.json" if arguments.all_tests else "tested.json")
     return 0
 
 
