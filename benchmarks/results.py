@@ -39,6 +39,7 @@ from hardprompt.models import load_causal
 from hardprompt.tasks.classification import Classification
 from hardprompt.tasks.template import Template
 
+_BEGIN, _END = "<!-- tables: begin -->", "<!-- tables: end -->"  # what lies between them in docs/results.md is ours
 EXPERIMENTS = ("demo", "prior", "fewshot", "loss")
 SEEDS = (0, 1, 2)
 SPLITS = ("16-100", "16-13", "16-21")
@@ -346,6 +347,11 @@ def write_tables(root: Path, data: Path, every: bool) -> None:
                 values[f"{name}/{budget}"] = [{k: v for k, v in row.items() if k != "runs"} for row in rows]
     write_text(root / "tables.md", "\n".join(parts))
     write_json(root / "tables.json", values)
+    page = Path(__file__).parents[1] / "docs" / "results.md"
+    before, _, rest = page.read_text(encoding="utf-8").partition(_BEGIN)
+    after = rest.partition(_END)[2]
+    tables = "\n".join(parts)
+    write_text(page, f"{before}{_BEGIN}\n\n{tables}\n{_END}{after}")
     print("\n".join(parts))
 
 
@@ -366,10 +372,9 @@ def draw(root: Path, out: Path, tests: str) -> None:
         runs = [c for c in cells if c["method"] == method]
         if not runs:
             continue
-        means = torch.tensor(
-            [[p["mean"] for p in r["curve"]] for r in runs if len(r["curve"]) == len(runs[0]["curve"])]
-        )
-        x = [p["evaluations"] for p in runs[0]["curve"]]
+        longest = max((r["curve"] for r in runs), key=len)
+        means = torch.tensor([[p["mean"] for p in r["curve"]] for r in runs if len(r["curve"]) == len(longest)])
+        x = [p["evaluations"] for p in longest]
         curves.plot(x, means.mean(0), color=color, label=f"{method} ({len(means)} seeds)")
         curves.fill_between(x, means.amin(0), means.amax(0), color=color, alpha=0.15)
         right = [tested["right"]["films"].get(r["prompt"]) for r in runs]
