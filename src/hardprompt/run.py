@@ -10,7 +10,7 @@ import json
 import logging
 import math
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -280,6 +280,17 @@ def execute(
         InputError: as ``prepare``, or the checkpoint does not fit.
         RewardError: the reward broke its contract.
     """
+    with _alone(out):
+        return _execute(out, config, callbacks, interrupted, notify)
+
+
+def _execute(
+    out: Path,
+    config: Config,
+    callbacks: Sequence[Callable[[Step], None]],
+    interrupted: Callable[[], bool],
+    notify: Notify,
+) -> dict[str, Any] | None:
     session = prepare(config, notify)
     store = StateStore(out / "checkpoint")
     progress = Progress()
@@ -333,6 +344,22 @@ def execute(
     write_text(out / "prompts.csv", _prompts_csv(session, outcome, result))
     write_text(out / "README.md", _card(config, session.verbalizers, result))
     return result
+
+
+@contextlib.contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Hold a run folder, so that no second process continues the same run; the system lets go when we end."""
+    try:
+        import fcntl
+    except ImportError:  # not on Windows
+        yield
+        return
+    with (out / "run.yaml").open(encoding="utf-8") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(f"another process is working in {str(out)!r}; wait for it or stop it.") from error
+        yield
 
 
 def report(config: Config, session: Session, outcome: Result, support: float | None) -> dict[str, Any]:

@@ -129,6 +129,19 @@ def test_a_class_of_the_users_own_is_found_where_the_user_stands(
     assert json.loads(done.stdout)["method"] == "mine:Mine"
 
 
+def test_a_run_that_another_process_is_working_on_is_left_to_it(
+    arguments: Arguments, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fcntl = pytest.importorskip("fcntl")
+    assert hardprompt.cli.main([*arguments(evaluations=16)]) == 0
+    (tmp_path / "run" / "result.json").unlink()
+    with (tmp_path / "run" / "run.yaml").open() as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        assert hardprompt.cli.main(["resume", str(tmp_path / "run")]) == 2
+    assert "another process is working" in capsys.readouterr().err
+    assert hardprompt.cli.main(["resume", str(tmp_path / "run")]) == 0
+
+
 def test_show_says_how_far_an_unfinished_run_has_come(
     arguments: Arguments, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
