@@ -36,6 +36,7 @@ from hardprompt.files import StateStore, write_json, write_text
 from hardprompt.lms.causal import CausalLM
 from hardprompt.metrics import bootstrap
 from hardprompt.models import load_causal
+from hardprompt.outcome import choose
 from hardprompt.tasks.classification import Classification
 from hardprompt.tasks.template import Template
 
@@ -175,15 +176,17 @@ def search(cell: Cell) -> None:
         callbacks=[lambda s: curve.append({"evaluations": s.evaluations, "mean": statistics.fmean(s.rewards),
                                            "best": s.best_reward, "support": s.log.get("support_size")})],
     )  # fmt: skip
+    best = choose(outcome.trials, len(session.splits.validation), session.policy_lm.perplexity)
     write_json(
         cell.folder / "found.json",
         {
-            **cell.key, "prompt": outcome.best.prompt, "validation": outcome.best.score, "seconds": outcome.seconds,
+            **cell.key, "prompt": best.prompt, "validation": best.score, "seconds": outcome.seconds,
+            "precision": session.precision,
             "distinct": len(session.reward), "best_reward": progress.best_reward, "curve": curve,
             "trials": [[t.prompt, t.score] for t in outcome.trials],
         },
     )  # fmt: skip
-    print(f"{time.strftime('%H:%M:%S')} {cell.folder} {outcome.best.score:.3f} {outcome.best.prompt!r}", flush=True)
+    print(f"{time.strftime('%H:%M:%S')} {cell.folder} {best.score:.3f} {best.prompt!r}", flush=True)
     for old in (cell.folder / "checkpoint").iterdir():
         old.unlink()
 

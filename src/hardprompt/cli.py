@@ -100,6 +100,9 @@ def _parser() -> argparse.ArgumentParser:
     classify.add_argument("--method", metavar="NAME", help="of search; hardprompt methods lists them")
     classify.add_argument("--policy-model", metavar="MODEL", help="model that proposes prompts")
     classify.add_argument("--task-model", metavar="MODEL", help="model that is prompted")
+    classify.add_argument(
+        "--precision", metavar="KIND", help="of the search's rewards: auto, float32, bfloat16, float16"
+    )
     classify.add_argument("--judge", metavar="MODEL", help="model that measures perplexity; should take no other part")
     classify.add_argument("--tokens", metavar="KIND", help="what a prompt is made of: words or any")
     classify.add_argument("--length", type=int, metavar="L", help="tokens of the prompt")
@@ -141,7 +144,8 @@ def _classify(arguments: argparse.Namespace) -> int:
         verbalizers[label] = word if word[0].isspace() else f" {word}"
     names = (
         "train", "text", "label", "validation", "test", "group", "shots", "template", "sharpness", "manual", "method",
-        "policy_model", "task_model", "judge", "tokens", "length", "evaluations", "seconds", "seed", "threads",
+        "policy_model", "task_model", "precision", "judge", "tokens", "length", "evaluations", "seconds", "seed",
+        "threads",
     )  # fmt: skip
     given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
     settings = {name: getattr(arguments, name) for name in ("q", "alpha", "prior", "top_k")}
@@ -160,8 +164,9 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _begin(config: "Config", arguments: argparse.Namespace) -> int:
     from hardprompt import run
+    from hardprompt.splits import read_splits
 
-    splits = run.read_splits(config)
+    splits = read_splits(config)
     run.check_task(config, splits)
     out = Path(arguments.out or f"runs/classify-{config.method.replace(':', '.')}-{config.seed}")
     if arguments.dry_run:

@@ -13,6 +13,7 @@ from hardprompt.errors import InputError, unknown
 from hardprompt.tasks.template import Template
 from hardprompt.vocabulary import Tokens
 
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
 DEFAULT_METHOD = "pin-prior"
 DEFAULT_MODEL = "embedded:smollm2"
 DEFAULT_JUDGE = "embedded:gemma3"
@@ -49,6 +50,9 @@ class Config:
         settings: of the method, where they differ from its own.
         policy_model: proposes prompts.
         task_model: is prompted.
+        precision: of the rewards that a search learns from: ``float32``, ``bfloat16``, ``float16``, or ``auto``, half
+            where the device computes it natively and the task model is large enough to gain by it. Validation and
+            test are always in float32.
         judge: measures perplexity; when its package is absent the policy model does, and the result says so.
         sharpness: of the reward; 1 is the paper, higher is closer to accuracy (see ``Classification``).
         tokens: what a prompt is made of; None is the method's own.
@@ -77,6 +81,7 @@ class Config:
     settings: Mapping[str, Any] = field(default_factory=dict)
     policy_model: str = DEFAULT_MODEL
     task_model: str = DEFAULT_MODEL
+    precision: Precision = "auto"
     judge: str = DEFAULT_JUDGE
     sharpness: float = 8.0
     tokens: str | None = None

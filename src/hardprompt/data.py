@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import logging
 import random
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,6 +13,8 @@ from typing import Any
 
 from hardprompt.errors import InputError, MissingExtra, unknown
 from hardprompt.tasks.classification import Example
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,8 @@ class Row:
 def read_rows(path: str | Path, *, text: str, label: str, group: str | None = None) -> list[Row]:
     """Read one labelled text per record.
 
-    In TSV a quotation mark is an ordinary character; in CSV it encloses fields. The encoding is UTF-8.
+    In TSV a quotation mark is an ordinary character; in CSV it encloses fields. The encoding is UTF-8. A row without a
+    text is left out, with a warning.
 
     Args:
         path: a .csv, .tsv, .jsonl (or .ndjson) or .parquet file.
@@ -40,7 +44,7 @@ def read_rows(path: str | Path, *, text: str, label: str, group: str | None = No
         group: column that keeps rows together when a set is split.
 
     Raises:
-        InputError: the file is missing, empty, not text or malformed; a column is not there; a text is empty.
+        InputError: the file is missing, empty, not text or malformed; a column is not there; no row has a text.
         MissingExtra: Parquet without pyarrow.
     """
     file = Path(path)
@@ -53,20 +57,23 @@ def read_rows(path: str | Path, *, text: str, label: str, group: str | None = No
         raise unknown("data format", file.suffix or file.name, _READERS)
     if file.stat().st_size == 0:
         raise InputError(f"data file {str(path)!r} is empty.")
-    rows = []
+    rows, blank = [], []
     for number, record in enumerate(reader(file), 1):
         for column in (text, label, *([group] if group else [])):
             if column not in record:
                 raise unknown(f"column of {file.name}", column, [str(name) for name in record if name is not None])
         value = _string(record[text])
         if not value.strip():
-            raise InputError(f"row {number} of {str(path)!r} has an empty {text!r}.")
+            blank.append(number)
+            continue
         kind = _string(record[label]).strip()
         if not kind:
             raise InputError(f"row {number} of {str(path)!r} has an empty {label!r}.")
         rows.append(Row(value, kind, _string(record[group]) if group else None))
     if not rows:
-        raise InputError(f"data file {str(path)!r} has a header but no rows.")
+        raise InputError(f"data file {str(path)!r} has a header but no rows{' with a text' if blank else ''}.")
+    if blank:  # published test sets have some too
+        _LOG.warning("%d rows of %s left out, the first row %d: their %r is empty", len(blank), path, blank[0], text)
     return rows
 
 

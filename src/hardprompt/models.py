@@ -1,6 +1,7 @@
 """Finds and loads models: a hub name, a folder, a .gguf file, or one that a package embeds."""
 
 import contextlib
+import copy
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -19,6 +20,8 @@ from safetensors import SafetensorError
 from hardprompt.errors import InputError, MissingExtra, unknown
 
 _LOG = logging.getLogger(__name__)
+
+_HALF_FROM = 10_000_000  # parameters
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ def cache_folder() -> Path:
 
 
 def load_causal(name: str) -> tuple[Any, Any]:
-    """A causal model and its tokenizer, on the best device, in its best precision.
+    """A causal model and its tokenizer, on the best device, in float32.
 
     Args:
         name: ``embedded:NAME``, a ``.gguf`` file, a folder, or a hub name.
@@ -150,13 +153,36 @@ def device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def precision() -> Any:
-    """float32 on a CPU; on a GPU bfloat16 where it is native, else float16."""
+def half(device: str) -> Any | None:
+    """The half precision that ``device`` (``cpu`` or ``cuda``) computes natively, or None."""
     import torch
 
-    if device() == "cpu":
-        return torch.float32
-    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    if device == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    able = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return torch.bfloat16 if any(able.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16")) else None
+
+
+def search_copy(lm: Any, precision: str) -> tuple[Any, str]:
+    """The task LM that a search asks, in that precision, and the precision's name; ``lm`` itself is float32.
+
+    ``auto`` is the device's half precision for models of 10 million parameters or more: a smaller one is fast anyway.
+
+    Args:
+        lm: a local task LM; anything without a ``model`` is handed back as it is.
+        precision: ``auto``, ``float32``, ``bfloat16`` or ``float16``.
+    """
+    import torch
+
+    model = getattr(lm, "model", None)
+    if model is None:
+        return lm, "float32"
+    dtype = getattr(torch, precision) if precision != "auto" else None
+    if precision == "auto" and sum(p.numel() for p in model.parameters()) >= _HALF_FROM:
+        dtype = half(lm.device.type)
+    if dtype in (None, torch.float32):
+        return lm, "float32"
+    return type(lm)(copy.deepcopy(model).to(dtype), lm.tokenizer), str(dtype).removeprefix("torch.")
 
 
 def _embedded(name: str) -> Path:
@@ -209,7 +235,7 @@ def _converted(file: Path, folder: Path) -> Path:
 def _load(auto: Any, name: str, source: str) -> Any:
     with _quiet(), _named(name):
         # Only safetensors: a pickle could run code.
-        model = auto.from_pretrained(source, dtype=precision(), use_safetensors=True, trust_remote_code=False)
+        model = auto.from_pretrained(source, dtype="float32", use_safetensors=True, trust_remote_code=False)
     return model.to(device()).eval()
 
 

@@ -1,15 +1,10 @@
 """A classification run in a folder: data, models, search, test and what is written down; killed and resumed at will."""
 
 import contextlib
-import csv
 import dataclasses
 import hashlib
-import importlib.metadata
-import io
 import json
 import logging
-import math
-import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,34 +15,22 @@ import yaml
 
 from hardprompt import models, optimizers
 from hardprompt.config import Config, from_dict, read_yaml
-from hardprompt.data import Row, classes, few_shot, read_rows, split
-from hardprompt.engine import Progress, PromptOptimizer, Result, Step, optimize
-from hardprompt.errors import InputError, MissingExtra
+from hardprompt.engine import Progress, PromptOptimizer, Step, optimize
+from hardprompt.errors import InputError
 from hardprompt.files import StateStore, write_json, write_text
 from hardprompt.lms import TaskLM
 from hardprompt.lms.causal import CausalLM
-from hardprompt.metrics import classification_metrics, paired_difference
+from hardprompt.outcome import card, choose, manual_prompt, prompts_csv, report, versions
 from hardprompt.policy import PolicyLM
 from hardprompt.rewards import Cached
+from hardprompt.splits import Splits, read_splits
 from hardprompt.tasks.classification import Classification, check_examples
 from hardprompt.tasks.template import Template
 
 _LOG = logging.getLogger(__name__)
 
-_VALIDATION_SHARE = 0.25  # of the training file, when no validation file is given
-_TEST_SHARE = 0.3  # likewise for test
 _START_WORDS = 64  # of the text that the policy model imagines before a prompt
 Notify = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Splits:
-    """The three sets of a run; their texts are disjoint, and so are their groups."""
-
-    train: list[Row]
-    validation: list[Row]
-    test: list[Row]
-    classes: list[str]
 
 
 @dataclass
@@ -62,6 +45,7 @@ class Session:
     reward: Cached
     validate: "ValidationAccuracy"
     train_task: Classification
+    precision: str  # of the search's rewards; validation and test are in float32
 
 
 class ValidationAccuracy:
@@ -76,63 +60,6 @@ class ValidationAccuracy:
         accuracy = (probabilities.argmax(-1) == self.task.labels).double().mean(-1)
         # The reward lies within 200, so this never outweighs one text in a set of fewer than 10,000.
         return accuracy + self.task.rewards(probabilities) / 1e8
-
-
-def read_splits(config: Config) -> Splits:
-    """Read the files of a configuration and part what is not given separately, by its seed.
-
-    Raises:
-        InputError: whatever is wrong with a file, a column or a class.
-    """
-
-    def read(path: str) -> list[Row]:
-        return read_rows(path, text=config.text, label=config.label, group=config.group)
-
-    rows = read(config.train)
-    names = classes(rows)
-    missing = [name for name in names if config.verbalizers and name not in config.verbalizers]
-    if missing:
-        raise InputError(
-            f"class {missing[0]!r} has no verbalizer; name one for each of: {', '.join(names)}, or for none."
-        )
-    unknown = sorted(set(config.verbalizers) - set(names))
-    if unknown:
-        raise InputError(
-            f"verbalizer for class {unknown[0]!r}, which the data does not have; classes: {', '.join(names)}."
-        )
-    if config.test is not None:
-        test = read(config.test)
-    else:
-        rows, test = split(rows, _TEST_SHARE, seed=config.seed)
-    if config.validation is not None:
-        validation = read(config.validation)
-    else:
-        rows, validation = split(rows, _VALIDATION_SHARE, seed=config.seed)
-    validation, shared = _without(validation, test)
-    rows, more = _without(rows, [*validation, *test])
-    if shared + more:
-        _LOG.warning("%d rows left out: their text or group stands in a later set too", shared + more)
-    if config.shots is not None:
-        rows = few_shot(rows, config.shots, seed=config.seed)
-    for name, part in (("training", rows), ("validation", validation)):
-        if {row.label for row in part} != set(names):
-            raise InputError(f"the {name} set lacks a class; it needs some of each of: {', '.join(names)}.")
-    for name, part in (("validation", validation), ("test", test)):
-        for number, row in enumerate(part, 1):
-            if row.label not in names:
-                raise InputError(
-                    f"row {number} of the {name} set has class {row.label!r}, which the training set does not have; "
-                    f"classes: {', '.join(names)}."
-                )
-    return Splits(rows, validation, test, names)
-
-
-def _without(rows: list[Row], later: Sequence[Row]) -> tuple[list[Row], int]:
-    """The rows whose text and group stand in no later set, and how many others there were."""
-    texts = {row.text.strip() for row in later}
-    groups = {row.group for row in later if row.group is not None}
-    kept = [row for row in rows if row.text.strip() not in texts and row.group not in groups]
-    return kept, len(rows) - len(kept)
 
 
 def default_verbalizers(names: Sequence[str], given: Mapping[str, str]) -> dict[str, str]:
@@ -223,13 +150,14 @@ def prepare(config: Config, notify: Notify = lambda _: None) -> Session:
     else:
         notify(f"loading the task model {config.task_model}")
         task_lm = models.load_task_lm(config.task_model)
+    search_lm, precision = models.search_copy(task_lm, config.precision)
     notify(f"reading {len(splits.train)} training and {len(splits.validation)} validation texts into the task model")
     train, validation = (
         Classification(
-            lm=task_lm, examples=[r.example for r in rows], template=template, verbalizers=verbalizers,
+            lm=lm, examples=[r.example for r in rows], template=template, verbalizers=verbalizers,
             sharpness=config.sharpness,
         )
-        for rows in (splits.train, splits.validation)
+        for lm, rows in ((search_lm, splits.train), (task_lm, splits.validation))
     )  # fmt: skip
     method = optimizers.find(config.method)
     policy = PolicyLM(
@@ -248,7 +176,15 @@ def prepare(config: Config, notify: Notify = lambda _: None) -> Session:
         task.check_room([manual_prompt(config)])
     optimizer = method.build(policy=policy, length=config.length, seed=config.seed, **settings)
     return Session(
-        splits, verbalizers, task_lm, policy_lm, optimizer, Cached(train), ValidationAccuracy(validation), train
+        splits,
+        verbalizers,
+        task_lm,
+        policy_lm,
+        optimizer,
+        Cached(train),
+        ValidationAccuracy(validation),
+        train,
+        precision,
     )
 
 
@@ -338,11 +274,13 @@ def _execute(
     )
     if outcome.stopped == "interrupt" or interrupted():
         return None
+    best = choose(outcome.trials, len(session.splits.validation), session.policy_lm.perplexity)
+    outcome = dataclasses.replace(outcome, best=best)
     notify(f"testing {outcome.best.prompt!r} on {len(session.splits.test)} texts that took no part")
     result = report(config, session, outcome, log.last_support)
     write_json(out / "result.json", result)
-    write_text(out / "prompts.csv", _prompts_csv(session, outcome, result))
-    write_text(out / "README.md", _card(config, session.verbalizers, result))
+    write_text(out / "prompts.csv", prompts_csv(session, outcome, result))
+    write_text(out / "README.md", card(config, session.verbalizers, result))
     return result
 
 
@@ -360,96 +298,6 @@ def _alone(out: Path) -> Iterator[None]:
         except BlockingIOError as error:
             raise InputError(f"another process is working in {str(out)!r}; wait for it or stop it.") from error
         yield
-
-
-def report(config: Config, session: Session, outcome: Result, support: float | None) -> dict[str, Any]:
-    """Touch the test set, once: the found prompt, the empty one and the manual one, side by side."""
-    rows = session.splits.test
-    task = Classification(
-        lm=session.task_lm,
-        examples=[r.example for r in rows],
-        template=Template(config.template),
-        verbalizers=session.verbalizers,
-        keep=False,
-    )
-    manual = manual_prompt(config)
-    prompts = {"found": outcome.best.prompt, "empty": "", "manual": manual}
-    names = list(dict.fromkeys(prompts.values()))
-    predicted = dict(zip(names, task.predictions(names).numpy(), strict=True))
-    labels = task.labels.numpy()
-    perplexity, judge = judge_perplexity(names, config, session.policy_lm)
-
-    def tested(prompt: str) -> dict[str, Any]:
-        return classification_metrics(labels, predicted[prompt], session.splits.classes)
-
-    found = prompts["found"]
-    return {
-        "task": "classify",
-        "method": config.method,
-        "seed": config.seed,
-        "prompt": found,
-        "template": config.template,
-        "verbalizers": session.verbalizers,
-        "evaluations": outcome.evaluations,
-        "distinct": len(session.reward),
-        "seconds": round(outcome.seconds, 1),
-        "stopped": outcome.stopped,
-        "support_size": support,
-        "perplexity": perplexity[found],
-        "perplexity_by": judge,
-        "validation": outcome.best.score,
-        "test": tested(found),
-        "difference_to_manual": paired_difference(labels, predicted[found], predicted[manual]),
-        "baselines": [
-            {"name": name, "prompt": prompt, "test": tested(prompt), "perplexity": perplexity[prompt], "evaluations": 0}
-            for name, prompt in prompts.items()
-            if name != "found"
-        ],
-        "texts": {
-            "train": len(session.splits.train),
-            "validation": len(session.splits.validation),
-            "test": len(rows),
-            "truncated": session.train_task.truncated + session.validate.task.truncated + task.truncated,
-        },
-        "versions": versions(),
-    }
-
-
-def manual_prompt(config: Config) -> str:
-    """The hand-written prompt, with the space that a template needs before it."""
-    spaced = Template(config.template).spaced and not config.manual.startswith(" ")
-    return f" {config.manual}" if spaced else config.manual
-
-
-def judge_perplexity(
-    prompts: Sequence[str], config: Config, policy_lm: CausalLM
-) -> tuple[dict[str, float | None], str]:
-    """Perplexity of each prompt under the judge, or under the policy model where the judge is absent, and by whom.
-
-    A prompt is judged as a text of its own, without the space that joins it to a template.
-    """
-    try:
-        name = config.judge
-        judge = policy_lm if name == config.policy_model else CausalLM(*models.load_causal(name))
-    except (MissingExtra, InputError) as error:  # the result of a search is not lost for want of a judge
-        _LOG.warning("perplexity is measured by the policy model instead: %s", error)
-        judge, name = policy_lm, config.policy_model
-    if name in (config.policy_model, config.task_model):
-        name = f"{name} (took part in the search)"
-    values = judge.perplexity([p.strip() for p in prompts]).tolist()
-    return {p: v if math.isfinite(v) else None for p, v in zip(prompts, values, strict=True)}, name
-
-
-def versions() -> dict[str, str]:
-    """What the numbers depend on."""
-    names = ("hardprompt", "torch", "transformers", "safetensors", "tokenizers")
-    found = {"python": platform.python_version()}
-    for name in names:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
 
 
 class _StepLog:
@@ -485,39 +333,6 @@ class _StepLog:
         }
         with self._path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(record, ensure_ascii=False) + "\n")
-
-
-def _prompts_csv(session: Session, outcome: Result, result: Mapping[str, Any]) -> str:
-    stream = io.StringIO()
-    writer = csv.writer(stream)
-    writer.writerow(["prompt", "train_reward", "validation", "test", "perplexity", "evaluations"])
-    rewards = dict(session.reward.state_dict()["known"])
-    for trial in sorted(outcome.trials, key=lambda t: -t.score):
-        best = trial.prompt == result["prompt"]
-        writer.writerow([
-            trial.prompt, rewards.get(trial.prompt, ""), trial.score,
-            result["test"]["accuracy"] if best else "", result["perplexity"] if best else "", outcome.evaluations,
-        ])  # fmt: skip
-    for row in result["baselines"]:
-        writer.writerow([row["prompt"], "", "", row["test"]["accuracy"], row["perplexity"], row["evaluations"]])
-    return stream.getvalue()
-
-
-def _card(config: Config, verbalizers: Mapping[str, str], result: Mapping[str, Any]) -> str:
-    test = result["test"]
-    before, after = Template(config.template).fill("{text}", result["prompt"])
-    filled = f"{before}{{answer}}{after}" if after else before
-    words = "\n".join(f"- `{label}`: the model answers `{word}`" for label, word in verbalizers.items())
-    low, high = test["interval"]
-    return (
-        f"# A prompt for {config.task_model}\n\n"
-        f"Give the model this, with your text in place of `{{text}}`:\n\n```\n{filled}\n```\n\n"
-        f"and compare the probabilities of these {'answers' if after else 'continuations'}:\n\n{words}\n\n"
-        f"Accuracy on {test['n']} texts that took no part: {test['accuracy']:.3f} "
-        f"(95 % interval {low:.3f} to {high:.3f}), macro-F1 {test['macro_f1']:.3f}.\n\n"
-        f"Found by `{config.method}` with {result['evaluations']} evaluations, seed {config.seed}; "
-        f"every setting is in `run.yaml`, every step in `steps.jsonl`, all numbers in `result.json`.\n"
-    )
 
 
 def _fingerprint(path: Path) -> str:

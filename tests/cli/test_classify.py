@@ -102,7 +102,7 @@ def test_texts_of_the_test_file_are_left_out_of_training(
     arguments: Arguments, data_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     from hardprompt.config import from_dict
-    from hardprompt.run import read_splits
+    from hardprompt.splits import read_splits
 
     test = tmp_path / "test.csv"
     lines = data_file.read_text().splitlines()
@@ -157,11 +157,12 @@ def test_show_says_how_far_an_unfinished_run_has_come(
 def test_groups_are_kept_whole_and_recorded(
     arguments: Arguments, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from hardprompt import run
+    from hardprompt.config import from_dict
+    from hardprompt.splits import read_splits
 
     assert hardprompt.cli.main([*arguments(group="thing"), "--dry-run"]) == 0
-    config = run.from_dict({"train": arguments()[1], "text": "text", "label": "label", "group": "thing"})
-    parts = run.read_splits(config)
+    config = from_dict({"train": arguments()[1], "text": "text", "label": "label", "group": "thing"})
+    parts = read_splits(config)
     groups = [{row.group for row in part} for part in (parts.train, parts.validation, parts.test)]
     assert groups[0].isdisjoint(groups[1] | groups[2])
     assert groups[1].isdisjoint(groups[2])

@@ -26,6 +26,8 @@ class CausalLM:
 
     def __init__(self, model: Any, tokenizer: Any) -> None:
         self.packed = PackedModel(model)
+        self.model = self.packed.model
+        self.device = self.packed.device
         self.tokenizer = tokenizer
         self.context_length: int | None = getattr(model.config.get_text_config(), "max_position_embeddings", None)
 
