@@ -114,6 +114,19 @@ def test_texts_of_the_test_file_are_left_out_of_training(
     assert "left out" in caplog.text
 
 
+def test_a_validation_file_that_repeats_the_training_file_is_used_with_a_warning(
+    data_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    from hardprompt.config import from_dict
+    from hardprompt.splits import read_splits
+
+    (tmp_path / "test.csv").write_text("text,label\nunseen,good\nnever read,bad\n")
+    base = {"train": str(data_file), "validation": str(data_file), "text": "text", "label": "label"}
+    parts = read_splits(from_dict({**base, "test": str(tmp_path / "test.csv")}))
+    assert parts.train == parts.validation
+    assert "cannot show overfitting" in caplog.text
+
+
 def test_a_class_of_the_users_own_is_found_where_the_user_stands(
     arguments: Arguments, environment: dict[str, str], tmp_path: Path
 ) -> None:

@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 import torch
 
+from hardprompt import models
 from hardprompt.errors import InputError
 from hardprompt.lms.causal import CausalLM
 from hardprompt.lms.masked import MaskedLM
-from hardprompt.models import load_causal, load_task_lm, resolve
+from hardprompt.models import load_causal, load_task_lm, resolve, search_copy
 from hardprompt.tasks.classification import Classification, Example
 from hardprompt.tasks.template import Template
 
@@ -115,3 +116,32 @@ def test_a_file_that_is_not_gguf_is_named(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "fake.gguf").write_bytes(b"nothing of the kind")
     with pytest.raises(InputError, match="is not a GGUF file"):
         resolve(str(tmp_path / "fake.gguf"))
+
+
+def test_a_search_copy_is_in_half_precision_and_leaves_the_original(lm: Any) -> None:
+    texts = contexts(lm, "The film was", "The food in the house by the sea was")
+    before = lm.score(texts, [" good", " bad"])
+    copy, name = search_copy(lm, "bfloat16")
+    assert name == "bfloat16"
+    assert {p.dtype for p in copy.model.parameters()} == {torch.bfloat16}
+    assert {p.dtype for p in lm.model.parameters()} == {torch.float32}
+    assert torch.equal(lm.score(texts, [" good", " bad"]), before)
+    half = copy.score(texts, [" good", " bad"])
+    assert half.dtype == torch.float32
+    torch.testing.assert_close(half.softmax(-1), before.softmax(-1), atol=0.05, rtol=0.0)
+
+
+def test_auto_leaves_a_small_model_in_float32_and_halves_a_large_one_where_the_device_can(
+    lm: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert search_copy(lm, "auto") == (lm, "float32")
+    monkeypatch.setattr(models, "_HALF_FROM", 1)
+    monkeypatch.setattr(models, "half", lambda _: None)
+    assert search_copy(lm, "auto") == (lm, "float32")
+    monkeypatch.setattr(models, "half", lambda _: torch.bfloat16)
+    assert search_copy(lm, "auto")[1] == "bfloat16"
+
+
+def test_a_model_that_is_not_local_is_searched_as_it_is() -> None:
+    remote = object()
+    assert search_copy(remote, "auto") == (remote, "float32")
