@@ -10,6 +10,7 @@ from torch import Tensor
 
 from hardprompt.errors import InputError
 
+_LONG = 512  # entries from which it pays to look for the few that matter
 _BISECTIONS = 64  # halves an interval of width 1 below float64's resolution
 
 
@@ -46,6 +47,8 @@ class TsallisEntropy:
         x = _checked(logits)
         if self.q == 1.0:
             return torch.logsumexp(x, dim=-1)
+        if self.q == 2.0:
+            x = _contenders(x)[0]  # the rest have probability zero, whatever the threshold turns out to be
         p = _solve(x.detach(), self.q)
         # p is detached: the envelope theorem makes <p, x> carry the exact gradient, and keeps 0 * -inf out.
         inner = (p * torch.where(p > 0, x, torch.zeros_like(x))).sum(-1)
@@ -102,22 +105,62 @@ def _solve(x: Tensor, q: float) -> Tensor:
     """The maximiser for finite-or--inf rows, without gradient."""
     if x.numel() == 0:
         return x.clone()
-    x = x - x.amax(-1, keepdim=True)  # the policy does not move when a constant is added
     if q == 1.0:
         return torch.softmax(x, dim=-1)
     if q == 2.0:
         return _sparsemax(x)
+    x = x - x.amax(-1, keepdim=True)  # the policy does not move when a constant is added
     if q == 1.5:
         return _entmax15(x)
     return _bisect(x, q)
 
 
 def _sparsemax(x: Tensor) -> Tensor:
-    """[x - tau]_+ with max(x) = 0: Newton from the left on sum [x - tau]_+ = 1, which ends at the exact root.
+    """[x - tau]_+; most of a long row is left out before the threshold is sought."""
+    few, rows, columns, slots = _contenders(x)
+    if rows is None:
+        return _newton(x)
+    p = torch.zeros_like(x)
+    p.view(-1, x.shape[-1])[rows, columns] = _newton(few).view(len(few.view(-1, few.shape[-1])), -1)[rows, slots]
+    return p
+
+
+def _contenders(x: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
+    """The entries of each row that may be in sparsemax's support, packed to the left; and where they come from.
+
+    For any subset T of a row, sum over T of [x - tau]_+ is at most 1, so tau >= (sum of the k largest of T - 1) / k for
+    every k. With the maxima of the row's parts as T, what is not above that bound is out: a few passes over the row,
+    and no sort of it. A row that is short, or mostly in, is handed back as it is.
+    """
+    size = x.shape[-1]
+    if size < _LONG or x.numel() == 0:
+        return x, None, None, None
+    flat = x.reshape(-1, size)
+    with torch.no_grad():
+        part = int(size**0.5)
+        maxima = flat[:, : size // part * part].unflatten(-1, (-1, part)).amax(-1).sort(-1, descending=True).values
+        rank = torch.arange(1, maxima.shape[-1] + 1, dtype=x.dtype, device=x.device)
+        top = maxima[:, :1].clamp_min(torch.finfo(x.dtype).min)
+        bound = top + (((maxima - top).cumsum(-1) - 1.0) / rank).amax(-1, keepdim=True)
+        slack = 8.0 * torch.finfo(x.dtype).eps * (bound.abs() + 1.0)  # a rounding error must not cost an entry
+        inside = flat > bound - slack
+        counts = inside.sum(-1)
+        width = int(counts.max())
+        if width > size // 4 or width == 0:
+            return x, None, None, None
+        rows, columns = inside.nonzero(as_tuple=True)
+        slots = torch.arange(len(rows), device=x.device) - (counts.cumsum(0) - counts)[rows]
+    few = flat.new_full((len(flat), width), -math.inf).index_put((rows, slots), flat[rows, columns])
+    return few.reshape(*x.shape[:-1], width), rows, columns, slots
+
+
+def _newton(x: Tensor) -> Tensor:
+    """[x - tau]_+: Newton from the left on sum [x - tau]_+ = 1, which ends at the exact root.
 
     The sum is convex and piecewise linear, so each step lands left of the root and drops entries for good
     (Michelot, 1986): it ends when none is dropped, after at most as many steps as there are pieces.
     """
+    x = x - x.amax(-1, keepdim=True)  # the policy does not move when a constant is added
     tau = torch.full_like(x[..., :1], -1.0)
     size = x.new_full((*x.shape[:-1], 1), -1.0)
     while True:

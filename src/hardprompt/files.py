@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save
 from hardprompt.errors import InputError
 
 _TENSOR = "__tensor__"
+_LARGE = 8_000_000  # bytes from which a tensor has a file of its own
 
 
 def write_text(path: Path, text: str) -> None:
@@ -44,13 +45,12 @@ class StateStore:
         self._folder.mkdir(exist_ok=True)
         tensors: dict[str, torch.Tensor] = {}
         plain = _strip(state, "", tensors)
-        data = save(tensors)
-        # The name follows from the content: saving one step twice never changes a file that state.json names.
-        name = f"tensors-{number:06d}-{hashlib.sha256(data).hexdigest()[:12]}.safetensors"
-        _replace(self._folder / name, lambda aside: aside.write_bytes(data))
-        write_text(self._index, json.dumps({"tensors": name, "state": plain}))
+        large = {path: tensors.pop(path) for path, t in list(tensors.items()) if t.nbytes >= _LARGE}
+        names = {path: self._write({_TENSOR: t}, "large") for path, t in large.items()}
+        name = self._write(tensors, f"tensors-{number:06d}")
+        write_text(self._index, json.dumps({"tensors": name, "large": names, "state": plain}))
         for old in self._folder.iterdir():
-            if old.name not in (name, self._index.name):
+            if old.name not in (name, self._index.name, *names.values()):
                 old.unlink()
 
     def load(self) -> dict[str, Any] | None:
@@ -64,10 +64,20 @@ class StateStore:
         try:
             index = json.loads(self._index.read_text(encoding="utf-8"))
             tensors = load_file(self._folder / index["tensors"])
+            for path, name in index["large"].items():
+                tensors[path] = load_file(self._folder / name)[_TENSOR]
             state: dict[str, Any] = _restore(index["state"], tensors)
         except (ValueError, KeyError, OSError, SafetensorError) as error:
             raise InputError(f"checkpoint {str(self._folder)!r} is damaged: {error}.") from error
         return state
+
+    def _write(self, tensors: dict[str, torch.Tensor], label: str) -> str:
+        data = save(tensors)
+        # The name follows from the content: a file that state.json names is never changed, and never written twice.
+        name = f"{label}-{hashlib.sha256(data).hexdigest()[:12]}.safetensors"
+        if not (self._folder / name).is_file():
+            _replace(self._folder / name, lambda aside: aside.write_bytes(data))
+        return name
 
 
 def _strip(value: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:

@@ -64,9 +64,9 @@ class PolicyLM:
         return states.float().cpu()
 
     @torch.no_grad()
-    def logits(self, state: Float[Tensor, " hidden"]) -> Float[Tensor, " vocabulary"]:
-        """W_LM e_t for one state, always as one matrix-vector product: the bits do not depend on its company."""
-        logits = torch.mv(self.head_weight, state.to(self.head_weight)).float()
+    def logits(self, states: Float[Tensor, "n hidden"]) -> Float[Tensor, "n vocabulary"]:
+        """W_LM e_t for each state, as the model itself would have it, float32 on the CPU."""
+        logits = (states.to(self.head_weight) @ self.head_weight.T).float()
         return self.packed.finish(logits if self.head_bias is None else logits + self.head_bias.float()).cpu()
 
     def text(self, ids: Sequence[int]) -> str:

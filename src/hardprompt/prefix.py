@@ -1,5 +1,6 @@
 """The tree of prompt prefixes seen so far: each prefix goes through the frozen LM once, ever."""
 
+import itertools
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ from hardprompt.policy import PolicyLM
 
 Ids = tuple[int, ...]
 
+_ROWS = 16  # of one product with the vocabulary, always: its bits depend on its size
+_BLOCK = 4096  # states
+
 
 @dataclass(frozen=True)
 class Actions:
@@ -24,15 +28,17 @@ class Actions:
 
 
 class PrefixTree:
-    """Hidden states and filters of prefixes, computed on first use and kept.
+    """Hidden states and filters of prefixes, computed on first use and kept within a budget, the latest longest.
 
     The states are part of ``state_dict``: they were computed in batches whose make-up a resumed run would not
-    repeat, and floating-point sums depend on it.
+    repeat, and floating-point sums depend on it. Logits depend on the row of a product of fixed size that they were
+    computed in, and on nothing else in it: so of a filter only that row is remembered, and it can be computed again.
 
     Args:
         policy: the frozen LM.
         top_k: k of the filter of ignorable tokens; None keeps every token that may be proposed.
-        actions_kept: prefixes whose filter stays in memory; the least recently used is recomputed when needed.
+        states_kept: prefixes whose state stays in memory; the oldest are run again when needed.
+        tokens_kept: tokens of the filters that stay in memory; the least recently used are computed again.
 
     Raises:
         InputError: k below 1 or above the vocabulary.
@@ -40,51 +46,59 @@ class PrefixTree:
     Source: PIN section 4.2, the operator F_I.
     """
 
-    def __init__(self, *, policy: PolicyLM, top_k: int | None, actions_kept: int = 4096) -> None:
+    def __init__(
+        self, *, policy: PolicyLM, top_k: int | None, states_kept: int = 65_536, tokens_kept: int = 40_000_000
+    ) -> None:
         size = policy.vocabulary_size
         if top_k is not None and not 1 <= top_k <= size:
             raise InputError(f"top_k is {top_k}; it must lie between 1 and the vocabulary's {size} tokens.")
         self._policy = policy
         self._top_k = top_k
-        self._states: dict[Ids, Tensor] = {}
+        self._states_kept, self._tokens_kept = states_kept, tokens_kept
+        # States lie in blocks that are filled once and dropped whole, so that a checkpoint writes only the last anew.
+        self._block_size = max(1, min(_BLOCK, states_kept // 4))
+        self._blocks: dict[int, Float[Tensor, "rows hidden"]] = {}
+        self._number: dict[Ids, int] = {}  # of each state, counted from the first ever; in that order
+        self._next = 0
+        self._row: dict[Ids, int] = {}  # of the product that gave a prefix its logits
         self._actions: OrderedDict[Ids, Actions] = OrderedDict()
-        self._actions_kept = actions_kept
+        self._tokens = 0
         self._blocked: dict[Ids, set[int]] = {}
 
     def __len__(self) -> int:
-        return len(self._states)
+        return len(self._number)
 
     def states(self, prefixes: Sequence[Ids]) -> Float[Tensor, "n hidden"]:
-        """e_t of each prefix; those not seen before go through the LM together."""
-        new = sorted({p for p in prefixes if p not in self._states})
+        """e_t of each prefix; those that are not held go through the LM together."""
+        new = sorted({p for p in prefixes if p not in self._number})
         if new:
-            for prefix, state in zip(new, self._policy.states(new), strict=True):
-                self._states[prefix] = state
-        return torch.stack([self._states[p] for p in prefixes])
+            self._store(new, self._policy.states(new))
+        numbers = torch.tensor([self._number[p] for p in prefixes])
+        blocks = numbers // self._block_size
+        out = torch.empty(len(prefixes), self._policy.hidden_size)
+        for block in blocks.unique().tolist():
+            here = blocks == block
+            out[here] = self._blocks[block][numbers[here] % self._block_size]
+        while len(self._number) > self._states_kept:
+            self._drop_oldest()
+        return out
 
     def actions(self, prefix: Ids) -> Actions:
         """The tokens that may follow ``prefix``; blocked ones are left out."""
-        known = self._actions.get(prefix)
-        if known is not None:
-            self._actions.move_to_end(prefix)
-            return known
-        logits = self._policy.logits(self.states([prefix])[0])
-        allowed = self._policy.follows if prefix else self._policy.opens
-        logits = logits.masked_fill(~allowed, -torch.inf)
-        log_p = logits.log_softmax(-1)
-        if self._top_k is not None and self._top_k < int(allowed.sum()):
-            log_p, ids = log_p.topk(self._top_k)
-        else:  # nothing to leave out, so nothing to sort
-            ids = allowed.nonzero()[:, 0]
-            log_p = log_p[ids]
-        blocked = self._blocked.get(prefix)
-        if blocked:
-            keep = ~torch.isin(ids, torch.tensor(sorted(blocked)))
-            ids, log_p = ids[keep], log_p[keep]
-        actions = self._actions[prefix] = Actions(ids, log_p)
-        if len(self._actions) > self._actions_kept:
-            self._actions.popitem(last=False)
-        return actions
+        return self.actions_of([prefix])[0]
+
+    def actions_of(self, prefixes: Sequence[Ids]) -> list[Actions]:
+        """``actions`` of each prefix; those that are not held share the product with the vocabulary."""
+        known: dict[Ids, Actions] = {}
+        for prefix in dict.fromkeys(prefixes):
+            if prefix in self._actions:
+                self._actions.move_to_end(prefix)
+                known[prefix] = self._actions[prefix]
+        for batch in self._batches([p for p in dict.fromkeys(prefixes) if p not in known]):
+            known.update(self._filter(batch))
+        while self._tokens > self._tokens_kept and self._actions:
+            self._forget(next(iter(self._actions)))
+        return [known[p] for p in prefixes]
 
     def block(self, prompt: Ids) -> None:
         """Never propose ``prompt`` again, nor a prefix that is left without any action.
@@ -96,25 +110,99 @@ class PrefixTree:
             raise InputError("no prompt of this length survives being decoded and tokenised again.")
         parent, token = prompt[:-1], prompt[-1]
         self._blocked.setdefault(parent, set()).add(token)
-        self._actions.pop(parent, None)
+        if parent in self._actions:
+            self._forget(parent)
         if len(self.actions(parent).ids) == 0:
             self.block(parent)
 
     def state_dict(self) -> dict[str, Any]:
-        """Prefixes with their states, in order of discovery, and what is blocked."""
+        """Prefixes with their states, in order of discovery, the rows of their logits, and what is blocked."""
+        last = self._next // self._block_size
+        blocks = [b[: self._next % self._block_size] if k == last else b for k, b in self._blocks.items()]
         return {
-            "prefixes": [list(p) for p in self._states],
-            "states": torch.stack(list(self._states.values())) if self._states else torch.zeros(0),
+            "prefixes": [list(p) for p in self._number],
+            "next": self._next,
+            "blocks": [b for b in blocks if len(b)],
+            "rows": [[*p, row] for p, row in self._row.items()],
             "blocked": [[*p, t] for p, tokens in self._blocked.items() for t in sorted(tokens)],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what ``state_dict`` returned."""
-        self._states = {tuple(p): s for p, s in zip(state["prefixes"], state["states"], strict=True)}
+        """Restore what ``state_dict`` returned for a tree of the same budget."""
+        self._next = int(state["next"])
+        first = self._next - len(state["prefixes"])
+        self._number = {tuple(p): first + i for i, p in enumerate(state["prefixes"])}
+        self._blocks = {}
+        for k, block in enumerate(state["blocks"], first // self._block_size):
+            self._blocks[k] = torch.zeros(self._block_size, self._policy.hidden_size)
+            self._blocks[k][: len(block)] = block
+        self._row = {tuple(p[:-1]): p[-1] for p in state["rows"]}
         self._blocked = {}
         for blocked in state["blocked"]:
             self._blocked.setdefault(tuple(blocked[:-1]), set()).add(blocked[-1])
         self._actions.clear()
+        self._tokens = 0
+
+    def _store(self, prefixes: Sequence[Ids], states: Float[Tensor, "n hidden"]) -> None:
+        for prefix, state in zip(prefixes, states, strict=True):
+            block, row = divmod(self._next, self._block_size)
+            if block not in self._blocks:
+                self._blocks[block] = torch.zeros(self._block_size, self._policy.hidden_size)
+            self._blocks[block][row] = state
+            self._number[prefix] = self._next
+            self._next += 1
+
+    def _drop_oldest(self) -> None:
+        oldest = next(iter(self._blocks))
+        end = (oldest + 1) * self._block_size
+        for prefix in list(itertools.takewhile(lambda p: self._number[p] < end, self._number)):
+            del self._number[prefix]
+            # A state that is run again may differ in its last bit, so a filter of the old one must not outlive it.
+            self._row.pop(prefix, None)
+            if prefix in self._actions:
+                self._forget(prefix)
+        del self._blocks[oldest]
+
+    def _forget(self, prefix: Ids) -> None:
+        self._tokens -= len(self._actions.pop(prefix).ids)
+
+    def _batches(self, prefixes: Sequence[Ids]) -> list[dict[int, Ids]]:
+        """Parts of ``prefixes`` by row of the product: the one that a prefix had before, else one that is free."""
+        batches: list[dict[int, Ids]] = []
+        for prefix in sorted(prefixes, key=lambda p: p not in self._row):  # those with a row of their own first
+            row = self._row.get(prefix)
+            free = (b for b in batches if (len(b) < _ROWS if row is None else row not in b))
+            batch = next(free, None)
+            if batch is None:
+                batches.append(batch := {})
+            if row is None:
+                row = next(r for r in range(_ROWS) if r not in batch)
+            batch[row] = prefix
+        return batches
+
+    def _filter(self, batch: dict[int, Ids]) -> dict[Ids, Actions]:
+        rows, prefixes = list(batch), list(batch.values())
+        states = torch.zeros(_ROWS, self._policy.hidden_size)
+        states[rows] = self.states(prefixes)
+        allowed = torch.stack([self._policy.follows if p else self._policy.opens for p in prefixes])
+        log_p = self._policy.logits(states)[rows].masked_fill(~allowed, -torch.inf).log_softmax(-1)
+        found = {}
+        counts = allowed.sum(-1).tolist()
+        top = None if self._top_k is None or self._top_k >= max(counts) else log_p.topk(self._top_k)
+        for i, prefix in enumerate(prefixes):
+            if top is not None and self._top_k is not None and self._top_k < counts[i]:
+                actions = Actions(top.indices[i].int(), top.values[i].clone())
+            else:  # nothing to leave out, so nothing to sort
+                ids = allowed[i].nonzero()[:, 0]
+                actions = Actions(ids.int(), log_p[i, ids])
+            if blocked := self._blocked.get(prefix):
+                keep = ~torch.isin(actions.ids, torch.tensor(sorted(blocked)))
+                actions = Actions(actions.ids[keep], actions.log_p[keep])
+            found[prefix] = actions
+            if prefix in self._number:  # not if it was dropped for the others' sake a moment ago
+                self._row[prefix], self._actions[prefix] = rows[i], actions
+                self._tokens += len(actions.ids)
+        return found
 
 
 def proper_prefixes(prompts: Iterable[Ids]) -> list[Ids]:

@@ -1,12 +1,14 @@
 """Replay: a ring buffer of token ids and rewards, and nothing else."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from hardprompt.errors import InputError
+
+_Key = TypeVar("_Key")
 
 
 class Replay:
@@ -64,3 +66,10 @@ class Replay:
         self._ids[:used] = state["ids"]
         self._rewards[:used] = state["rewards"]
         self._added = int(state["added"])
+
+
+def keep_best(seen: dict[_Key, float], most: int = 100_000) -> None:
+    """Forget the prompts of lowest reward, down to ``most``, once there are twice as many."""
+    if len(seen) >= 2 * most:
+        for key in sorted(seen, key=lambda k: -seen[k])[most:]:
+            del seen[key]

@@ -16,10 +16,12 @@ class Cached:
 
     Args:
         reward: the reward to ask about new prompts.
+        kept: prompts remembered; the oldest is forgotten first.
     """
 
-    def __init__(self, reward: Reward) -> None:
+    def __init__(self, reward: Reward, *, kept: int = 200_000) -> None:
         self._reward = reward
+        self._kept = kept
         self._known: dict[str, float] = {}
         self.hits = 0
 
@@ -34,7 +36,10 @@ class Cached:
             fresh = dict(zip(new, scores.tolist(), strict=True))
             # What is not finite is handed on, for the engine to name, and not remembered.
             self._known.update({p: r for p, r in fresh.items() if math.isfinite(r)})
-            return torch.tensor([self._known.get(p, fresh.get(p)) for p in prompts], dtype=torch.float64)
+            scored = torch.tensor([self._known.get(p, fresh.get(p)) for p in prompts], dtype=torch.float64)
+            while len(self._known) > self._kept:
+                del self._known[next(iter(self._known))]
+            return scored
         return torch.tensor([self._known[p] for p in prompts], dtype=torch.float64)
 
     def __len__(self) -> int:

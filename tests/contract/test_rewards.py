@@ -30,3 +30,17 @@ def test_a_reward_of_the_wrong_length_is_named_and_not_remembered() -> None:
     with pytest.raises(RewardError, match="for 1 prompts"):
         cached(["a"])
     assert len(cached) == 0
+
+
+def test_the_oldest_prompt_is_forgotten_first_and_scored_again() -> None:
+    asked: list[str] = []
+
+    def reward(prompts: list[str]) -> torch.Tensor:
+        asked.extend(prompts)
+        return torch.tensor([float(len(p)) for p in prompts])
+
+    cached = Cached(reward, kept=2)
+    assert cached(["a", "bb", "ccc"]).tolist() == [1.0, 2.0, 3.0]
+    assert len(cached) == 2
+    assert cached(["ccc", "a"]).tolist() == [3.0, 1.0]
+    assert asked == ["a", "bb", "ccc", "a"]

@@ -55,6 +55,32 @@ def test_policy_at_one_is_softmax_and_value_is_logsumexp() -> None:
     torch.testing.assert_close(TsallisEntropy(1.0).value(x), x.logsumexp(-1))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("offset", [0.0, -300.0, 3e4])
+@pytest.mark.parametrize("scale", [0.0, 0.01, 0.3, 1.0, 30.0])
+@pytest.mark.parametrize("size", [511, 512, 5003])
+def test_long_rows_equal_entmax_whatever_is_left_out_early(
+    size: int, scale: float, offset: float, dtype: torch.dtype
+) -> None:
+    x = random_logits(2, 3, size, scale=scale, dtype=dtype) + offset
+    x[0, 0, : size // 2] = -math.inf
+    x[0, 1, : size - 1] = -math.inf  # the last entry lies in no part of equal length
+    x[1, 2, 0] = x[1, 2].max() + 5.0
+    entropy, rows = TsallisEntropy(2.0), torch.where(torch.isfinite(x), x, torch.full_like(x, -1e9))
+    expected = sparsemax(rows.double(), dim=-1)
+    exact = 1e-12 if dtype == torch.float64 and offset == 0 else 1e-5
+    assert (entropy.policy(x).double() - expected).abs().max() <= exact
+    assert torch.equal(entropy.support_size(x), (entropy.policy(x) > 0).sum(-1))
+    inner = torch.where(expected > 0, expected * rows.double(), 0.0).sum(-1) + (1.0 - expected.square().sum(-1)) / 2.0
+    torch.testing.assert_close(entropy.value(x).double(), inner, rtol=1e-6, atol=exact)
+
+
+def test_value_of_a_long_row_has_the_policy_as_gradient() -> None:
+    x = random_logits(3, 800, scale=2.0).requires_grad_()
+    (grad,) = torch.autograd.grad(TsallisEntropy(2.0).value(x).sum(), x)
+    torch.testing.assert_close(grad, TsallisEntropy(2.0).policy(x.detach()))
+
+
 @pytest.mark.parametrize("scale", [0.01, 1.0, 10.0])
 @pytest.mark.parametrize("size", [1, 2, 7, 300])
 def test_policy_at_two_equals_a_sort_based_sparsemax_and_entmax(size: int, scale: float) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from hardprompt import files
 from hardprompt.errors import InputError
@@ -77,3 +78,19 @@ def test_text_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytes
         write_text(path, "after")
     assert path.read_text() == "before"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_large_tensor_is_written_once_wherever_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "_LARGE", 400)
+    store = StateStore(tmp_path / "c")
+    old, new = torch.randn(200), torch.randn(200)
+    store.save(1, {"blocks": [torch.randn(200), old], "small": torch.ones(2)})
+    (kept,) = [p for p in (tmp_path / "c").glob("large-*") if torch.equal(load_file(p)["__tensor__"], old)]
+    written = kept.stat().st_mtime_ns
+    store.save(2, {"blocks": [old, new], "small": torch.zeros(2)})
+    back = store.load()
+    assert back is not None
+    assert torch.equal(back["blocks"][0], old)
+    assert torch.equal(back["blocks"][1], new)
+    assert kept.stat().st_mtime_ns == written
+    assert len(list((tmp_path / "c").glob("large-*"))) == 2

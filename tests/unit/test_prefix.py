@@ -102,7 +102,7 @@ def test_a_top_k_outside_the_vocabulary_raises(policy: PolicyLM, top_k: int) -> 
 
 
 def test_forgotten_actions_are_computed_again_to_the_same_bits(tiny_causal: Tiny, policy: PolicyLM) -> None:
-    small, large = PrefixTree(policy=policy, top_k=20, actions_kept=1), PrefixTree(policy=policy, top_k=20)
+    small, large = PrefixTree(policy=policy, top_k=20, tokens_kept=20), PrefixTree(policy=policy, top_k=20)
     prefixes = some_prefixes(tiny_causal)
     for prefix in [*prefixes, *prefixes]:
         small.states(prefixes), large.states(prefixes)
@@ -178,13 +178,57 @@ def test_a_restored_tree_has_the_same_states_and_actions_without_running_the_mod
 
 def test_state_of_a_tree_is_tensors_and_json_and_comes_back_the_same(tiny_causal: Tiny, policy: PolicyLM) -> None:
     state = grown(tiny_causal, policy).state_dict()
-    states = state.pop("states")
+    blocks = state.pop("blocks")
     plain_state: dict[str, Any] = json.loads(json.dumps(state))
     restored = PrefixTree(policy=policy, top_k=20)
-    restored.load_state_dict({**plain_state, "states": states})
+    restored.load_state_dict({**plain_state, "blocks": blocks})
     again = restored.state_dict()
-    assert torch.equal(again.pop("states"), states)
+    assert all(torch.equal(a, b) for a, b in zip(again.pop("blocks"), blocks, strict=True))
     assert again == state
+
+
+def test_filters_do_not_depend_on_company(tiny_causal: Tiny, policy: PolicyLM) -> None:
+    together, alone = PrefixTree(policy=policy, top_k=20), PrefixTree(policy=policy, top_k=20)
+    prefixes = some_prefixes(tiny_causal)
+    for prefix, actions in zip(prefixes, together.actions_of(prefixes), strict=True):
+        assert actions.ids.tolist() == alone.actions(prefix).ids.tolist()
+        torch.testing.assert_close(actions.log_p, alone.actions(prefix).log_p, atol=1e-5, rtol=1e-5)
+
+
+def test_a_restored_tree_computes_a_filter_in_the_row_that_it_had(tiny_causal: Tiny, policy: PolicyLM) -> None:
+    prefixes = list(dict.fromkeys(some_prefixes(tiny_causal)))
+    original, restored = PrefixTree(policy=policy, top_k=20), PrefixTree(policy=policy, top_k=20)
+    first = original.actions_of(prefixes)
+    restored.load_state_dict(copy.deepcopy(original.state_dict()))
+    for i in (4, 1, 3):
+        assert torch.equal(restored.actions(prefixes[i]).log_p, first[i].log_p)
+    assert restored.state_dict()["rows"] == original.state_dict()["rows"]
+    assert [row[-1] for row in original.state_dict()["rows"]] == list(range(len(prefixes)))
+
+
+def test_the_oldest_states_are_dropped_and_run_again(policy: PolicyLM) -> None:
+    tree = PrefixTree(policy=policy, top_k=20, states_kept=8)
+    reference = PrefixTree(policy=policy, top_k=20)
+    for token in range(300, 340):
+        prefixes = [(), (300,), (token, 301), (token,)]
+        torch.testing.assert_close(tree.states(prefixes), reference.states(prefixes), atol=1e-5, rtol=1e-5)
+        for actions, expected in zip(tree.actions_of(prefixes), reference.actions_of(prefixes), strict=True):
+            torch.testing.assert_close(actions.log_p, expected.log_p, atol=1e-5, rtol=1e-5)
+        assert len(tree) <= 8
+        state = copy.deepcopy(tree.state_dict())
+        assert len(state["rows"]) <= 8
+        assert sum(len(block) for block in state["blocks"]) == len(tree)
+        restored = PrefixTree(policy=policy, top_k=20, states_kept=8)
+        restored.load_state_dict(state)
+        assert torch.equal(restored.states([(token,)]), tree.states([(token,)]))
+
+
+def test_more_states_at_once_than_are_kept_still_come_out_whole(policy: PolicyLM) -> None:
+    tree, reference = (PrefixTree(policy=policy, top_k=20, states_kept=k) for k in (4, 1000))
+    prefixes = [(300 + i, 301) for i in range(30)]
+    torch.testing.assert_close(tree.states(prefixes), reference.states(prefixes), atol=1e-5, rtol=1e-5)
+    for a, b in zip(tree.actions_of(prefixes), reference.actions_of(prefixes), strict=True):
+        torch.testing.assert_close(a.log_p, b.log_p, atol=1e-5, rtol=1e-5)
 
 
 def test_an_empty_tree_comes_back_empty(policy: PolicyLM) -> None:

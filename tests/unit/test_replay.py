@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hardprompt.errors import InputError
-from hardprompt.replay import Replay
+from hardprompt.replay import Replay, keep_best
 
 
 def numbered(first: int, count: int, length: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
@@ -111,3 +111,13 @@ def test_state_is_a_snapshot_that_later_entries_do_not_change() -> None:
     replay.add(*numbered(10, 2))
     assert state["rewards"].tolist() == [0.0, 0.5]
     assert state["ids"][:, 0].tolist() == [0, 1]
+
+
+def test_keep_best_forgets_the_worst_half_and_keeps_the_order_of_the_rest() -> None:
+    seen = {f"p{i}": float(i % 7) for i in range(9)}
+    keep_best(seen, most=5)
+    assert len(seen) == 9
+    seen["last"] = 9.0
+    keep_best(seen, most=5)
+    assert sorted(seen.values(), reverse=True) == [9.0, 6.0, 5.0, 4.0, 3.0]
+    assert list(seen)[-1] == "last"

@@ -11,6 +11,7 @@ from hardprompt.errors import InputError
 from hardprompt.optimizers import Method
 from hardprompt.policy import PolicyLM
 from hardprompt.prefix import Ids, PrefixTree
+from hardprompt.replay import keep_best
 from hardprompt.vocabulary import survives
 
 _DRAWS = 1000
@@ -47,7 +48,7 @@ class BestOfN:
         self._length, self._temperature = length, temperature
         self._proposals, self._recommended = proposals, recommended
         self._generator = torch.Generator().manual_seed(seed)
-        self._tree = PrefixTree(policy=policy, top_k=None, actions_kept=256)
+        self._tree = PrefixTree(policy=policy, top_k=None, tokens_kept=10_000_000)
         self._seen: dict[str, float] = {}
 
     def ask(self) -> Proposal:
@@ -56,9 +57,8 @@ class BestOfN:
         waiting = list(range(self._proposals))
         for _ in range(_DRAWS):
             for _ in range(self._length):
-                self._tree.states([prompts[i] for i in waiting])
-                for i in waiting:
-                    actions = self._tree.actions(prompts[i])
+                choices = self._tree.actions_of([prompts[i] for i in waiting])
+                for i, actions in zip(waiting, choices, strict=True):
                     p = torch.softmax(actions.log_p / self._temperature, -1)
                     prompts[i] = (*prompts[i], int(actions.ids[torch.multinomial(p, 1, generator=self._generator)]))
             dead = [i for i in waiting if not survives(self._policy.tokenizer, list(prompts[i]))]
@@ -72,6 +72,7 @@ class BestOfN:
     def tell(self, proposal: Proposal, rewards: Float[Tensor, " n"]) -> dict[str, float]:
         """Remember the rewards."""
         self._seen.update(zip(proposal.prompts, rewards.tolist(), strict=True))
+        keep_best(self._seen)
         return {}
 
     def recommend(self) -> list[str]:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from hardprompt.engine import Proposal
 from hardprompt.entropy import TsallisEntropy
@@ -14,12 +15,13 @@ from hardprompt.losses import LOSSES, LossName, Values
 from hardprompt.optimizers import Method
 from hardprompt.policy import PolicyLM, QHead
 from hardprompt.prefix import Ids, PrefixTree, proper_prefixes
-from hardprompt.replay import Replay
+from hardprompt.replay import Replay, keep_best
 from hardprompt.vocabulary import survives
 
 Normalise = Literal["none", "step", "replay"]
 _DRAWS = 1000  # attempts at one prompt that survives re-tokenisation, before giving up
 _HEAT = 1.1  # growth of the temperature from one redraw to the next
+_STATES = 128  # whose logits of the whole vocabulary are held at a time
 _MOST = 64  # prompts that recommend() may return
 
 
@@ -131,6 +133,7 @@ class QLearner:
         ids = torch.tensor(proposal.memo["ids"])
         for prompt, reward in zip(map(tuple, proposal.memo["ids"]), rewards.tolist(), strict=True):
             self._seen[prompt] = reward
+        keep_best(self._seen)
         if self._normalise == "step":
             rewards = (rewards - rewards.mean()) / (rewards.std(correction=0) + 1e-4)
         if self._replay is not None:
@@ -265,14 +268,18 @@ class QLearner:
         scores = (adapted.to(weight) @ weight.T).float().cpu()
         if bias is not None:
             scores = scores + bias.float().cpu()
-        actions = [self.tree.actions(p) for p in prefixes]
+        actions = self.tree.actions_of(prefixes)
         return [
             row[a.ids] if self._prior == 0.0 else row[a.ids] + self._prior * a.log_p
             for row, a in zip(scores, actions, strict=True)
         ]
 
     def _values(self, prefixes: list[Ids], adapted: Float[Tensor, "n hidden"]) -> Float[Tensor, " n"]:
-        return torch.stack([self._entropy.value(row) for row in self._logits(prefixes, adapted)])
+        values = []
+        for i in range(0, len(prefixes), _STATES):
+            rows = self._logits(prefixes[i : i + _STATES], adapted[i : i + _STATES])
+            values.append(self._entropy.value(pad_sequence(rows, batch_first=True, padding_value=-torch.inf)))
+        return torch.cat(values)
 
 
 def _check(**settings: tuple[float, float, float]) -> None:
