@@ -52,6 +52,8 @@ class TsallisEntropy:
         p = _solve(x.detach(), self.q)
         # p is detached: the envelope theorem makes <p, x> carry the exact gradient, and keeps 0 * -inf out.
         inner = (p * torch.where(p > 0, x, torch.zeros_like(x))).sum(-1)
+        if self.q == 2.0:
+            return inner + 0.5 - 0.5 * p.square().sum(-1)
         # 1 - sum p^q = -sum p expm1((q-1) log p): no cancellation when q is close to 1.
         log_p = p.clamp_min(torch.finfo(p.dtype).tiny).log()
         return inner - (p * torch.expm1((self.q - 1.0) * log_p)).sum(-1) / (self.q * (self.q - 1.0))
@@ -117,41 +119,50 @@ def _solve(x: Tensor, q: float) -> Tensor:
 
 def _sparsemax(x: Tensor) -> Tensor:
     """[x - tau]_+; most of a long row is left out before the threshold is sought."""
-    few, rows, columns, slots = _contenders(x)
-    if rows is None:
-        return _newton(x)
+    few, where = _contenders(x)
+    if where is None:
+        return _newton(few)
+    rows, columns, slots = where
     p = torch.zeros_like(x)
-    p.view(-1, x.shape[-1])[rows, columns] = _newton(few).view(len(few.view(-1, few.shape[-1])), -1)[rows, slots]
+    p.view(-1, x.shape[-1])[rows, columns] = _newton(few).view(-1, few.shape[-1])[rows, slots]
     return p
 
 
-def _contenders(x: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
-    """The entries of each row that may be in sparsemax's support, packed to the left; and where they come from.
+def _contenders(x: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor] | None]:
+    """The entries of each row that may be in sparsemax's support, packed to the left: rows, columns, and new places.
 
-    For any subset T of a row, sum over T of [x - tau]_+ is at most 1, so tau >= (sum of the k largest of T - 1) / k for
-    every k. With the maxima of the row's parts as T, what is not above that bound is out: a few passes over the row,
-    and no sort of it. A row that is short, or mostly in, is handed back as it is.
+    Not above the bound is out: a few passes over the row, and no sort of it. A row that is short, or mostly in, is
+    handed back as it is.
     """
     size = x.shape[-1]
     if size < _LONG or x.numel() == 0:
-        return x, None, None, None
+        return x, None
     flat = x.reshape(-1, size)
     with torch.no_grad():
-        part = int(size**0.5)
-        maxima = flat[:, : size // part * part].unflatten(-1, (-1, part)).amax(-1).sort(-1, descending=True).values
-        rank = torch.arange(1, maxima.shape[-1] + 1, dtype=x.dtype, device=x.device)
-        top = maxima[:, :1].clamp_min(torch.finfo(x.dtype).min)
-        bound = top + (((maxima - top).cumsum(-1) - 1.0) / rank).amax(-1, keepdim=True)
-        slack = 8.0 * torch.finfo(x.dtype).eps * (bound.abs() + 1.0)  # a rounding error must not cost an entry
-        inside = flat > bound - slack
+        inside = flat > _bound(flat)
         counts = inside.sum(-1)
         width = int(counts.max())
-        if width > size // 4 or width == 0:
-            return x, None, None, None
+        if width > size // 4:
+            return x, None
         rows, columns = inside.nonzero(as_tuple=True)
         slots = torch.arange(len(rows), device=x.device) - (counts.cumsum(0) - counts)[rows]
     few = flat.new_full((len(flat), width), -math.inf).index_put((rows, slots), flat[rows, columns])
-    return few.reshape(*x.shape[:-1], width), rows, columns, slots
+    return few.reshape(*x.shape[:-1], width), (rows, columns, slots)
+
+
+def _bound(x: Tensor) -> Tensor:
+    """A threshold that is surely below sparsemax's.
+
+    For any subset T of a row, the sum over T of [x - tau]_+ is at most 1, so tau >= (sum of the k largest of T - 1) / k
+    for every k; T is made of the maxima of the row's parts.
+    """
+    part = int(x.shape[-1] ** 0.5)
+    whole = x[..., : x.shape[-1] // part * part]
+    maxima = whole.unflatten(-1, (-1, part)).amax(-1).sort(-1, descending=True).values
+    top = maxima[..., :1].clamp_min(torch.finfo(x.dtype).min)
+    rank = torch.arange(1, maxima.shape[-1] + 1, dtype=x.dtype, device=x.device)
+    bound = top + (((maxima - top).cumsum(-1) - 1.0) / rank).amax(-1, keepdim=True)
+    return bound - 8.0 * torch.finfo(x.dtype).eps * (bound.abs() + 1.0)  # a rounding error must not cost an entry
 
 
 def _newton(x: Tensor) -> Tensor:
@@ -161,16 +172,15 @@ def _newton(x: Tensor) -> Tensor:
     (Michelot, 1986): it ends when none is dropped, after at most as many steps as there are pieces.
     """
     x = x - x.amax(-1, keepdim=True)  # the policy does not move when a constant is added
-    tau = torch.full_like(x[..., :1], -1.0)
+    tau = _bound(x).clamp_min(-1.0)  # the closer the start, the fewer steps and the smaller the rounding
     size = x.new_full((*x.shape[:-1], 1), -1.0)
     while True:
-        inside = x > tau
-        count = inside.sum(-1, keepdim=True).to(x.dtype)
-        if bool((count == size).all()):
-            return (x - tau).clamp_min(0.0)
-        size = count
-        total = torch.where(inside, x, torch.zeros_like(x)).sum(-1, keepdim=True)
-        tau = torch.maximum(tau, (total - 1.0) / count)
+        p = (x - tau).clamp_min_(0.0)
+        count = p.count_nonzero(-1)[..., None].to(x.dtype)
+        done = bool((count == size).all())
+        size, tau = count, tau + (p.sum(-1, keepdim=True) - 1.0) / count
+        if done:  # the last correction is of rounding only
+            return (x - tau).clamp_min_(0.0)
 
 
 def _entmax15(x: Tensor) -> Tensor:

@@ -269,10 +269,8 @@ class QLearner:
         if bias is not None:
             scores = scores + bias.float().cpu()
         actions = self.tree.actions_of(prefixes)
-        return [
-            row[a.ids] if self._prior == 0.0 else row[a.ids] + self._prior * a.log_p
-            for row, a in zip(scores, actions, strict=True)
-        ]
+        chosen = [row.index_select(0, a.ids) for row, a in zip(scores, actions, strict=True)]
+        return [x if self._prior == 0.0 else x + self._prior * a.log_p for x, a in zip(chosen, actions, strict=True)]
 
     def _values(self, prefixes: list[Ids], adapted: Float[Tensor, "n hidden"]) -> Float[Tensor, " n"]:
         values = []
