@@ -44,7 +44,9 @@ _BEGIN, _END = "<!-- tables: begin -->", "<!-- tables: end -->"  # what lies bet
 EXPERIMENTS = ("demo", "prior", "fewshot", "loss")
 SEEDS = (0, 1, 2)
 SPLITS = ("16-100", "16-13", "16-21")
-BUDGET = 192  # evaluations of the comparison on films; the others have 96
+BUDGET = 480  # evaluations of the comparison on films
+FEW_SHOT_BUDGET = 192
+SHORT_BUDGET = 96  # of the comparisons of settings
 METHODS = ("pin-prior", "pin", "rlprompt", "best-of-n")
 BETAS = (0.0, 0.05, 0.1, 0.2, 0.4)
 TEST_TEXTS = 500  # of each few-shot test file, drawn once; --all-tests takes every row
@@ -134,17 +136,17 @@ def plan(experiment: str, root: Path, data: Path) -> Iterator[Cell]:
     elif experiment == "prior":
         for seed in SEEDS:
             for beta in BETAS:
-                yield films(root, seed, "pin-prior", 96, prior=beta)
-                yield few_shot(root, data, "sst-2", SPLITS[seed], "pin-prior", 96, prior=beta)
+                yield films(root, seed, "pin-prior", SHORT_BUDGET, prior=beta)
+                yield few_shot(root, data, "sst-2", SPLITS[seed], "pin-prior", SHORT_BUDGET, prior=beta)
     elif experiment == "loss":
         for seed in SEEDS:
             for loss in ("monte_carlo", "single_step"):
-                yield films(root, seed, "pin-prior", 96, loss=loss)
+                yield films(root, seed, "pin-prior", SHORT_BUDGET, loss=loss)
     elif experiment == "fewshot":
         for split in SPLITS:
             for name in SETS:
                 for method in METHODS:
-                    yield few_shot(root, data, name, split, method, 96)
+                    yield few_shot(root, data, name, split, method, FEW_SHOT_BUDGET)
 
 
 def search(cell: Cell) -> None:

@@ -161,7 +161,7 @@ def _bound(x: Tensor) -> Tensor:
     maxima = whole.unflatten(-1, (-1, part)).amax(-1).sort(-1, descending=True).values
     top = maxima[..., :1].clamp_min(torch.finfo(x.dtype).min)
     rank = torch.arange(1, maxima.shape[-1] + 1, dtype=x.dtype, device=x.device)
-    bound = top + (((maxima - top).cumsum(-1) - 1.0) / rank).amax(-1, keepdim=True)
+    bound: Tensor = top + (((maxima - top).cumsum(-1) - 1.0) / rank).amax(-1, keepdim=True)
     return bound - 8.0 * torch.finfo(x.dtype).eps * (bound.abs() + 1.0)  # a rounding error must not cost an entry
 
 

@@ -47,6 +47,7 @@ class PolicyLM:
         if start:
             self._start = [*self._start, *tokenizer(start, add_special_tokens=False)["input_ids"]]
         self.packed.keep([self._start])
+        self.logits_computed = 0  # rows of products with the vocabulary: the work, counted instead of timed
 
     @property
     def hidden_size(self) -> int:
@@ -66,8 +67,13 @@ class PolicyLM:
     @torch.no_grad()
     def logits(self, states: Float[Tensor, "n hidden"]) -> Float[Tensor, "n vocabulary"]:
         """W_LM e_t for each state, as the model itself would have it, float32 on the CPU."""
+        return self.packed.finish(self.head(states))
+
+    def head(self, states: Float[Tensor, "n hidden"]) -> Float[Tensor, "n vocabulary"]:
+        """The frozen output head applied to any vectors, float32 on the CPU, differentiable."""
+        self.logits_computed += len(states)
         logits = (states.to(self.head_weight) @ self.head_weight.T).float()
-        return self.packed.finish(logits if self.head_bias is None else logits + self.head_bias.float()).cpu()
+        return (logits if self.head_bias is None else logits + self.head_bias.float()).cpu()
 
     def text(self, ids: Sequence[int]) -> str:
         """The string that a user would paste."""

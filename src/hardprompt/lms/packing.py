@@ -81,6 +81,7 @@ class PackedModel:
         self._cap = getattr(text, "final_logit_softcapping", None)
         # A window that counts places in memory instead of positions cuts a packed tree at the wrong tokens.
         self._packs = getattr(text, "window_size", None) is None and self._probe()
+        self.tokens_run = 0  # the probe's do not count
         if not self._packs:
             _LOG.info("the model takes no tree-shaped attention mask: sequences are run one by one, padded")
 

@@ -264,10 +264,7 @@ class QLearner:
         return float(loss.detach())
 
     def _logits(self, prefixes: list[Ids], adapted: Float[Tensor, "n hidden"]) -> list[Float[Tensor, " k"]]:
-        weight, bias = self._policy.head_weight, self._policy.head_bias
-        scores = (adapted.to(weight) @ weight.T).float().cpu()
-        if bias is not None:
-            scores = scores + bias.float().cpu()
+        scores = self._policy.head(adapted)
         actions = self.tree.actions_of(prefixes)
         chosen = [row.index_select(0, a.ids) for row, a in zip(scores, actions, strict=True)]
         return [x if self._prior == 0.0 else x + self._prior * a.log_p for x, a in zip(chosen, actions, strict=True)]

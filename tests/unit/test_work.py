@@ -1,0 +1,125 @@
+"""How much work a step does, counted and not timed: what speed rests on, guarded."""
+
+import itertools
+from typing import Any
+
+import pytest
+import torch
+
+from hardprompt.engine import Step, optimize
+from hardprompt.lms.causal import CausalLM
+from hardprompt.lms.masked import MaskedLM
+from hardprompt.optimizers.pin import METHODS, QLearner
+from hardprompt.policy import PolicyLM
+from hardprompt.prefix import proper_prefixes
+from hardprompt.rewards import Cached
+from hardprompt.tasks.classification import Classification, Example
+from hardprompt.tasks.template import Template
+
+TEXTS = [
+    "The film was a great story.",
+    "The food was bad.",
+    "It was not good, and the book was old.",
+    "The sea is warm.",
+]
+EXAMPLES = [Example(text, "yes" if i % 2 else "no") for i, text in enumerate(TEXTS)]
+WORDS = {"no": " bad", "yes": " good"}
+
+
+@pytest.fixture
+def policy(tiny_causal: Any) -> PolicyLM:
+    return PolicyLM(*tiny_causal, spaced=False)
+
+
+def learner(policy: PolicyLM, **settings: Any) -> QLearner:
+    return QLearner(policy=policy, length=4, **{**METHODS["pin"].settings, "top_k": 60, **settings})
+
+
+def worth(prompts: list[str]) -> torch.Tensor:
+    return torch.tensor([float(p.count("e")) for p in prompts])
+
+
+def test_a_step_runs_each_token_of_its_tree_of_prompts_once_per_text(tiny_causal: Any) -> None:
+    lm = CausalLM(*tiny_causal)
+    task = Classification(lm=lm, examples=EXAMPLES, template=Template("{text}\\n{prompt}"), verbalizers=WORDS)
+    contexts = [f"{text}\n" for text in TEXTS]
+    held = [lm.tokenizer(context)["input_ids"] for context in contexts]
+    assert lm.tokens_run == sum(map(len, held))
+    before = lm.tokens_run
+    prompts = ["In one word", "In one place", "In all", "So"]
+    task(prompts)
+    nodes = 0
+    for context, ids in zip(contexts, held, strict=True):
+        paths = set()
+        for prompt in prompts:
+            whole = lm.tokenizer(context + prompt)["input_ids"]
+            same = 0
+            while same < min(len(ids), len(whole) - 1) and whole[same] == ids[same]:
+                same += 1
+            paths |= {(same, *whole[same : end + 1]) for end in range(same, len(whole))}
+        nodes += len(paths)
+    assert lm.tokens_run - before == nodes
+    assert nodes < len(TEXTS) * sum(len(lm.tokenizer(p)["input_ids"]) for p in prompts)
+
+
+def test_a_prompt_that_was_scored_costs_nothing(tiny_causal: Any) -> None:
+    lm = CausalLM(*tiny_causal)
+    task = Classification(lm=lm, examples=EXAMPLES, template=Template("{text} {prompt}"), verbalizers=WORDS)
+    cached = Cached(task)
+    cached(["It was", "So"])
+    before = lm.tokens_run
+    cached(["So", "It was", "So"])
+    assert lm.tokens_run == before
+    assert cached.hits == 3
+
+
+def test_a_masked_step_runs_no_padding_worth_naming_and_computes_one_row_of_the_vocabulary_per_sequence(
+    tiny_masked: Any,
+) -> None:
+    lm = MaskedLM(*tiny_masked)
+    task = Classification(lm=lm, examples=EXAMPLES, template=Template("{text} {prompt} {mask}."), verbalizers=WORDS)
+    task(["It was", "In one word"])
+    assert lm.logits_computed == 2 * len(TEXTS)
+
+
+def test_each_prefix_goes_through_the_policy_lm_once_and_its_filter_is_computed_once(policy: PolicyLM) -> None:
+    agent = learner(policy)
+    first = agent.ask()
+    prefixes = proper_prefixes([tuple(ids) for ids in first.memo["ids"]])
+    states, run, rows = len(agent.tree), policy.packed.tokens_run, policy.logits_computed
+    assert states >= len(prefixes)
+    agent.tree.states(prefixes)
+    agent.tree.actions_of(prefixes)
+    assert policy.packed.tokens_run == run
+    assert policy.logits_computed == rows
+
+
+@pytest.mark.parametrize("loss", ["monte_carlo", "single_step"])
+def test_an_update_computes_the_vocabulary_for_distinct_states_of_the_target_only(policy: PolicyLM, loss: str) -> None:
+    agent = learner(policy, loss=loss)
+    proposal = agent.ask()
+    ids = torch.tensor(proposal.memo["ids"] * 8)
+    prefixes = proper_prefixes([tuple(row) for row in ids.tolist()])
+    agent.tree.actions_of(prefixes)
+    run, rows = policy.packed.tokens_run, policy.logits_computed
+    agent._update(ids, torch.randn(len(ids)))
+    assert policy.packed.tokens_run == run
+    assert policy.logits_computed - rows == (0 if loss == "monte_carlo" else len(prefixes))
+
+
+def test_a_long_run_neither_grows_nor_slows_down(policy: PolicyLM) -> None:
+    agent = learner(policy, replay=400, batch=32)
+    agent.tree = type(agent.tree)(policy=policy, top_k=60, states_kept=200, tokens_kept=60 * 100)
+    memo = Cached(worth, kept=150)
+    work: list[int] = []
+    sizes: list[tuple[int, int]] = []
+
+    def count(_: Step) -> None:
+        work.append(policy.packed.tokens_run + policy.logits_computed)
+        sizes.append((len(agent.tree), len(memo)))
+
+    optimize(agent, memo, evaluations=16 * 200, validate_every=10**6, callbacks=[count])
+    steps = [b - a for a, b in itertools.pairwise(work)]
+    assert max(size for size, _ in sizes) <= 200
+    assert max(size for _, size in sizes) <= 150
+    assert sum(steps[-50:]) <= 1.5 * sum(steps[20:70])
