@@ -29,3 +29,26 @@ def gpu_models() -> tuple[Any, Any, Any]:
         word_embed_proj_dim=2048,
     )  # fmt: skip
     return OPTForCausalLM(small).eval().to("cuda"), tokenizer, OPTForCausalLM(large).eval().to("cuda")
+
+
+def tiny(vocabulary: int) -> tuple[Any, Any]:
+    """A Llama of two small layers over a byte-level vocabulary of that size learnt from the film reviews."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    from hardprompt import demo
+
+    inner = Tokenizer(models.BPE())
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    inner.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary, special_tokens=["<s>"], initial_alphabet=alphabet, show_progress=False
+    )
+    inner.train_from_iterator((text for text, _, _ in demo.films()), trainer)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, bos_token="<s>", eos_token="<s>")
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=2,
+        bos_token_id=0, eos_token_id=0, initializer_range=0.3,
+    )  # fmt: skip
+    return LlamaForCausalLM(config).eval(), tokenizer

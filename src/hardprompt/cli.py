@@ -177,7 +177,7 @@ def _begin(config: "Config", arguments: argparse.Namespace) -> int:
         }  # fmt: skip
         print(json.dumps(plan, ensure_ascii=False, indent=None if arguments.json else 2))
         return 0
-    run.start(config, out)
+    config = run.start(config, out)
     try:
         return _go(out, config, arguments.json)
     except HardpromptError:  # found once the models were loaded: the folder would only be in the way of the next try
@@ -253,7 +253,7 @@ def _demo(arguments: argparse.Namespace) -> int:
     from hardprompt import demo
 
     folder = Path(arguments.out)
-    evaluations = demo.EVALUATIONS if arguments.evaluations is None else arguments.evaluations
+    evaluations = demo.evaluations() if arguments.evaluations is None else arguments.evaluations
     plan = demo.plan(folder, evaluations=evaluations, seed=arguments.seed, threads=arguments.threads)
     return _play_demo(folder, plan, arguments.json)
 
@@ -266,7 +266,7 @@ def _play_demo(folder: Path, plan: dict[str, Any], as_json: bool) -> int:
         out = folder / config.method
         result = present.read_result(out) if out.exists() else None
         if result is None:
-            demo.begin(config, out)
+            config = demo.begin(config, out)
             result = _execute(out, config, config.method, resume=folder)
         if result is None:
             return _INTERRUPTED

@@ -62,7 +62,7 @@ class Config:
         evaluations: budget in prompts scored.
         seconds: budget in seconds, or None.
         seed: of everything random.
-        threads: of the CPU; None leaves PyTorch's own choice.
+        threads: of the CPU; None takes as many as help when the run starts.
         validate_every: steps between validations.
         save_every: steps between checkpoints.
     """

@@ -14,14 +14,16 @@ from typing import Any
 from hardprompt.config import DEFAULT_METHOD, Config, check_ranges
 from hardprompt.errors import InputError, MissingExtra
 from hardprompt.files import write_json, write_text
+from hardprompt.models import device, half
 from hardprompt.present import classification_rows
-from hardprompt.run import start
+from hardprompt.run import load_config, start
 
 TEMPLATE = "Review: {text}\\n{prompt}"
 VERBALIZERS = {"negative": " negative", "positive": " positive"}
 MANUAL = "The sentiment of this review is"
 INSTRUCTION = "Decide whether the critic liked the film. The answer is"
-EVALUATIONS = 160  # by each of the two searches; ten minutes on two cores hold no more
+EVALUATIONS = 160  # by each of the two searches; ten minutes on two cores hold no more,
+HALF_EVALUATIONS = 480  # except where they compute bfloat16 natively
 TRAIN, VALIDATION, TEST = 64, 200, 500  # texts, half of them of each class
 _PLAN = "demo.json"
 _CORPUS = Path("data") / "rotten_tomatoes_corpus_full.csv.bz2"
@@ -78,6 +80,11 @@ def write_data(folder: Path, *, seed: int, test: int | None = TEST) -> dict[str,
         paths[name] = folder / f"{name}.csv"
         write_text(paths[name], stream.getvalue())
     return paths
+
+
+def evaluations() -> int:
+    """As many by each search as ten minutes on two cores like these hold."""
+    return EVALUATIONS if half(device()) is None else HALF_EVALUATIONS
 
 
 def plan(folder: Path, *, evaluations: int, seed: int, threads: int | None) -> dict[str, Any]:
@@ -139,10 +146,9 @@ def config(
     )
 
 
-def begin(run: Config, out: Path) -> None:
-    """Start a run of the demonstration unless it has begun before."""
-    if not (out / "run.yaml").is_file():
-        start(run, out)
+def begin(run: Config, out: Path) -> Config:
+    """Start a run of the demonstration, or read the settings of one that has begun before."""
+    return load_config(out / "run.yaml") if (out / "run.yaml").is_file() else start(run, out)
 
 
 def combine(folder: Path, results: list[dict[str, Any]]) -> dict[str, Any]:

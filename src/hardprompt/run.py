@@ -13,7 +13,7 @@ from typing import Any
 import torch
 import yaml
 
-from hardprompt import models, optimizers
+from hardprompt import models, optimizers, threads
 from hardprompt.config import Config, from_dict, read_yaml
 from hardprompt.engine import Progress, PromptOptimizer, Step, optimize
 from hardprompt.errors import InputError
@@ -74,8 +74,8 @@ def check_task(config: Config, splits: Splits) -> None:
         check_examples([row.example for row in part], verbalizers)
 
 
-def start(config: Config, out: Path) -> None:
-    """Make the run folder and write ``run.yaml``.
+def start(config: Config, out: Path) -> Config:
+    """Make the run folder and write ``run.yaml``; returns the settings with the number of threads that was chosen.
 
     Raises:
         InputError: the folder already holds something, or cannot be made.
@@ -87,9 +87,9 @@ def start(config: Config, out: Path) -> None:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{str(out)!r} exists and is not an empty folder; name another with --out.")
     out.mkdir(parents=True, exist_ok=True)
+    config = dataclasses.replace(config, threads=config.threads or threads.choose())
     record = {
         **config.to_dict(),
-        "threads": config.threads or torch.get_num_threads(),  # sums in another order have other bits
         "fingerprints": {p: _fingerprint(Path(p)) for p in (config.train, config.validation, config.test) if p},
         "versions": versions(),
     }
@@ -98,6 +98,7 @@ def start(config: Config, out: Path) -> None:
         out / "run.yaml",
         f"# `hardprompt run` with this file repeats the run; `hardprompt resume` continues it.\n{text}",
     )
+    return config
 
 
 def discard(out: Path) -> None:
