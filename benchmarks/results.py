@@ -79,7 +79,7 @@ SETS = {
         "The tone of this text is", "Decide whether the text is subjective or objective. The answer is",
     ),
     "agnews": DataSet(
-        "agnews", "sentence", "News: {text}\\n{prompt}",
+        "agnews", "text", "News: {text}\\n{prompt}",
         {"0": " World", "1": " Sports", "2": " Business", "3": " Technology"},
         "The topic of this article is", "Decide which section of the paper this is from. The answer is",
     ),

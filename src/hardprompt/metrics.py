@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 from numpy.typing import NDArray
-from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, precision_recall_fscore_support
 
 RESAMPLES = 2000
 _LEVEL = (2.5, 97.5)
@@ -19,6 +18,9 @@ def classification_metrics(
 
     ``interval`` is the 95 % percentile bootstrap interval of the accuracy, over texts, with a fixed seed.
     """
+    # Only here: importing it takes longer than loading a small model.
+    from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, precision_recall_fscore_support
+
     index = list(range(len(classes)))
     precision, recall, f1, support = precision_recall_fscore_support(
         labels, predictions, labels=index, zero_division=0.0

@@ -56,6 +56,7 @@ class ValidationAccuracy:
 
     def __call__(self, prompts: list[str]) -> torch.Tensor:
         """Accuracy of each prompt, plus a hair of its reward."""
+        self.task.hold()  # not when it is built: the first prompt need not wait for the validation texts
         probabilities = self.task.probabilities(prompts)
         accuracy = (probabilities.argmax(-1) == self.task.labels).double().mean(-1)
         # The reward lies within 200, so this never outweighs one text in a set of fewer than 10,000.
@@ -152,13 +153,13 @@ def prepare(config: Config, notify: Notify = lambda _: None) -> Session:
         notify(f"loading the task model {config.task_model}")
         task_lm = models.load_task_lm(config.task_model)
     search_lm, precision = models.search_copy(task_lm, config.precision)
-    notify(f"reading {len(splits.train)} training and {len(splits.validation)} validation texts into the task model")
+    notify(f"{len(splits.train)} training, {len(splits.validation)} validation and {len(splits.test)} test texts")
     train, validation = (
         Classification(
             lm=lm, examples=[r.example for r in rows], template=template, verbalizers=verbalizers,
-            sharpness=config.sharpness,
+            sharpness=config.sharpness, keep=keep,
         )
-        for lm, rows in ((search_lm, splits.train), (task_lm, splits.validation))
+        for lm, rows, keep in ((search_lm, splits.train, True), (task_lm, splits.validation, False))
     )  # fmt: skip
     method = optimizers.find(config.method)
     policy = PolicyLM(

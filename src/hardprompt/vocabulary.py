@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -38,13 +39,14 @@ def allowed_tokens(
     """
     if tokens not in ("words", "any"):
         raise unknown("kind of tokens", str(tokens), ("words", "any"))
-    texts, alone = _texts(tokenizer, size), tokenizer.batch_decode([[i] for i in range(min(size, len(tokenizer)))])
+    known = range(min(size, len(tokenizer)))
     special = set(tokenizer.all_special_ids)
     mask = torch.zeros(size, dtype=torch.bool)
     letters = script.upper()
     keep = _is_text if tokens == "any" else lambda text: _is_word_or_mark(text, letters)
-    ids = [i for i, text in enumerate(texts) if text and i not in special and keep(text)]
-    again = tokenizer([alone[i] for i in ids], add_special_tokens=False)["input_ids"] if ids else []
+    ids = [i for i, text in enumerate(_texts(tokenizer, known)) if text and i not in special and keep(text)]
+    alone = tokenizer.batch_decode([[i] for i in ids])
+    again = tokenizer(alone, add_special_tokens=False)["input_ids"] if ids else []
     mask[[i for i, back in zip(ids, again, strict=True) if back == [i]]] = True
     if not bool(mask.any()):
         raise InputError(f"no token of the vocabulary is left with tokens={tokens!r} and script={script!r}.")
@@ -62,14 +64,13 @@ def first_tokens(
     """
     if tokens == "any":
         return allowed, allowed
-    texts = _texts(tokenizer, len(allowed))
     opens = torch.zeros_like(allowed)
     follows = torch.zeros_like(allowed)
-    for i in allowed.nonzero()[:, 0].tolist():
-        text = texts[i]
-        word = text.strip()[:1].isalpha()
-        opens[i] = word and text.startswith(" ") == spaced
-        follows[i] = text.startswith(" ") if word else True
+    ids = allowed.nonzero()[:, 0].tolist()
+    texts = _texts(tokenizer, ids)
+    words = [text.strip()[:1].isalpha() for text in texts]
+    opens[ids] = torch.tensor([w and t.startswith(" ") == spaced for w, t in zip(words, texts, strict=True)])
+    follows[ids] = torch.tensor([not w or t.startswith(" ") for w, t in zip(words, texts, strict=True)])
     if not bool(opens.any()):
         opens = allowed.clone()
     if not bool(follows.any()):
@@ -85,13 +86,11 @@ def survives(tokenizer: Any, ids: list[int]) -> bool:
     return bool(tokenizer(text, add_special_tokens=False)["input_ids"] == ids)
 
 
-def _texts(tokenizer: Any, size: int) -> list[str]:
+def _texts(tokenizer: Any, ids: Sequence[int]) -> list[str]:
     """What each token adds to a text: alone, some decoders drop the space that a word begins with."""
-    known = min(size, len(tokenizer))
     anchor = tokenizer("a", add_special_tokens=False)["input_ids"]
     start = len(tokenizer.decode(anchor))
-    texts = tokenizer.batch_decode([[*anchor, i] for i in range(known)])
-    return [*(text[start:] for text in texts), *[""] * (size - known)]
+    return [text[start:] for text in tokenizer.batch_decode([[*anchor, i] for i in ids])]
 
 
 def _is_text(text: str) -> bool:

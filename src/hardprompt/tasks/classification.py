@@ -66,7 +66,7 @@ class Classification:
         self.labels: Int[Tensor, " n"] = torch.tensor([self.classes.index(e.label) for e in examples])
         self._texts, self.truncated = self._fit([e.text for e in examples])
         if keep:
-            lm.prepare([template.before_prompt(text) for text in self._texts])
+            self.hold()
 
     def __call__(self, prompts: list[str]) -> Float[Tensor, " n"]:
         """Mean reward of each prompt over the examples, in [-180, 200]."""
@@ -100,6 +100,10 @@ class Classification:
         else:  # the text or the prompt stands after the answer, so every context has choices of its own
             scores = torch.cat([self._lm.score([b], [choice + a for choice in self._choices]) for b, a in filled])
         return scores.double().softmax(-1).reshape(len(prompts), len(self._texts), len(self._choices))
+
+    def hold(self) -> None:
+        """Hold the task model's keys and values of the texts from now on."""
+        self._lm.prepare([self._template.before_prompt(text) for text in self._texts])
 
     def check_room(self, prompts: Sequence[str]) -> None:
         """Raise an InputError for a prompt that does not fit into the model's context beside the longest text."""
