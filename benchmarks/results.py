@@ -79,7 +79,7 @@ SETS = {
         "The tone of this text is", "Decide whether the text is subjective or objective. The answer is",
     ),
     "agnews": DataSet(
-        "agnews", "text", "News: {text}\\n{prompt}",
+        "agnews", "sentence", "News: {text}\\n{prompt}",
         {"0": " World", "1": " Sports", "2": " Business", "3": " Technology"},
         "The topic of this article is", "Decide which section of the paper this is from. The answer is",
     ),
@@ -112,12 +112,27 @@ def few_shot(
     """A search on one split of a few-shot data set."""
     task = SETS[name]
     folder = data / "16-shot" / name
+    files = {
+        "train": folder / split / "train.tsv",
+        "validation": folder / split / "dev.tsv",
+        "test": folder / "test.tsv",
+    }
+    paths = {part: str(_one_header(file, root / "data" / name / split)) for part, file in files.items()}
     base = Config(
-        train=str(folder / split / "train.tsv"), validation=str(folder / split / "dev.tsv"),
-        test=str(folder / "test.tsv"), text=task.text, label="label", verbalizers=task.verbalizers,
+        **paths, text=task.text, label="label", verbalizers=task.verbalizers,
         template=task.template, manual=task.manual, method=method, seed=seed, evaluations=evaluations,
     )  # fmt: skip
     return _cell(root, name, split if seed == 0 else f"{split}-{seed}", base, settings)
+
+
+def _one_header(file: Path, folder: Path) -> Path:
+    """A copy whose text column is called ``sentence``: in the published files it is sometimes ``text``."""
+    copy = folder / file.name
+    if not copy.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        header, _, rest = file.read_text(encoding="utf-8").partition("\n")
+        write_text(copy, f"{header.replace('text', 'sentence')}\n{rest}")
+    return copy
 
 
 def _cell(root: Path, data: str, split: str, base: Config, settings: dict[str, Any]) -> Cell:
