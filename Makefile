@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install -qq --no-warn-conflicts -c constraints.txt
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format results install clean
+.PHONY: help demo test check format results performance install clean
 
 help:
 	@echo "make demo     learn a prompt for film reviews and compare it (installs first if need be)"
@@ -16,6 +16,7 @@ help:
 	@echo "make check    what CI holds a change to: ruff, types, tests"
 	@echo "make format   format the code and apply ruff's safe fixes"
 	@echo "make results  measure the tables of docs/results.md; resumes, takes hours"
+	@echo "make performance  measure docs/performance.md on an idle machine; takes an hour"
 	@echo "make install  make $(VENV) with everything in it"
 	@echo "make clean    remove caches and build outputs ($(VENV) and runs/ stay)"
 	@echo "Options: PYTHON=python3.12 (to make $(VENV) with), ARGS='...' (for demo, test and results)."
@@ -46,6 +47,13 @@ format: $(STAMP)
 results: $(STAMP)
 	@echo "benchmarks/results.py"
 	@$(BIN)/python benchmarks/results.py $(ARGS)
+
+performance: $(STAMP)
+	@echo "benchmarks/step.py, benchmarks/scaling.py"
+	@$(BIN)/python benchmarks/step.py --json docs/performance.json --page docs/performance.md
+	@$(BIN)/python benchmarks/step.py run --json docs/performance.json --page docs/performance.md
+	@$(BIN)/python benchmarks/scaling.py
+	@$(BIN)/python benchmarks/scaling.py long
 
 install: $(STAMP)
 	@echo "$(VENV) is ready"

@@ -25,6 +25,7 @@ import torch
 
 from hardprompt import demo
 from hardprompt.engine import Step, optimize
+from hardprompt.files import write_json
 from hardprompt.lms.causal import CausalLM
 from hardprompt.models import load_causal, search_copy
 from hardprompt.optimizers.pin import METHODS, QLearner
@@ -185,7 +186,7 @@ def main() -> int:
     for axis in [] if arguments.draw else arguments.axes or AXES:
         found[axis] = long_run() if axis == "long" else measure(axis)
         print(axis, found[axis], flush=True)
-        path.write_text(json.dumps(document, indent=1) + "\n")
+        write_json(path, document)
     draw(found)
     return 0
 

@@ -14,13 +14,14 @@ measured bandwidth.
 
 import argparse
 import json
+import math
 import resource
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from torch import Tensor
 from hardprompt import demo
 from hardprompt.engine import optimize
 from hardprompt.entropy import TsallisEntropy
+from hardprompt.files import write_json, write_text
 from hardprompt.lms.causal import CausalLM
 from hardprompt.lms.masked import MaskedLM
 from hardprompt.models import half, load_causal, search_copy
@@ -49,6 +51,7 @@ LAYOUTS = {
     "reward_causal_prefix": "{prompt}\\nReview: {text}\\nSentiment:",
     "reward_masked": "{text} {prompt} {mask}.",
 }
+BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
 TOLERANCE = 1e-5  # of a result in float32, relative to its largest entry
 
 
@@ -63,6 +66,7 @@ class Case:
     flops: float = 0.0
     bytes: float = 0.0
     fresh: Callable[[], None] = lambda: None  # before each turn
+    extra: dict[str, Any] = field(default_factory=dict)
 
 
 class Bench:
@@ -157,8 +161,12 @@ class Bench:
         dtype = half(torch.device(self.device).type)
         quick = search_copy(lm, str(dtype).removeprefix("torch."))[0] if dtype is not None else None
         ours, halved = (self._task(task_lm, template) for task_lm in (lm, quick))
-        before = lm.tokens_run
+        before, placed = lm.tokens_run, []
+        hook = model.base_model.register_forward_pre_hook(
+            lambda _module, _inputs, given: placed.append(given["input_ids"].numel()), with_kwargs=True
+        )
         ours(self.prompts)
+        hook.remove()
         tokens = lm.tokens_run - before
         body = sum(p.numel() for name, p in model.named_parameters() if "embed" not in name and "head" not in name)
         passes = tokens / 512
@@ -166,7 +174,7 @@ class Bench:
             lambda: plain.rewards(model, tokenizer, self.examples, template, demo.VERBALIZERS, self.prompts).double(),
             lambda: ours(self.prompts),
             (lambda: halved(self.prompts)) if quick is not None else None,
-            flops=2.0 * tokens * body, bytes=4.0 * body * passes,
+            flops=2.0 * tokens * body, bytes=4.0 * body * passes, extra={"padding": 1.0 - tokens / sum(placed)},
         )  # fmt: skip
 
     def _task(self, lm: Any, template: Template) -> Any:
@@ -284,6 +292,7 @@ def compare(name: str, case: Case, turns: int, rates: dict[str, float], device: 
     row = {
         "case": name, "plain_s": seconds["plain"], "ours_s": seconds["ours"],
         "ratio": seconds["plain"] / seconds["ours"], "difference": difference, "turns": turns,
+        **case.extra,
     }  # fmt: skip
     if case.flops or case.bytes:
         floor = max(case.flops / rates["float32"], case.bytes / rates["bandwidth"])
@@ -353,17 +362,34 @@ def peak(kind: str) -> None:
     print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
 
 
-def table(rows: Sequence[dict[str, Any]]) -> str:
-    """The measured rows as Markdown."""
+def table(found: dict[str, Any]) -> str:
+    """The measured parts as Markdown."""
     lines = [
         "| part | plain (s) | ours (s) | ratio | times the floor | half (s) | ratio | times the floor |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for r in rows:
-        if "plain_s" in r:
-            cells = [r["plain_s"], r["ours_s"], r["ratio"], r.get("times_floor")]
-            cells += [r.get("half_s"), r.get("ratio_bf16"), r.get("times_floor_bf16")]
-            lines.append(f"| {r['case']} | " + " | ".join("" if c is None else f"{c:.3g}" for c in cells) + " |")
+    for name in (*CASES, "run"):
+        if name not in found:
+            continue
+        r = found[name]
+        columns = ("plain_s", "ours_s", "ratio", "times_floor", "half_s", "ratio_bf16", "times_floor_bf16")
+        cells = ["" if r.get(c) is None else f"{r[c]:.3g}" for c in columns]
+        lines.append(f"| `{name}` | " + " | ".join(cells) + " |")
+    machine = found.get("machine", {})
+    lines += ["", "One machine, {threads} threads: ".format(**machine) + ", ".join(
+        f"{machine[k] / 1e9:,.0f} {unit}" for k, unit in (
+            ("float32", "GFLOP/s in float32"), ("half", "in bfloat16"), ("bandwidth", "GB/s")
+        ) if k in machine
+    ) + "."] if machine else []  # fmt: skip
+    if "memory" in found:
+        lines.append(
+            "Peak memory of a step above that of the loaded model: plain {plain_mb:,.0f} MB, ours {ours_mb:,.0f} MB, "
+            "a share of {share:.2f}.".format(**found["memory"])
+        )
+    if "run" in found:
+        r = found["run"]
+        lines.append(f"The run: {r['scored']:,} distinct prompts in {r['steps']} steps; its first 50 steps")
+        lines[-1] += f" have ratios {r['ratio_first_50']:.1f} and {r.get('ratio_first_50_bf16', math.nan):.1f} (half)."
     return "\n".join(lines)
 
 
@@ -400,6 +426,7 @@ def main() -> int:
         "cases", nargs="*", metavar="CASE", help=f"{', '.join(CASES)}, memory, run; all but run if none"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="add the rows to this file, by case")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="replace the table in this Markdown file")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--threads", type=int)
     parser.add_argument("--turns", type=int, default=5, help="of each version; a third for rewards and steps")
@@ -419,11 +446,15 @@ def main() -> int:
     for row in measure(arguments.cases or [*CASES, "memory"], arguments):
         rows.append(row)
         print({k: v for k, v in row.items() if not isinstance(v, list)}, file=sys.stderr, flush=True)
-    print(table(rows))
+    found = keyed(rows)
     if arguments.json:
         before = json.loads(arguments.json.read_text()) if arguments.json.is_file() else {}
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(json.dumps({**before, **keyed(rows)}, indent=1) + "\n")
+        found = {**before, **found}
+        write_json(arguments.json, found)
+    print(table(found))
+    if arguments.page:
+        before, _, rest = arguments.page.read_text(encoding="utf-8").partition(BEGIN)
+        write_text(arguments.page, f"{before}{BEGIN}\n\n{table(found)}\n\n{END}{rest.partition(END)[2]}")
     return 0
 
 
