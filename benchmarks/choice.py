@@ -9,17 +9,19 @@ the best on validation.
 
 import argparse
 import json
-import math
 import random
 import statistics
 import sys
 from pathlib import Path
+
+import torch
 
 from hardprompt import demo
 from hardprompt.data import read_rows
 from hardprompt.engine import Trial
 from hardprompt.lms.causal import CausalLM
 from hardprompt.models import load_causal
+from hardprompt.outcome import choose
 from hardprompt.tasks.classification import Classification, Example
 from hardprompt.tasks.template import Template
 
@@ -60,17 +62,17 @@ def main() -> int:
     )  # fmt: skip
     print(f"{len(prompts)} prompts of {len(cells)} searches", file=sys.stderr)
     right = {p: float((task.predictions([p])[0] == task.labels).float().mean()) for p in prompts}
-    perplexity = dict(zip(prompts, lm.perplexity([p.strip() for p in prompts]).tolist(), strict=True))
+    perplexity = dict(
+        zip((p.strip() for p in prompts), lm.perplexity([p.strip() for p in prompts]).tolist(), strict=True)
+    )
     judge = CausalLM(*load_causal("embedded:gemma3"))
     print("| standard errors | accuracy on other texts | perplexity (Gemma 3) | prompts |\n|---|---|---|---|")
     for rule in RULES:
         chosen = []
         for cell in cells:
             trials = [Trial(0, p, s) for p, s in cell["trials"]]
-            best = max(trials, key=lambda t: t.score)
-            slack = rule * math.sqrt(best.score * (1.0 - best.score) / demo.VALIDATION)
-            near = [t.prompt for t in trials if t.score >= best.score - slack]
-            chosen.append(min(near, key=lambda p: perplexity[p]))
+            best = choose(trials, demo.VALIDATION, lambda ps: torch.tensor([perplexity[p] for p in ps]), errors=rule)
+            chosen.append(best.prompt)
         nats = judge.perplexity([p.strip() for p in chosen]).log().mean()
         accuracy = statistics.fmean(right[p] for p in chosen)
         print(

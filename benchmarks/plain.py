@@ -1,8 +1,9 @@
 """The algorithm as it is written down, with nothing kept and nothing left out: what `step.py` compares with.
 
 PIN's Algorithm 1 on Hugging Face models: the vocabulary's logits of both networks at every state, a full sort for the
-filter and for sparsemax, no memory of prompts, prefixes or keys and values, and one prompt at a time through the task
-model, padded on the right, with the vocabulary's log-softmax at every token.
+filter and for sparsemax, no memory of prompts, prefixes or keys and values, one prompt at a time sampled and scored,
+the task model's batches padded on the right. Both networks' logits are computed whatever the loss (`monte_carlo` does
+not need the target's).
 """
 
 import copy
@@ -123,9 +124,9 @@ def rewards(
         width = max(map(len, encoded))
         ids = torch.tensor([e + [tokenizer.pad_token_id or 0] * (width - len(e)) for e in encoded])
         seen = torch.tensor([[1] * len(e) + [0] * (width - len(e)) for e in encoded])
-        log_p = model(input_ids=ids.to(model.device), attention_mask=seen.to(model.device)).logits.log_softmax(-1)
+        logits = model(input_ids=ids.to(model.device), attention_mask=seen.to(model.device)).logits
         at = [e.index(mask) if mask is not None else len(e) - 1 for e in encoded]
-        here = log_p[torch.arange(len(at)), torch.tensor(at)][:, words].float().cpu().softmax(-1)
+        here = logits[torch.arange(len(at)), torch.tensor(at)][:, words].float().cpu().softmax(-1)
         right = here.gather(-1, labels[:, None])[:, 0]
         gap = right - here.scatter(-1, labels[:, None], -torch.inf).amax(-1)
         result.append(torch.where(gap > 0, 200.0 * gap, 180.0 * gap).mean())

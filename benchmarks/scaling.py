@@ -30,6 +30,7 @@ from hardprompt.lms.causal import CausalLM
 from hardprompt.models import load_causal, search_copy
 from hardprompt.optimizers.pin import METHODS, QLearner
 from hardprompt.policy import PolicyLM
+from hardprompt.prefix import proper_prefixes
 from hardprompt.rewards import Cached
 from hardprompt.tasks.classification import Classification, Example
 from hardprompt.tasks.template import Template
@@ -42,7 +43,7 @@ AXES = {
     "prompt_length": (2, 4, 8, 16),
     "text_length": (16, 32, 64, 128, 256),
     "vocabulary": (1_000, 4_000, 16_000),
-    "replay": (300, 3_000, 30_000, 100_000),
+    "replay": (300, 1_000, 3_000, 10_000, 30_000),
 }
 BASE = {"prompts": 8, "examples": 8, "prompt_length": 5, "text_length": 32}
 STEPS = 20_000
@@ -76,9 +77,11 @@ def learner_of(model: Any, tokenizer: Any, **settings: Any) -> QLearner:
 
 
 def update_of(learner: QLearner, held: int) -> Callable[[], Any]:
-    """One update from a replay of that many prompts, all their prefixes known."""
-    prompts, _ = learner._sample(64)
-    ids = torch.tensor(prompts)[torch.arange(held) % len(prompts)]
+    """One update from a replay of that many random prompts, which share hardly any prefix."""
+    ids = torch.randint(1, learner._policy.vocabulary_size, (held, 5), generator=torch.Generator().manual_seed(held))
+    prefixes = proper_prefixes([tuple(row) for row in ids.tolist()])
+    for i in range(0, len(prefixes), 1000):
+        learner.tree.states(prefixes[i : i + 1000])
     learner._replay.add(ids, torch.randn(held))  # type: ignore[union-attr]
     return lambda: learner._update(*learner._replay.sample(256, learner._generator))  # type: ignore[union-attr]
 

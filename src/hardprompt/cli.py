@@ -253,8 +253,7 @@ def _demo(arguments: argparse.Namespace) -> int:
     from hardprompt import demo
 
     folder = Path(arguments.out)
-    evaluations = demo.evaluations() if arguments.evaluations is None else arguments.evaluations
-    plan = demo.plan(folder, evaluations=evaluations, seed=arguments.seed, threads=arguments.threads)
+    plan = demo.plan(folder, evaluations=arguments.evaluations, seed=arguments.seed, threads=arguments.threads)
     return _play_demo(folder, plan, arguments.json)
 
 

@@ -17,6 +17,7 @@ from hardprompt.files import write_json, write_text
 from hardprompt.models import device, half
 from hardprompt.present import classification_rows
 from hardprompt.run import load_config, start
+from hardprompt.threads import choose as choose_threads
 
 TEMPLATE = "Review: {text}\\n{prompt}"
 VERBALIZERS = {"negative": " negative", "positive": " positive"}
@@ -82,22 +83,25 @@ def write_data(folder: Path, *, seed: int, test: int | None = TEST) -> dict[str,
     return paths
 
 
-def evaluations() -> int:
-    """As many by each search as ten minutes on two cores like these hold."""
+def _affordable() -> int:
+    """As many evaluations by each search as ten minutes on two cores like these hold."""
     return EVALUATIONS if half(device()) is None else HALF_EVALUATIONS
 
 
-def plan(folder: Path, *, evaluations: int, seed: int, threads: int | None) -> dict[str, Any]:
+def plan(folder: Path, *, evaluations: int | None, seed: int, threads: int | None) -> dict[str, Any]:
     """Lay out the demonstration in ``folder``, or find that the same one is already there.
+
+    What is None is left to the machine, once: both searches have as many evaluations and threads.
 
     Raises:
         InputError: the folder holds something else, or a demonstration with other settings.
     """
     wanted = {"evaluations": evaluations, "seed": seed, "threads": threads}
-    check_ranges(wanted)
+    given = {name: value for name, value in wanted.items() if value is not None}
+    check_ranges(given)
     if (folder / _PLAN).is_file():
         found = read_plan(folder)
-        if found != wanted:
+        if any(found[name] != value for name, value in given.items()):
             raise InputError(
                 f"{str(folder)!r} holds a demonstration with other settings, {found}; name another with --out."
             )
@@ -106,8 +110,9 @@ def plan(folder: Path, *, evaluations: int, seed: int, threads: int | None) -> d
         raise InputError(f"{str(folder)!r} exists and holds no demonstration; name another with --out.")
     films()  # before anything is written: the package may be missing
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / _PLAN, wanted)
-    return wanted
+    settings = {"evaluations": _affordable(), "threads": choose_threads(), **given}
+    write_json(folder / _PLAN, settings)
+    return settings
 
 
 def read_plan(folder: Path) -> dict[str, Any]:

@@ -123,7 +123,7 @@ def _sparsemax(x: Tensor) -> Tensor:
     if where is None:
         return _newton(few)
     rows, columns, slots = where
-    p = torch.zeros_like(x)
+    p = x.new_zeros(x.shape)
     p.view(-1, x.shape[-1])[rows, columns] = _newton(few).view(-1, few.shape[-1])[rows, slots]
     return p
 
@@ -173,12 +173,13 @@ def _newton(x: Tensor) -> Tensor:
     """
     x = x - x.amax(-1, keepdim=True)  # the policy does not move when a constant is added
     tau = _bound(x).clamp_min(-1.0)  # the closer the start, the fewer steps and the smaller the rounding
-    size = x.new_full((*x.shape[:-1], 1), -1.0)
+    size = x.new_full((*x.shape[:-1], 1), math.inf)
     while True:
         p = (x - tau).clamp_min_(0.0)
         count = p.count_nonzero(-1)[..., None].to(x.dtype)
-        done = bool((count == size).all())
-        size, tau = count, tau + (p.sum(-1, keepdim=True) - 1.0) / count
+        # Not "equal": rounding may bring an entry at the threshold back, again and again.
+        done = bool((count >= size).all())
+        size, tau = torch.minimum(size, count), tau + (p.sum(-1, keepdim=True) - 1.0) / count
         if done:  # the last correction is of rounding only
             return (x - tau).clamp_min_(0.0)
 

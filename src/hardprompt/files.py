@@ -28,12 +28,12 @@ def write_json(path: Path, value: Any) -> None:
 
 
 class StateStore:
-    """The latest state of a run in a folder: tensors as safetensors, the rest as JSON, the JSON naming the tensors.
+    """The latest state of a run in a folder: tensors as safetensors, the rest as JSON, the JSON naming the files.
 
     Renaming ``state.json`` is the one moment at which a new state takes the place of the old one.
 
     Args:
-        folder: where the two files live; made when first written.
+        folder: where the files live; made when first written.
     """
 
     def __init__(self, folder: Path) -> None:

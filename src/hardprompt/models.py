@@ -182,7 +182,9 @@ def search_copy(lm: Any, precision: str) -> tuple[Any, str]:
         dtype = half(lm.device.type)
     if dtype in (None, torch.float32):
         return lm, "float32"
-    return type(lm)(copy.deepcopy(model).to(dtype), lm.tokenizer), str(dtype).removeprefix("torch.")
+    # Parameters only: a position's angles, which are buffers, lose their meaning in half precision.
+    halved = {id(p): torch.nn.Parameter(p.detach().to(dtype), requires_grad=False) for p in model.parameters()}
+    return type(lm)(copy.deepcopy(model, halved), lm.tokenizer), str(dtype).removeprefix("torch.")
 
 
 def _embedded(name: str) -> Path:
@@ -236,7 +238,7 @@ def _load(auto: Any, name: str, source: str) -> Any:
     with _quiet(), _named(name):
         # Only safetensors: a pickle could run code.
         model = auto.from_pretrained(source, dtype="float32", use_safetensors=True, trust_remote_code=False)
-    return model.to(device()).eval()
+        return model.to(device()).eval()
 
 
 def _tokenizer(name: str, source: str) -> Any:

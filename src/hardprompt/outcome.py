@@ -26,8 +26,16 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 
+_HAIR = 1e-5  # more than what parts equal accuracies in a score, less than one text of ten thousand
 
-def choose(trials: Sequence[Trial], texts: int, perplexity: Callable[[Sequence[str]], Float[Tensor, " n"]]) -> Trial:
+
+def choose(
+    trials: Sequence[Trial],
+    texts: int,
+    perplexity: Callable[[Sequence[str]], Float[Tensor, " n"]],
+    *,
+    errors: float = 1.0,
+) -> Trial:
     """The most natural of the prompts that validation cannot tell from the best.
 
     These are the trials whose accuracy is within one standard error, sqrt(p (1 - p) / n), of the highest; among them
@@ -37,12 +45,14 @@ def choose(trials: Sequence[Trial], texts: int, perplexity: Callable[[Sequence[s
         trials: validated prompts, at least one; a score is an accuracy (what is beyond its fourth digit parts equals).
         texts: n, how many texts validated them.
         perplexity: of texts, under a model; NaN counts as the highest.
+        errors: standard errors that count as the same.
 
     Source: the one-standard-error rule of Breiman et al., 1984, with perplexity in place of the size of a tree.
     """
     top = max(trial.score for trial in trials)
     p = min(max(top, 0.0), 1.0)
-    near = [trial for trial in trials if trial.score >= top - math.sqrt(p * (1.0 - p) / texts)]
+    slack = errors * math.sqrt(p * (1.0 - p) / texts) + _HAIR
+    near = [trial for trial in trials if trial.score >= top - slack]
     values = perplexity([trial.prompt.strip() for trial in near]).nan_to_num(math.inf).tolist()
     return near[values.index(min(values))]
 
@@ -76,14 +86,14 @@ def report(config: Config, session: "Session", outcome: Result, support: float |
         "template": config.template,
         "verbalizers": session.verbalizers,
         "evaluations": outcome.evaluations,
-        "distinct": len(session.reward),
+        "distinct": session.reward.scored,
         "seconds": round(outcome.seconds, 1),
         "stopped": outcome.stopped,
         "support_size": support,
         "perplexity": perplexity[found],
         "perplexity_by": judge,
         "validation": outcome.best.score,
-        "validation_best": max(trial.score for trial in outcome.trials),
+        "validation_best": max((trial.score for trial in outcome.trials), default=outcome.best.score),
         "precision": session.precision,
         "test": tested(found),
         "difference_to_manual": paired_difference(labels, predicted[found], predicted[manual]),

@@ -1,4 +1,4 @@
-"""The tree of prompt prefixes seen so far: each prefix goes through the frozen LM once, ever."""
+"""The tree of prompt prefixes seen so far: each goes through the frozen LM once for as long as it is held."""
 
 import itertools
 from collections import OrderedDict
@@ -31,8 +31,8 @@ class PrefixTree:
     """Hidden states and filters of prefixes, computed on first use and kept within a budget, the latest longest.
 
     The states are part of ``state_dict``: they were computed in batches whose make-up a resumed run would not
-    repeat, and floating-point sums depend on it. Logits depend on the row of a product of fixed size that they were
-    computed in, and on nothing else in it: so of a filter only that row is remembered, and it can be computed again.
+    repeat, and floating-point sums depend on it. Logits may depend on the row of the product that they were computed
+    in, but not on its other rows: its size is fixed and a state's number gives the row, so filters are computed again.
 
     Args:
         policy: the frozen LM.
@@ -60,7 +60,6 @@ class PrefixTree:
         self._blocks: dict[int, Float[Tensor, "rows hidden"]] = {}
         self._number: dict[Ids, int] = {}  # of each state, counted from the first ever; in that order
         self._next = 0
-        self._row: dict[Ids, int] = {}  # of the product that gave a prefix its logits
         self._actions: OrderedDict[Ids, Actions] = OrderedDict()
         self._tokens = 0
         self._blocked: dict[Ids, set[int]] = {}
@@ -94,7 +93,10 @@ class PrefixTree:
             if prefix in self._actions:
                 self._actions.move_to_end(prefix)
                 known[prefix] = self._actions[prefix]
-        for batch in self._batches([p for p in dict.fromkeys(prefixes) if p not in known]):
+        missing = [p for p in dict.fromkeys(prefixes) if p not in known]
+        if missing:
+            self.states(missing)  # all together, whichever filters are held
+        for batch in self._batches(missing):
             known.update(self._filter(batch))
         while self._tokens > self._tokens_kept and self._actions:
             self._forget(next(iter(self._actions)))
@@ -111,19 +113,21 @@ class PrefixTree:
         parent, token = prompt[:-1], prompt[-1]
         self._blocked.setdefault(parent, set()).add(token)
         if parent in self._actions:
-            self._forget(parent)
+            known = self._actions[parent]
+            keep = known.ids != token
+            self._tokens -= len(known.ids) - int(keep.sum())
+            self._actions[parent] = Actions(known.ids[keep], known.log_p[keep])
         if len(self.actions(parent).ids) == 0:
             self.block(parent)
 
     def state_dict(self) -> dict[str, Any]:
-        """Prefixes with their states, in order of discovery, the rows of their logits, and what is blocked."""
+        """Prefixes with their states, in order of discovery, and what is blocked."""
         last = self._next // self._block_size
         blocks = [b[: self._next % self._block_size] if k == last else b for k, b in self._blocks.items()]
         return {
             "prefixes": [list(p) for p in self._number],
             "next": self._next,
             "blocks": [b for b in blocks if len(b)],
-            "rows": [[*p, row] for p, row in self._row.items()],
             "blocked": [[*p, t] for p, tokens in self._blocked.items() for t in sorted(tokens)],
         }
 
@@ -136,7 +140,6 @@ class PrefixTree:
         for k, block in enumerate(state["blocks"], first // self._block_size):
             self._blocks[k] = torch.zeros(self._block_size, self._policy.hidden_size)
             self._blocks[k][: len(block)] = block
-        self._row = {tuple(p[:-1]): p[-1] for p in state["rows"]}
         self._blocked = {}
         for blocked in state["blocked"]:
             self._blocked.setdefault(tuple(blocked[:-1]), set()).add(blocked[-1])
@@ -158,7 +161,6 @@ class PrefixTree:
         for prefix in list(itertools.takewhile(lambda p: self._number[p] < end, self._number)):
             del self._number[prefix]
             # A state that is run again may differ in its last bit, so a filter of the old one must not outlive it.
-            self._row.pop(prefix, None)
             if prefix in self._actions:
                 self._forget(prefix)
         del self._blocks[oldest]
@@ -167,16 +169,13 @@ class PrefixTree:
         self._tokens -= len(self._actions.pop(prefix).ids)
 
     def _batches(self, prefixes: Sequence[Ids]) -> list[dict[int, Ids]]:
-        """Parts of ``prefixes`` by row of the product: the one that a prefix had before, else one that is free."""
+        """Parts of ``prefixes`` by row of the product."""
         batches: list[dict[int, Ids]] = []
-        for prefix in sorted(prefixes, key=lambda p: p not in self._row):  # those with a row of their own first
-            row = self._row.get(prefix)
-            free = (b for b in batches if (len(b) < _ROWS if row is None else row not in b))
-            batch = next(free, None)
+        for prefix in prefixes:
+            row = self._number.get(prefix, 0) % _ROWS
+            batch = next((b for b in batches if row not in b), None)
             if batch is None:
                 batches.append(batch := {})
-            if row is None:
-                row = next(r for r in range(_ROWS) if r not in batch)
             batch[row] = prefix
         return batches
 
@@ -200,7 +199,7 @@ class PrefixTree:
                 actions = Actions(actions.ids[keep], actions.log_p[keep])
             found[prefix] = actions
             if prefix in self._number:  # not if it was dropped for the others' sake a moment ago
-                self._row[prefix], self._actions[prefix] = rows[i], actions
+                self._actions[prefix] = actions
                 self._tokens += len(actions.ids)
         return found
 

@@ -24,6 +24,7 @@ class Cached:
         self._kept = kept
         self._known: dict[str, float] = {}
         self.hits = 0
+        self.scored = 0  # by the reward behind
 
     def __call__(self, prompts: list[str]) -> Float[Tensor, " n"]:
         """The rewards, of new prompts by the reward behind and of known ones from memory."""
@@ -33,6 +34,7 @@ class Cached:
             scores = torch.as_tensor(self._reward(new))
             if scores.shape != (len(new),):
                 raise RewardError(f"the reward returned shape {tuple(scores.shape)} for {len(new)} prompts.")
+            self.scored += len(new)
             fresh = dict(zip(new, scores.tolist(), strict=True))
             # What is not finite is handed on, for the engine to name, and not remembered.
             self._known.update({p: r for p, r in fresh.items() if math.isfinite(r)})
@@ -47,9 +49,9 @@ class Cached:
 
     def state_dict(self) -> dict[str, Any]:
         """Every prompt scored so far with its reward."""
-        return {"known": [[p, r] for p, r in self._known.items()], "hits": self.hits}
+        return {"known": [[p, r] for p, r in self._known.items()], "hits": self.hits, "scored": self.scored}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what ``state_dict`` returned."""
         self._known = dict(state["known"])
-        self.hits = int(state["hits"])
+        self.hits, self.scored = int(state["hits"]), int(state["scored"])

@@ -234,6 +234,11 @@ def _execute(
     progress = Progress()
     state = store.load()
     if state is not None:
+        if state.get("precision") != session.precision:
+            raise InputError(
+                f"the run began in {state.get('precision')} and this machine would go on in {session.precision}; "
+                "resume it on a machine like the first."
+            )
         try:
             progress.load_state_dict(state["progress"])
             session.optimizer.load_state_dict(state["optimizer"])
@@ -249,6 +254,7 @@ def _execute(
         store.save(
             at.step,
             {
+                "precision": session.precision,
                 "progress": at.state_dict(),
                 "optimizer": session.optimizer.state_dict(),
                 "reward": session.reward.state_dict(),
@@ -276,8 +282,10 @@ def _execute(
     )
     if outcome.stopped == "interrupt" or interrupted():
         return None
-    best = choose(outcome.trials, len(session.splits.validation), session.policy_lm.perplexity)
-    outcome = dataclasses.replace(outcome, best=best)
+    if outcome.trials:
+        best = choose(outcome.trials, len(session.splits.validation), session.policy_lm.perplexity)
+        outcome = dataclasses.replace(outcome, best=best)
+    session.validate.task.hold()  # as in a run that was not resumed: what is held decides what shares a batch
     notify(f"testing {outcome.best.prompt!r} on {len(session.splits.test)} texts that took no part")
     result = report(config, session, outcome, log.last_support)
     write_json(out / "result.json", result)

@@ -61,7 +61,7 @@ def read_splits(config: Config) -> Splits:
     common = len(rows) - len(_without(rows, validation)[0])
     if common:  # published few-shot splits do this: they are used as they are
         _LOG.warning(
-            "%d of %d training rows stand in the validation set too: it cannot show overfitting", common, len(rows)
+            "%d of %d training rows stand in the validation set too: it shows less of overfitting", common, len(rows)
         )
     if config.shots is not None:
         rows = few_shot(rows, config.shots, seed=config.seed)

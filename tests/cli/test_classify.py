@@ -124,7 +124,7 @@ def test_a_validation_file_that_repeats_the_training_file_is_used_with_a_warning
     base = {"train": str(data_file), "validation": str(data_file), "text": "text", "label": "label"}
     parts = read_splits(from_dict({**base, "test": str(tmp_path / "test.csv")}))
     assert parts.train == parts.validation
-    assert "cannot show overfitting" in caplog.text
+    assert "shows less of overfitting" in caplog.text
 
 
 def test_a_class_of_the_users_own_is_found_where_the_user_stands(
@@ -140,6 +140,31 @@ def test_a_class_of_the_users_own_is_found_where_the_user_stands(
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["method"] == "mine:Mine"
+
+
+def test_a_search_that_recommends_nothing_ends_with_its_best_reward(
+    arguments: Arguments, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "silent.py").write_text(
+        "from hardprompt.optimizers.best_of_n import BestOfN\n\nclass Silent(BestOfN):\n"
+        "    def recommend(self):\n        return []\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert hardprompt.cli.main([*arguments(evaluations=16, method="silent:Silent"), "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    first = json.loads((tmp_path / "run" / "steps.jsonl").read_text().splitlines()[0])
+    assert result["prompt"] == first["prompts"][first["rewards"].index(max(first["rewards"]))]
+
+
+def test_a_run_is_not_continued_in_another_precision(
+    arguments: Arguments, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert hardprompt.cli.main([*arguments(evaluations=16)]) == 0
+    (tmp_path / "run" / "result.json").unlink()
+    state = tmp_path / "run" / "checkpoint" / "state.json"
+    state.write_text(state.read_text().replace('"precision": "float32"', '"precision": "bfloat16"'))
+    assert hardprompt.cli.main(["resume", str(tmp_path / "run")]) == 2
+    assert "began in bfloat16" in capsys.readouterr().err
 
 
 def test_a_run_that_another_process_is_working_on_is_left_to_it(

@@ -8,6 +8,7 @@ import pytest
 
 import hardprompt.cli
 from hardprompt import demo
+from hardprompt.errors import InputError
 
 
 @pytest.fixture
@@ -60,3 +61,16 @@ def test_another_demonstration_is_not_overwritten(
     demo.plan(tmp_path / "demo", evaluations=32, seed=0, threads=1)
     assert hardprompt.cli.main(["demo", "--out", str(tmp_path / "demo"), "--seed", "1"]) == 2
     assert "other settings" in capsys.readouterr().err
+
+
+def test_what_is_left_to_the_machine_is_decided_once(
+    tiny_demo: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = demo.plan(tmp_path / "demo", evaluations=None, seed=0, threads=None)
+    assert first["threads"] >= 1
+    assert first["evaluations"] in (demo.EVALUATIONS, demo.HALF_EVALUATIONS)
+    monkeypatch.setattr(demo, "choose_threads", lambda: 77)
+    monkeypatch.setattr(demo, "_affordable", lambda: 5)
+    assert demo.plan(tmp_path / "demo", evaluations=None, seed=0, threads=None) == first
+    with pytest.raises(InputError, match="other settings"):
+        demo.plan(tmp_path / "demo", evaluations=32, seed=0, threads=None)

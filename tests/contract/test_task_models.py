@@ -124,6 +124,8 @@ def test_a_search_copy_is_in_half_precision_and_leaves_the_original(lm: Any) -> 
     copy, name = search_copy(lm, "bfloat16")
     assert name == "bfloat16"
     assert {p.dtype for p in copy.model.parameters()} == {torch.bfloat16}
+    for a, b in zip(copy.model.buffers(), lm.model.buffers(), strict=True):
+        assert torch.equal(a, b)  # the angles of positions above all
     assert {p.dtype for p in lm.model.parameters()} == {torch.float32}
     assert torch.equal(lm.score(texts, [" good", " bad"]), before)
     half = copy.score(texts, [" good", " bad"])

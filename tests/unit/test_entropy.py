@@ -55,6 +55,28 @@ def test_policy_at_one_is_softmax_and_value_is_logsumexp() -> None:
     torch.testing.assert_close(TsallisEntropy(1.0).value(x), x.logsumexp(-1))
 
 
+CYCLED = [[0.7, -0.3, -0.7, 0.5, 0.7, 0.3], [-0.14266330003738403, -0.4079105257987976, 0.32684218883514404]]
+
+
+@pytest.mark.parametrize("row", CYCLED)
+def test_an_entry_at_the_threshold_does_not_come_and_go_for_ever(row: list[float]) -> None:
+    x = torch.tensor([row, row[::-1]])
+    torch.testing.assert_close(TsallisEntropy(2.0).policy(x), sparsemax(x, dim=-1), atol=1e-6, rtol=0)
+
+
+@given(st.lists(st.lists(st.integers(-9, 9), min_size=6, max_size=6), min_size=1, max_size=20))
+def test_logits_with_many_ties_equal_entmax(rows: list[list[int]]) -> None:
+    x = torch.tensor(rows) / 10.0
+    torch.testing.assert_close(TsallisEntropy(2.0).policy(x), sparsemax(x, dim=-1), atol=1e-6, rtol=0)
+    long = x.repeat(1, 100)
+    torch.testing.assert_close(TsallisEntropy(2.0).policy(long), sparsemax(long, dim=-1), atol=1e-6, rtol=0)
+
+
+def test_permuted_logits_are_as_good_as_others() -> None:
+    x = random_logits(3, 4, 700, scale=2.0).transpose(0, 1)
+    torch.testing.assert_close(TsallisEntropy(2.0).policy(x), sparsemax(x, dim=-1))
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("offset", [0.0, -300.0, 3e4])
 @pytest.mark.parametrize("scale", [0.0, 0.01, 0.3, 1.0, 30.0])

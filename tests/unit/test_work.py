@@ -1,5 +1,6 @@
 """How much work a step does, counted and not timed: what speed rests on, guarded."""
 
+import copy
 import itertools
 from typing import Any
 
@@ -9,9 +10,10 @@ import torch
 from hardprompt.engine import Step, optimize
 from hardprompt.lms.causal import CausalLM
 from hardprompt.lms.masked import MaskedLM
+from hardprompt.optimizers.best_of_n import BestOfN
 from hardprompt.optimizers.pin import METHODS, QLearner
 from hardprompt.policy import PolicyLM
-from hardprompt.prefix import proper_prefixes
+from hardprompt.prefix import PrefixTree, proper_prefixes
 from hardprompt.rewards import Cached
 from hardprompt.tasks.classification import Classification, Example
 from hardprompt.tasks.template import Template
@@ -73,7 +75,7 @@ def test_a_prompt_that_was_scored_costs_nothing(tiny_causal: Any) -> None:
     assert cached.hits == 3
 
 
-def test_a_masked_step_runs_no_padding_worth_naming_and_computes_one_row_of_the_vocabulary_per_sequence(
+def test_a_masked_step_computes_one_row_of_the_vocabulary_per_sequence(
     tiny_masked: Any,
 ) -> None:
     lm = MaskedLM(*tiny_masked)
@@ -123,3 +125,30 @@ def test_a_long_run_neither_grows_nor_slows_down(policy: PolicyLM) -> None:
     assert max(size for size, _ in sizes) <= 200
     assert max(size for _, size in sizes) <= 150
     assert sum(steps[-50:]) <= 1.5 * sum(steps[20:70])
+
+
+@pytest.mark.parametrize("kind", ["pin", "best-of-n"])
+def test_a_search_whose_memories_overflow_resumes_to_the_same_state(policy: PolicyLM, kind: str) -> None:
+    def build() -> Any:
+        agent = learner(policy, proposals=20) if kind == "pin" else BestOfN(policy=policy, length=4, proposals=20)
+        tree = PrefixTree(policy=policy, top_k=60 if kind == "pin" else None, states_kept=100, tokens_kept=3000)
+        setattr(agent, "tree" if kind == "pin" else "_tree", tree)
+        return agent
+
+    def go_on(agent: Any, steps: int) -> Any:
+        for _ in range(steps):
+            proposal = agent.ask()
+            agent.tell(proposal, worth(proposal.prompts))
+        return agent
+
+    whole = go_on(build(), 12)
+    half = go_on(build(), 5).state_dict()
+    resumed = build()
+    resumed.load_state_dict(copy.deepcopy(half))
+    a, b = whole.state_dict(), go_on(resumed, 7).state_dict()
+    assert a["tree"].pop("prefixes") == b["tree"].pop("prefixes")
+    assert a["seen"] == b["seen"]
+    assert all(torch.equal(x, y) for x, y in zip(a["tree"]["blocks"], b["tree"]["blocks"], strict=True))
+    assert torch.equal(a["generator"], b["generator"])
+    if kind == "pin":
+        assert all(torch.equal(a["online"][k], b["online"][k]) for k in a["online"])

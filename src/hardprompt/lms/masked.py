@@ -1,5 +1,6 @@
 """A masked language model as task LM: scores choices in the place of the blank."""
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,8 @@ from torch import Tensor
 
 from hardprompt.errors import InputError
 from hardprompt.lms.causal import truncate
+
+_LOG = logging.getLogger(__name__)
 
 _BATCH_TOKENS = 1024  # of one forward pass, padding included
 
@@ -42,6 +45,8 @@ class MaskedLM:
         self.tokens_run = 0
         self.logits_computed = 0  # rows of the vocabulary: the work, counted instead of timed
         self._short = self._probe()
+        if not self._short:
+            _LOG.info("the model's head is not asked for one place alone: the vocabulary is computed at every token")
 
     def prepare(self, contexts: Sequence[str]) -> None:
         """Nothing: what stands behind the prompt changes every state, so no work can be kept."""
@@ -134,7 +139,7 @@ class MaskedLM:
             whole = self._logits(ids, torch.ones_like(ids), at)
             self._short = True
             short = self._logits(ids, torch.ones_like(ids), at)
-        except (AttributeError, IndexError, RuntimeError, TypeError, ValueError):
+        except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError):
             return False
         finally:
             self.logits_computed = 0

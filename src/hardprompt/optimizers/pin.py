@@ -225,6 +225,7 @@ class QLearner:
 
     def _extend(self, prompts: list[Ids], waiting: list[int], sizes: list[int], heat: float) -> None:
         prefixes = list(dict.fromkeys(prompts[i] for i in waiting))
+        choices = dict(zip(prefixes, self.tree.actions_of(prefixes), strict=True))
         policies = {}
         for prefix, logits in zip(prefixes, self.logits(prefixes, self.online), strict=True):
             if self._sample_top is not None and self._sample_top < len(logits):
@@ -233,7 +234,7 @@ class QLearner:
             sizes.append(int((policies[prefix] > 0).sum()))
         for i in waiting:
             choice = torch.multinomial(policies[prompts[i]], 1, generator=self._generator)
-            prompts[i] = (*prompts[i], int(self.tree.actions(prompts[i]).ids[choice]))
+            prompts[i] = (*prompts[i], int(choices[prompts[i]].ids[choice]))
 
     def _update(self, ids: Tensor, rewards: Tensor) -> float:
         """One gradient step on the loss, then theta' <- rho theta + (1 - rho) theta'."""
