@@ -49,7 +49,8 @@ FEW_SHOT_BUDGET = 192
 SHORT_BUDGET = 96  # of the comparisons of settings
 METHODS = ("pin-prior", "pin", "rlprompt", "best-of-n")
 BETAS = (0.0, 0.05, 0.1, 0.2, 0.4)
-TEST_TEXTS = 500  # of each few-shot test file, drawn once; --all-tests takes every row
+TEST_TEXTS = 500  # of each few-shot test file, drawn once, and of the films where settings are compared
+ALL_FILMS = "films, all"  # the test set of the comparison on films
 
 
 @dataclass(frozen=True)
@@ -97,13 +98,18 @@ class Cell:
 
 def films(root: Path, seed: int, method: str, evaluations: int, **settings: Any) -> Cell:
     """A search on the demonstration's films."""
+    data = _films_data(root, seed)
+    paths = {name: data / f"{name}.csv" for name in ("train", "validation", "test")}
+    base = demo.config(paths, method=method, seed=seed, evaluations=evaluations)
+    return _cell(root, "films", str(seed), base, settings)
+
+
+def _films_data(root: Path, seed: int) -> Path:
     data = root / "data" / f"films-{seed}"
     if not (data / "test.csv").is_file():
         data.mkdir(parents=True, exist_ok=True)
         demo.write_data(data, seed=seed)
-    paths = {name: data / f"{name}.csv" for name in ("train", "validation", "test")}
-    base = demo.config(paths, method=method, seed=seed, evaluations=evaluations)
-    return _cell(root, "films", str(seed), base, settings)
+    return data
 
 
 def few_shot(
@@ -248,54 +254,66 @@ def found_cells(root: Path) -> list[dict[str, Any]]:
 
 def hand_written(name: str) -> dict[str, str]:
     """The prompts that need no search."""
-    if name == "films":
+    if name in ("films", ALL_FILMS):
         return {"empty": "", "manual": demo.MANUAL, "instruction": demo.INSTRUCTION}
     return {"empty": "", "manual": SETS[name].manual, "instruction": SETS[name].instruction}
 
 
-def test_rows(name: str, root: Path, data: Path, every: bool) -> list[Row]:
-    """The rows that the table is tested on: a class-balanced sample, the same for every method, or all of them."""
-    if name == "films":
-        folder = root / "data" / ("films-all" if every else "films-0")
+def test_rows(key: str, root: Path, data: Path) -> list[Row]:
+    """The rows that a table is tested on: every one for the comparison on films, else a class-balanced sample."""
+    columns = {"text": "text", "label": "label"}
+    if key in ("films", ALL_FILMS):
+        folder = root / "data" / ("films-all" if key == ALL_FILMS else "films-0")
         if not (folder / "test.csv").is_file():
             folder.mkdir(parents=True, exist_ok=True)
-            demo.write_data(folder, seed=0, test=None if every else demo.TEST)
-        return read_rows(folder / "test.csv", text="text", label="label")
-    rows = read_rows(data / "16-shot" / name / "test.tsv", text=SETS[name].text, label="label")
-    if every:
-        return rows
-    each = TEST_TEXTS // len(SETS[name].verbalizers)
+            demo.write_data(folder, seed=0, test=None if key == ALL_FILMS else demo.TEST)
+        trained = {r.text for seed in SEEDS for r in read_rows(_films_data(root, seed) / "train.csv", **columns)}
+        # A snippet may stand in the corpus twice, with two films.
+        return [r for r in read_rows(folder / "test.csv", **columns) if r.text not in trained]
+    rows = read_rows(data / "16-shot" / key / "test.tsv", text=SETS[key].text, label="label")
+    each = TEST_TEXTS // len(SETS[key].verbalizers)
     chosen: list[Row] = []
-    for label in SETS[name].verbalizers:
+    for label in SETS[key].verbalizers:
         members = [r for r in rows if r.label == label]
         chosen += random.Random(0).sample(members, min(each, len(members)))
     return chosen
 
 
-def test(root: Path, data: Path, every: bool) -> dict[str, Any]:
-    """Accuracy and perplexity of every prompt found, and of the hand-written ones, one pass per data set.
+def tested_on(cell: dict[str, Any]) -> str:
+    """The test set of a cell."""
+    return ALL_FILMS if cell["data"] == "films" and cell["evaluations"] == BUDGET else str(cell["data"])
+
+
+def test(root: Path, data: Path) -> dict[str, Any]:
+    """Accuracy and perplexity of every prompt found, and of the hand-written ones.
 
     What was tested before is remembered in ``tested.json``.
     """
-    path = root / ("tested-all.json" if every else "tested.json")
+    path = root / "tested.json"
     tested: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {"right": {}, "perplexity": {}}
     cells = found_cells(root)
-    lm = CausalLM(*load_causal("embedded:smollm2"))
-    for name in sorted({c["data"] for c in cells}):
-        known = tested["right"].setdefault(name, {})
-        prompts = {c["prompt"] for c in cells if c["data"] == name} | set(hand_written(name).values())
+    model, tokenizer = load_causal("embedded:smollm2")
+    for key in sorted({tested_on(c) for c in cells}):
+        known = tested["right"].setdefault(key, {})
+        prompts = {c["prompt"] for c in cells if tested_on(c) == key} | set(hand_written(key).values())
         new = sorted(p for p in prompts if p not in known)
         if not new:
             continue
-        template = demo.TEMPLATE if name == "films" else SETS[name].template
-        verbalizers = demo.VERBALIZERS if name == "films" else SETS[name].verbalizers
-        rows = test_rows(name, root, data, every)
-        task = Classification(
-            lm=lm, examples=[r.example for r in rows], template=Template(template), verbalizers=verbalizers, keep=False
-        )
-        print(f"testing {len(new)} prompts on {len(rows)} texts of {name}", flush=True)
-        for prompt, predicted in zip(new, task.predictions(new), strict=True):
-            known[prompt] = "".join("1" if right else "0" for right in (predicted == task.labels).tolist())
+        films = key in ("films", ALL_FILMS)
+        template = Template(demo.TEMPLATE if films else SETS[key].template)
+        verbalizers = demo.VERBALIZERS if films else SETS[key].verbalizers
+        rows = test_rows(key, root, data)
+        print(f"testing {len(new)} prompts on {len(rows)} texts of {key}", flush=True)
+        right = dict.fromkeys(new, "")
+        for i in range(0, len(rows), TEST_TEXTS):  # so many texts are held at a time
+            task = Classification(
+                lm=CausalLM(model, tokenizer), examples=[r.example for r in rows[i : i + TEST_TEXTS]],
+                template=template, verbalizers=verbalizers,
+            )  # fmt: skip
+            for k in range(0, len(new), 8):
+                for prompt, predicted in zip(new[k : k + 8], task.predictions(new[k : k + 8]), strict=True):
+                    right[prompt] += "".join("1" if r else "0" for r in (predicted == task.labels).tolist())
+        known.update(right)
         write_json(path, tested)
     everything = sorted({p for known in tested["right"].values() for p in known} - set(tested["perplexity"]))
     if everything:
@@ -306,17 +324,17 @@ def test(root: Path, data: Path, every: bool) -> dict[str, Any]:
     return tested
 
 
-def rows_of(cells: list[dict[str, Any]], tested: dict[str, Any], name: str) -> list[dict[str, Any]]:
-    """One row per method (and settings) of a data set, averaged over its splits or seeds."""
+def rows_of(cells: list[dict[str, Any]], tested: dict[str, Any]) -> list[dict[str, Any]]:
+    """One row per method (and settings) of a table's cells, averaged over its splits or seeds."""
     rows = []
-    for label, prompt in hand_written(name).items():
-        right = tested["right"][name][prompt]
+    known = tested["right"][tested_on(cells[0])]
+    for label, prompt in hand_written(cells[0]["data"]).items():
+        right = known[prompt]
         rows.append({"method": label, "runs": [{"prompt": prompt, "right": right, "distinct": 0, "seconds": 0.0}]})
     groups: dict[str, list[dict[str, Any]]] = {}
     for cell in cells:
-        if cell["data"] == name:
-            label = " ".join([cell["method"], *(f"{k}={v}" for k, v in sorted(cell["settings"].items()))])
-            groups.setdefault(label, []).append({**cell, "right": tested["right"][name][cell["prompt"]]})
+        label = " ".join([cell["method"], *(f"{k}={v}" for k, v in sorted(cell["settings"].items()))])
+        groups.setdefault(label, []).append({**cell, "right": known[cell["prompt"]]})
     order = {m: i for i, m in enumerate(("best-of-n", "rlprompt", "pin", "pin-prior"))}
     for label in sorted(groups, key=lambda g: (order.get(g.split()[0], 9), g)):
         rows.append({"method": label, "runs": groups[label]})
@@ -353,17 +371,17 @@ def markdown(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def write_tables(root: Path, data: Path, every: bool) -> None:
+def write_tables(root: Path, data: Path) -> None:
     """Write ``tables.md`` and ``tables.json``: per budget and data set, then as one would read them."""
-    tested = test(root, data, every)
+    tested = test(root, data)
     # A search may have ended while the others were tested: it waits for the next table.
-    cells = [c for c in found_cells(root) if c["prompt"] in tested["right"][c["data"]]]
+    cells = [c for c in found_cells(root) if c["prompt"] in tested["right"][tested_on(c)]]
     parts, values = [], {}
     for budget in sorted({c["evaluations"] for c in cells}, reverse=True):
         for name in sorted({c["data"] for c in cells}, key=lambda n: (n != "films", n)):
             chosen = [c for c in cells if c["evaluations"] == budget and c["data"] == name]
             if chosen:
-                rows = rows_of(chosen, tested, name)
+                rows = rows_of(chosen, tested)
                 n = len(rows[0]["runs"][0]["right"])
                 parts.append(f"### {name}, {budget} evaluations, {n} test texts\n\n{markdown(rows)}\n")
                 values[f"{name}/{budget}"] = [{k: v for k, v in row.items() if k != "runs"} for row in rows]
@@ -377,7 +395,7 @@ def write_tables(root: Path, data: Path, every: bool) -> None:
     print("\n".join(parts))
 
 
-def draw(root: Path, out: Path, tests: str) -> None:
+def draw(root: Path, out: Path) -> None:
     """Learning curves on the films, and accuracy against perplexity."""
     import matplotlib
 
@@ -385,7 +403,7 @@ def draw(root: Path, out: Path, tests: str) -> None:
     from matplotlib import pyplot
 
     cells = [c for c in found_cells(root) if c["data"] == "films" and c["evaluations"] == BUDGET]
-    tested = json.loads((root / tests).read_text())
+    tested = json.loads((root / "tested.json").read_text())
     out.mkdir(parents=True, exist_ok=True)
     if not cells:
         return
@@ -399,7 +417,7 @@ def draw(root: Path, out: Path, tests: str) -> None:
         x = [p["evaluations"] for p in longest]
         curves.plot(x, means.mean(0), color=color, label=f"{method} ({len(means)} seeds)")
         curves.fill_between(x, means.amin(0), means.amax(0), color=color, alpha=0.15)
-        right = [tested["right"]["films"].get(r["prompt"]) for r in runs]
+        right = [tested["right"][ALL_FILMS].get(r["prompt"]) for r in runs]
         points = [
             (tested["perplexity"][r["prompt"]], g.count("1") / len(g))
             for r, g in zip(runs, right, strict=True)
@@ -407,7 +425,7 @@ def draw(root: Path, out: Path, tests: str) -> None:
         ]
         scatter.scatter(*zip(*points, strict=True), color=color, label=method)
     for (name, prompt), marker in zip(list(hand_written("films").items())[1:], "x+", strict=True):
-        right = tested["right"]["films"][prompt]
+        right = tested["right"][ALL_FILMS][prompt]
         scatter.scatter(
             tested["perplexity"][prompt], right.count("1") / len(right), color="k", marker=marker, label=name
         )
@@ -425,7 +443,6 @@ def main() -> int:
     parser.add_argument("--tables", action="store_true", help="test what was found and write the tables, nothing else")
     parser.add_argument("--root", type=Path, default=Path("runs/results"))
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder that holds 16-shot/")
-    parser.add_argument("--all-tests", action="store_true", help="test on every row instead of a sample")
     arguments = parser.parse_args()
     for name in arguments.experiments:
         if name not in EXPERIMENTS:
@@ -436,9 +453,9 @@ def main() -> int:
         for experiment in arguments.experiments or EXPERIMENTS:
             for cell in plan(experiment, arguments.root, arguments.data):
                 search(cell)
-    write_tables(arguments.root, arguments.data, arguments.all_tests)
+    write_tables(arguments.root, arguments.data)
     publish(arguments.root, docs / "results.json")
-    draw(arguments.root, docs / "figures", "tested-all.json" if arguments.all_tests else "tested.json")
+    draw(arguments.root, docs / "figures")
     return 0
 
 
