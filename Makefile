@@ -52,6 +52,7 @@ performance: $(STAMP)
 	@echo "benchmarks/step.py, benchmarks/scaling.py"
 	@$(BIN)/python benchmarks/step.py --json docs/performance.json --page docs/performance.md
 	@$(BIN)/python benchmarks/step.py run --json docs/performance.json --page docs/performance.md
+	@$(BIN)/python benchmarks/startup.py
 	@$(BIN)/python benchmarks/scaling.py
 	@$(BIN)/python benchmarks/scaling.py long
 

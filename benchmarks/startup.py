@@ -1,0 +1,65 @@
+"""How long a person waits before anything happens.
+
+    python benchmarks/startup.py      # half a minute; the embedded model must have been used once before
+
+Medians of five: `hardprompt --help`; `import hardprompt` beyond a bare Python; and, once, the seconds from the start of
+a process to the first prompt scored, on the demonstration's data, with how long each part took.
+"""
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+FIRST = """
+import sys, time
+began = time.perf_counter()
+from pathlib import Path
+from hardprompt import demo, run
+from hardprompt.threads import choose
+parts = {"imports": time.perf_counter() - began}
+folder = Path(sys.argv[1])
+config = demo.config(demo.write_data(folder, seed=0), method="pin-prior", seed=0, evaluations=16, threads=choose())
+last = time.perf_counter()
+session = run.prepare(config)
+parts["models, vocabulary and training texts"] = time.perf_counter() - last
+last = time.perf_counter()
+proposal = session.optimizer.ask()
+parts["proposing 16 prompts"] = time.perf_counter() - last
+last = time.perf_counter()
+session.reward(proposal.prompts[:1])
+parts["scoring the first on 64 texts"] = time.perf_counter() - last
+print("; ".join(f"{name} {seconds:.1f} s" for name, seconds in parts.items()))
+"""
+
+
+def seconds(*command: str) -> tuple[float, str]:
+    began = time.perf_counter()
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return time.perf_counter() - began, done.stdout
+
+
+def main() -> int:
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
+    program = str(Path(sys.executable).parent / "hardprompt")
+    medians = {
+        name: statistics.median(seconds(*command)[0] for _ in range(5))
+        for name, command in {
+            "help": (program, "--help"),
+            "bare": (sys.executable, "-c", "pass"),
+            "import": (sys.executable, "-c", "import hardprompt"),
+        }.items()
+    }
+    print(f"hardprompt --help: {medians['help']:.2f} s")
+    print(f"import hardprompt: {medians['import'] - medians['bare']:.3f} s beyond a bare Python")
+    with tempfile.TemporaryDirectory() as folder:
+        whole, parts = seconds(sys.executable, "-c", FIRST, folder)
+    print(f"first prompt scored after {whole:.1f} s: {parts.strip()}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
