@@ -371,6 +371,22 @@ def markdown(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def differences(rows: list[dict[str, Any]]) -> str:
+    """By how much the default is above each other row on the same texts, with a paired bootstrap over the texts."""
+
+    def by_text(row: dict[str, Any]) -> Any:
+        return torch.tensor([[float(c) for c in r["right"]] for r in row["runs"]]).mean(0).numpy()
+
+    (default,) = (by_text(row) for row in rows if row["method"] == "pin-prior")
+    parts = []
+    for row in rows:
+        if row["method"] not in ("pin-prior", "empty", "instruction"):
+            above = default - by_text(row)
+            low, high = bootstrap(above)
+            parts.append(f"{row['method']} {above.mean():+.3f} ({low:+.3f} to {high:+.3f})")
+    return f"`pin-prior` minus the others, paired by text: {', '.join(parts)}."
+
+
 def write_tables(root: Path, data: Path) -> None:
     """Write ``tables.md`` and ``tables.json``: per budget and data set, then as one would read them."""
     tested = test(root, data)
@@ -384,6 +400,8 @@ def write_tables(root: Path, data: Path) -> None:
                 rows = rows_of(chosen, tested)
                 n = len(rows[0]["runs"][0]["right"])
                 parts.append(f"### {name}, {budget} evaluations, {n} test texts\n\n{markdown(rows)}\n")
+                if budget != SHORT_BUDGET:
+                    parts.append(f"{differences(rows)}\n")
                 values[f"{name}/{budget}"] = [{k: v for k, v in row.items() if k != "runs"} for row in rows]
     write_text(root / "tables.md", "\n".join(parts))
     write_json(root / "tables.json", values)
