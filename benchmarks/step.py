@@ -162,19 +162,21 @@ class Bench:
         dtype = half(torch.device(self.device).type)
         quick = search_copy(lm, str(dtype).removeprefix("torch."))[0] if dtype is not None else None
         ours, halved = (self._task(task_lm, template) for task_lm in (lm, quick))
+        # What the default does is timed on a whole step, the other layouts on a quarter of one.
+        prompts = self.prompts if layout == "reward_causal_suffix" else self.prompts[: PROMPTS // 4]
         before, placed = lm.tokens_run, []
         hook = model.base_model.register_forward_pre_hook(
-            lambda _module, _inputs, given: placed.append(given["input_ids"].numel()), with_kwargs=True
+            lambda _module, inputs, given: placed.append((inputs or (given["input_ids"],))[0].numel()), with_kwargs=True
         )
-        ours(self.prompts)
+        ours(prompts)
         hook.remove()
         tokens = lm.tokens_run - before
         body = sum(p.numel() for name, p in model.named_parameters() if "embed" not in name and "head" not in name)
         passes = tokens / 512
         return Case(
-            lambda: plain.rewards(model, tokenizer, self.examples, template, demo.VERBALIZERS, self.prompts).double(),
-            lambda: ours(self.prompts),
-            (lambda: halved(self.prompts)) if quick is not None else None,
+            lambda: plain.rewards(model, tokenizer, self.examples, template, demo.VERBALIZERS, prompts).double(),
+            lambda: ours(prompts),
+            (lambda: halved(prompts)) if quick is not None else None,
             flops=2.0 * tokens * body, bytes=4.0 * body * passes, extra={"padding": 1.0 - tokens / sum(placed)},
         )  # fmt: skip
 
@@ -454,14 +456,13 @@ def main() -> int:
         if name not in known:
             parser.error(f"unknown case {name!r}; valid: {', '.join(known)}")
     rows = []
+    known_rows = json.loads(arguments.json.read_text()) if arguments.json and arguments.json.is_file() else {}
     for row in measure(arguments.cases or [*CASES, "memory"], arguments):
         rows.append(row)
+        if arguments.json:
+            write_json(arguments.json, {**known_rows, **keyed(rows)})
         print({k: v for k, v in row.items() if not isinstance(v, list)}, file=sys.stderr, flush=True)
-    found = keyed(rows)
-    if arguments.json:
-        before = json.loads(arguments.json.read_text()) if arguments.json.is_file() else {}
-        found = {**before, **found}
-        write_json(arguments.json, found)
+    found = {**known_rows, **keyed(rows)}
     print(table(found))
     if arguments.page:
         before, _, rest = arguments.page.read_text(encoding="utf-8").partition(BEGIN)
