@@ -6,6 +6,7 @@ from typing import Any, Literal
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import embedding
 from torch.nn.utils.rnn import pad_sequence
 
 from hardprompt.engine import Proposal
@@ -245,8 +246,9 @@ class QLearner:
         states = self.tree.states(prefixes)
         adapted = self.online(states)
         chosen = self._policy.head_weight[ids].float().cpu()
-        # Q of a chosen token is a dot product of two vectors: the vocabulary is not computed.
-        q = (adapted[at] * chosen).sum(-1)
+        # Q of a chosen token is a dot product of two vectors: the vocabulary is not computed. (The gradient of
+        # `adapted[at]` would add up in whatever order the threads come.)
+        q = (embedding(at, adapted) * chosen).sum(-1)
         if self._policy.head_bias is not None:
             q = q + self._policy.head_bias[ids].float().cpu()
         v = target_v = None
@@ -254,7 +256,7 @@ class QLearner:
             with torch.no_grad():
                 target_v = self._values(prefixes, self.target(states))[at]
         if self._loss_name == "path_consistency":
-            v = self._values(prefixes, adapted)[at]
+            v = embedding(at, self._values(prefixes, adapted)[:, None])[..., 0]
         loss = self._loss(Values(q, rewards / self._alpha, v, target_v), gamma=self._gamma)
         self._adam.zero_grad()
         loss.backward()
