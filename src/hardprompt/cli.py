@@ -270,7 +270,10 @@ def _play_demo(folder: Path, plan: dict[str, Any], as_json: bool) -> int:
         if result is None:
             return _INTERRUPTED
         results.append(result)
-    return _print(demo.combine(folder, results), as_json)
+    code = _print(demo.combine(folder, results), as_json)
+    card = folder / results[-1]["method"] / "README.md"
+    print(f"hardprompt: everything is in {folder}; how to use the prompt: {card}", file=sys.stderr)
+    return code
 
 
 def _show(arguments: argparse.Namespace) -> int:
