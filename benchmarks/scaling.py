@@ -164,6 +164,8 @@ def draw(found: dict[str, Any]) -> None:
             plot.plot(x, values)
             plot.set(xlabel="step", ylabel=label, ylim=(0, None))
             plot.set_title("a long run", fontsize=10)
+    for plot in axes.flat:
+        plot.set_visible(plot.has_data())
     (DOCS / "figures").mkdir(exist_ok=True)
     figure.savefig(DOCS / "figures" / "scaling.png", dpi=100)
 
