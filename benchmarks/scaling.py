@@ -145,6 +145,7 @@ def draw(found: dict[str, Any]) -> None:
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
+    from matplotlib.ticker import LogLocator, ScalarFormatter
 
     figure, axes = pyplot.subplots(2, 4, figsize=(14, 6.5), layout="constrained")
     what = {"vocabulary": "sampling 16 prompts", "replay": "one update"}
@@ -153,6 +154,10 @@ def draw(found: dict[str, Any]) -> None:
             row = found[axis]
             plot.loglog(row["values"], [1e3 * s for s in row["seconds"]], "o-")
             plot.set(xlabel=axis.replace("_", " "), ylabel="milliseconds", ylim=_limits(row["seconds"]))
+            plot.set_xticks(row["values"], [f"{v:,}" for v in row["values"]], fontsize=8)
+            plot.minorticks_off()
+            plot.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            plot.yaxis.set_major_formatter(ScalarFormatter())
             plot.set_title(f"{what.get(axis, 'reward')}: exponent {row['exponent']:.2f}", fontsize=10)
     if "long" in found:
         row = found["long"]
