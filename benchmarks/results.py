@@ -29,7 +29,7 @@ from typing import Any
 import torch
 
 from hardprompt import demo, run
-from hardprompt.config import Config
+from hardprompt.commands.classify import Classify
 from hardprompt.data import Row, read_rows
 from hardprompt.engine import Progress, optimize
 from hardprompt.files import StateStore, write_json, write_text
@@ -92,7 +92,7 @@ class Cell:
     """One search: where it is kept and what it runs."""
 
     folder: Path
-    config: Config
+    config: Classify
     key: dict[str, Any] = field(default_factory=dict)
 
 
@@ -124,7 +124,7 @@ def few_shot(
         "test": folder / "test.tsv",
     }
     paths = {part: str(_one_header(file, root / "data" / name / split)) for part, file in files.items()}
-    base = Config(
+    base = Classify(
         **paths, text=task.text, label="label", verbalizers=task.verbalizers,
         template=task.template, manual=task.manual, method=method, seed=seed, evaluations=evaluations,
     )  # fmt: skip
@@ -141,8 +141,8 @@ def _one_header(file: Path, folder: Path) -> Path:
     return copy
 
 
-def _cell(root: Path, data: str, split: str, base: Config, settings: dict[str, Any]) -> Cell:
-    config = Config(**{**base.to_dict(), "settings": settings, "threads": 1, "validate_every": 6, "save_every": 6})
+def _cell(root: Path, data: str, split: str, base: Classify, settings: dict[str, Any]) -> Cell:
+    config = Classify(**{**base.to_dict(), "settings": settings, "threads": 1, "validate_every": 6, "save_every": 6})
     name = "-".join([base.method, *(f"{k}={v}" for k, v in sorted(settings.items())), str(base.evaluations)])
     key = {"data": data, "split": split, "method": base.method, "settings": settings, "evaluations": base.evaluations}
     return Cell(root / "cells" / data / split / name, config, key)
@@ -200,12 +200,12 @@ def search(cell: Cell) -> None:
         callbacks=[lambda s: curve.append({"evaluations": s.evaluations, "mean": statistics.fmean(s.rewards),
                                            "best": s.best_reward, "support": s.log.get("support_size")})],
     )  # fmt: skip
-    best = choose(outcome.trials, len(session.splits.validation), session.policy_lm.perplexity)
+    best = choose(outcome.trials, len(session.work.splits.validation), session.policy_lm.perplexity)
     write_json(
         cell.folder / "found.json",
         {
             **cell.key, "prompt": best.prompt, "validation": best.score, "seconds": outcome.seconds,
-            "precision": session.precision,
+            "precision": session.work.precision,
             "distinct": len(session.reward), "best_reward": progress.best_reward, "curve": curve,
             "trials": [[t.prompt, t.score] for t in outcome.trials],
         },

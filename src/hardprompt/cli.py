@@ -2,21 +2,23 @@
 
 import argparse
 import contextlib
+import dataclasses
 import errno
 import json
 import os
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from types import NoneType
+from typing import TYPE_CHECKING, Any, NoReturn, get_args, get_origin, get_type_hints
 
 from hardprompt.errors import HardpromptError, InputError, RewardError, unknown
 
 # Nothing heavy is imported up here: --help must answer at once.
 if TYPE_CHECKING:
-    from hardprompt.config import Config
+    from hardprompt.config import Search
 
 _INTERRUPTED = 130
 
@@ -67,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Start with: hardprompt demo",
     )
     from hardprompt import __version__
+    from hardprompt.commands import COMMANDS, find
 
     parser.add_argument("--version", action="version", version=f"hardprompt {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
@@ -83,39 +86,11 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--seed", type=int, default=0, help="of everything random (0)")
     demo.add_argument("--threads", type=int, metavar="N", help="CPU threads")
 
-    classify = command("classify", _classify, "learn a prompt for a text classifier from labelled texts")
-    classify.add_argument("train", metavar="TRAIN", help="CSV, TSV, JSONL or Parquet file of labelled texts")
-    classify.add_argument("--text", required=True, metavar="COLUMN", help="column of the texts")
-    classify.add_argument("--label", required=True, metavar="COLUMN", help="column of the classes")
-    classify.add_argument("--validation", metavar="FILE", help="texts that choose the prompt (else a part of TRAIN)")
-    classify.add_argument("--test", metavar="FILE", help="texts touched once, at the end (else a part of TRAIN)")
-    classify.add_argument("--group", metavar="COLUMN", help="column whose rows stay in one split")
-    classify.add_argument("--shots", type=int, metavar="N", help="training texts of each class, drawn by the seed")
-    classify.add_argument(
-        "--verbalizer", action="append", default=[], metavar="LABEL=WORD", help="the word that stands for a class"
-    )
-    classify.add_argument("--template", metavar="TEXT", help="with {text} and {prompt}; {mask} for a masked model")
-    classify.add_argument("--sharpness", type=float, help="of the reward: 1 is the paper, 8 is closer to accuracy")
-    classify.add_argument("--manual", metavar="PROMPT", help="the hand-written prompt to compare with")
-    classify.add_argument("--method", metavar="NAME", help="of search; hardprompt methods lists them")
-    classify.add_argument("--policy-model", metavar="MODEL", help="model that proposes prompts")
-    classify.add_argument("--task-model", metavar="MODEL", help="model that is prompted")
-    classify.add_argument(
-        "--precision", metavar="KIND", help="of the search's rewards: auto, float32, bfloat16, float16"
-    )
-    classify.add_argument("--judge", metavar="MODEL", help="model that measures perplexity; should take no other part")
-    classify.add_argument("--tokens", metavar="KIND", help="what a prompt is made of: words or any")
-    classify.add_argument("--length", type=int, metavar="L", help="tokens of the prompt")
-    classify.add_argument("--q", type=float, help="entropic index: 1 softmax, 2 sparsemax")
-    classify.add_argument("--alpha", type=float, help="temperature; the reward scale is 1/alpha")
-    classify.add_argument("--prior", type=float, metavar="BETA", help="weight of the language model's log-probability")
-    classify.add_argument("--top-k", type=int, metavar="K", help="tokens that the policy model may choose among")
-    classify.add_argument("--evaluations", type=int, metavar="N", help="budget in prompts scored")
-    classify.add_argument("--seconds", type=float, metavar="S", help="budget in seconds")
-    classify.add_argument("--seed", type=int, help="of everything random")
-    classify.add_argument("--threads", type=int, metavar="N", help="CPU threads")
-    classify.add_argument("--out", metavar="FOLDER", help="run folder (runs/classify-METHOD-SEED)")
-    classify.add_argument("--dry-run", action="store_true", help="check everything, load no model, write nothing")
+    for name in COMMANDS:
+        entry = find(name)
+        sub = command(name, _search, entry.summary)
+        sub.set_defaults(settings=entry.settings)
+        _add_flags(sub, entry.settings)
 
     run = command("run", _run, "run a configuration file, such as the run.yaml of a run folder")
     run.add_argument("config", metavar="FILE", help="YAML file of settings")
@@ -130,11 +105,56 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _classify(arguments: argparse.Namespace) -> int:
-    from hardprompt.config import from_dict
+def _add_flags(sub: argparse.ArgumentParser, settings: "type[Search]") -> None:
+    """A flag for every field of the settings, and for the settings of methods that people turn."""
+    hints = get_type_hints(settings)
+    fields = dataclasses.fields(settings)
+    inherited = len(dataclasses.fields(settings.__mro__[1]))
+    for field in (*fields[inherited:], *fields[:inherited]):  # what the task is about comes first
+        meta = field.metadata
+        if not meta:
+            continue
+        kinds = [k for k in (get_args(hints[field.name]) or (hints[field.name],)) if k is not NoneType]
+        options: dict[str, Any] = {"help": meta["help"], "default": argparse.SUPPRESS}
+        if get_origin(hints[field.name]) in (tuple, Mapping):
+            options |= {"nargs": "+"} if meta["positional"] else {"action": "append"}
+        elif kinds == [bool]:
+            options["action"] = "store_true"
+        elif kinds[0] in (int, float):
+            options["type"] = kinds[0]
+        if meta["metavar"]:
+            options["metavar"] = meta["metavar"]
+        if meta["positional"]:
+            sub.add_argument(field.name, **{"metavar": field.name.upper(), **options, "default": None})
+            continue
+        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        flag = "--" + (meta["flag"] or field.name).replace("_", "-")
+        sub.add_argument(flag, dest=field.name, required=required, **options)
+    sub.add_argument("--q", type=float, help="entropic index: 1 softmax, 2 sparsemax")
+    sub.add_argument("--alpha", type=float, help="temperature; the reward scale is 1/alpha")
+    sub.add_argument("--prior", type=float, metavar="BETA", help="weight of the language model's log-probability")
+    sub.add_argument("--top-k", type=int, metavar="K", help="tokens that the policy model may choose among")
+    sub.add_argument("--out", metavar="FOLDER", help="run folder (runs/COMMAND-METHOD-SEED)")
+    sub.add_argument("--dry-run", action="store_true", help="check everything, load no model, write nothing")
 
-    verbalizers = {}
-    for pair in arguments.verbalizer:
+
+def _search(arguments: argparse.Namespace) -> int:
+    fields = {field.name: field for field in dataclasses.fields(arguments.settings)}
+    hints = get_type_hints(arguments.settings)
+    values = {k: v for k, v in vars(arguments).items() if k in fields and fields[k].metadata}
+    for name, value in values.items():
+        if get_origin(hints[name]) is Mapping:
+            values[name] = _pairs(value)
+    settings = {name: getattr(arguments, name) for name in ("q", "alpha", "prior", "top_k")}
+    config = arguments.settings.from_dict({**values, "settings": {k: v for k, v in settings.items() if v is not None}})
+    config.check()
+    return _begin(config, arguments)
+
+
+def _pairs(given: Sequence[str]) -> dict[str, str]:
+    """Verbalizers as they are typed."""
+    verbalizers: dict[str, str] = {}
+    for pair in given:
         label, equals, word = pair.rpartition("=")
         if not equals or not label or not word:
             raise InputError(f"verbalizer {pair!r} is not LABEL=WORD, such as positive=great.")
@@ -142,18 +162,7 @@ def _classify(arguments: argparse.Namespace) -> int:
             raise InputError(f"class {label!r} is given two verbalizers; give it one.")
         # The space at a word's beginning belongs to the word; typing it is easily forgotten.
         verbalizers[label] = word if word[0].isspace() else f" {word}"
-    names = (
-        "train", "text", "label", "validation", "test", "group", "shots", "template", "sharpness", "manual", "method",
-        "policy_model", "task_model", "precision", "judge", "tokens", "length", "evaluations", "seconds", "seed",
-        "threads",
-    )  # fmt: skip
-    given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
-    settings = {name: getattr(arguments, name) for name in ("q", "alpha", "prior", "top_k")}
-    config = from_dict(
-        {**given, "verbalizers": verbalizers, "settings": {k: v for k, v in settings.items() if v is not None}}
-    )
-    config.check()
-    return _begin(config, arguments)
+    return verbalizers
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -162,24 +171,20 @@ def _run(arguments: argparse.Namespace) -> int:
     return _begin(load_config(Path(arguments.config)), arguments)
 
 
-def _begin(config: "Config", arguments: argparse.Namespace) -> int:
-    from hardprompt import run
-    from hardprompt.splits import read_splits
+def _begin(config: "Search", arguments: argparse.Namespace) -> int:
+    from hardprompt import commands, run
 
-    splits = read_splits(config)
-    run.check_task(config, splits)
-    out = Path(arguments.out or f"runs/classify-{config.method.replace(':', '.')}-{config.seed}")
+    plan = commands.find(config.task).plan(config)
+    out = Path(arguments.out or config.default_out())
     if arguments.dry_run:
-        plan = {
-            "out": str(out), "method": config.method, "evaluations": config.evaluations, "template": config.template,
-            "verbalizers": run.default_verbalizers(splits.classes, config.verbalizers),
-            "texts": {"train": len(splits.train), "validation": len(splits.validation), "test": len(splits.test)},
-        }  # fmt: skip
-        print(json.dumps(plan, ensure_ascii=False, indent=None if arguments.json else 2))
+        first = {"out": str(out), "method": config.method, "evaluations": config.evaluations}
+        print(json.dumps({**first, **plan}, ensure_ascii=False, indent=None if arguments.json else 2))
         return 0
     config = run.start(config, out)
     try:
         return _go(out, config, arguments.json)
+    except RewardError:  # the reward can be mended, and the run goes on
+        raise
     except HardpromptError:  # found once the models were loaded: the folder would only be in the way of the next try
         run.discard(out)
         raise
@@ -200,8 +205,15 @@ def _resume(arguments: argparse.Namespace) -> int:
     return _go(folder, run.load_config(folder / "run.yaml", check_data=True), arguments.json)
 
 
-def _go(out: Path, config: "Config", as_json: bool) -> int:
-    result = _execute(out, config, config.method, resume=out)
+def _go(out: Path, config: "Search", as_json: bool) -> int:
+    from hardprompt import commands
+
+    parts = commands.find(config.task).parts
+    runs = parts(config, out) if parts else [(config, out)]
+    if [folder for _, folder in runs] == [out]:
+        result = _execute(out, config, config.method, resume=out)
+    else:
+        result = _each(runs, out)
     if result is None:
         return _INTERRUPTED
     code = _print(result, as_json)
@@ -209,7 +221,24 @@ def _go(out: Path, config: "Config", as_json: bool) -> int:
     return code
 
 
-def _execute(out: Path, config: "Config", label: str, *, resume: Path) -> dict[str, Any] | None:
+def _each(runs: "Sequence[tuple[Search, Path]]", out: Path) -> dict[str, Any] | None:
+    """Run what is not finished of several runs, and put their results together; None when interrupted."""
+    from hardprompt import present, run
+
+    results = {}
+    for number, (config, folder) in enumerate(runs, 1):
+        result = present.read_result(folder) if folder.exists() else None
+        if result is None:
+            if not (folder / "run.yaml").is_file():
+                run.start(config, folder)
+            result = _execute(folder, config, f"{folder.name} ({number} of {len(runs)})", resume=out)
+        if result is None:
+            return None
+        results[folder.name] = result
+    return run.combine(out, results)
+
+
+def _execute(out: Path, config: "Search", label: str, *, resume: Path) -> dict[str, Any] | None:
     """Run with the live line; Ctrl-C finishes the step, saves and says how to go on."""
     from hardprompt import run
     from hardprompt.present import LiveLine
@@ -265,8 +294,7 @@ def _play_demo(folder: Path, plan: dict[str, Any], as_json: bool) -> int:
         out = folder / config.method
         result = present.read_result(out) if out.exists() else None
         if result is None:
-            config = demo.begin(config, out)
-            result = _execute(out, config, config.method, resume=folder)
+            result = _execute(out, demo.begin(config, out), config.method, resume=folder)
         if result is None:
             return _INTERRUPTED
         results.append(result)

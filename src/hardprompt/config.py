@@ -1,119 +1,129 @@
-"""Every setting of a classification run, validated before anything is loaded."""
+"""Settings of a search: what every task has in common, how they are checked, and how they are read and written."""
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass, field, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
-
-import yaml
+from typing import Any, ClassVar, Literal, Self, Union, get_args, get_origin, get_type_hints
 
 from hardprompt.errors import InputError, unknown
-from hardprompt.tasks.template import Template
-from hardprompt.vocabulary import Tokens
 
-Precision = Literal["auto", "float32", "bfloat16", "float16"]
 DEFAULT_METHOD = "pin-prior"
 DEFAULT_MODEL = "embedded:smollm2"
 DEFAULT_JUDGE = "embedded:gemma3"
-_KINDS = {int: "a whole number", float: "a number", str: "a text", Mapping: "a mapping"}
-_RANGES: dict[str, tuple[float, float]] = {
-    "length": (1, 32),
-    "evaluations": (1, 10**9),
-    "seconds": (1e-3, 10**9),
-    "shots": (1, 10**9),
-    "seed": (0, 2**31 - 1),
-    "threads": (1, 1024),
-    "sharpness": (1e-3, 1e3),
-    "validate_every": (1, 10**9),
-    "save_every": (1, 10**9),
-}
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
+_KINDS = {int: "a whole number", float: "a number", str: "a text", Mapping: "a mapping", tuple: "a list"}
+_TOKENS = ("words", "any")  # as hardprompt.vocabulary has them, which brings in torch
 
 
-@dataclass(frozen=True)
-class Config:
-    """The settings of one run, as ``run.yaml`` holds them.
+def flag(
+    help: str,
+    *,
+    default: Any = dataclasses.MISSING,
+    factory: Any = dataclasses.MISSING,
+    metavar: str | None = None,
+    low: float | None = None,
+    high: float | None = None,
+    positional: bool = False,
+    name: str | None = None,
+) -> Any:
+    """A field of settings with what a command line says of it; ``low`` and ``high`` are the range of a number.
 
-    Args:
-        train: file of labelled texts.
-        text: column of the texts.
-        label: column of the classes.
-        validation: file that chooses the prompt; a part of ``train`` when absent.
-        test: file that is touched once, at the end; a part of ``train`` when absent.
-        group: column whose rows stay in one split.
-        shots: training examples of each class; None uses all that are left after validation and test.
-        verbalizers: string that stands for each class; classes left out stand for themselves.
-        template: with ``{text}`` and ``{prompt}``, and ``{mask}`` for a masked model.
-        manual: the hand-written prompt that the result is compared with.
-        method: of search.
-        settings: of the method, where they differ from its own.
-        policy_model: proposes prompts.
-        task_model: is prompted.
-        precision: of the rewards that a search learns from: ``float32``, ``bfloat16``, ``float16``, or ``auto``, half
-            where the device computes it natively and the task model is large enough to gain by it. Validation and
-            test are always in float32.
-        judge: measures perplexity; when its package is absent the policy model does, and the result says so.
-        sharpness: of the reward; 1 is the paper, higher is closer to accuracy (see ``Classification``).
-        tokens: what a prompt is made of; None is the method's own.
-        script: of the words.
-        start: text that the policy model imagines before the prompt.
-        length: tokens of a prompt.
-        evaluations: budget in prompts scored.
-        seconds: budget in seconds, or None.
-        seed: of everything random.
-        threads: of the CPU; None takes as many as help when the run starts.
-        validate_every: steps between validations.
-        save_every: steps between checkpoints.
+    A field without a default is required. A field of strings may be given several times; ``name`` is then what one is
+    called on the command line.
     """
+    metadata = {"help": help, "metavar": metavar, "range": (low, high), "positional": positional, "flag": name}
+    if factory is not dataclasses.MISSING:
+        return dataclasses.field(default_factory=factory, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
 
-    train: str
-    text: str
-    label: str
-    validation: str | None = None
-    test: str | None = None
-    group: str | None = None
-    shots: int | None = None
-    verbalizers: Mapping[str, str] = field(default_factory=dict)
-    template: str = "{text}\n{prompt}"
-    manual: str = "The sentiment is"
-    method: str = DEFAULT_METHOD
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    policy_model: str = DEFAULT_MODEL
-    task_model: str = DEFAULT_MODEL
-    precision: Precision = "auto"
-    judge: str = DEFAULT_JUDGE
-    sharpness: float = 8.0
-    tokens: str | None = None
-    script: str = "latin"
-    start: str | None = None
-    length: int = 5
-    evaluations: int = 192
-    seconds: float | None = None
-    seed: int = 0
-    threads: int | None = None
-    validate_every: int = 6
-    save_every: int = 5
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """The settings that every task has, as ``run.yaml`` holds them."""
+
+    task: ClassVar[str] = ""
+    data: ClassVar[tuple[str, ...]] = ()
+    """Settings that name a file of data; a resumed run needs them unchanged."""
+
+    method: str = flag("of search; hardprompt methods lists them", default=DEFAULT_METHOD, metavar="NAME")
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # of the method, where they differ
+    policy_model: str = flag("model that proposes prompts", default=DEFAULT_MODEL, metavar="MODEL")
+    judge: str = flag(
+        "model that measures perplexity; should take no other part", default=DEFAULT_JUDGE, metavar="MODEL"
+    )
+    tokens: str | None = flag("what a prompt is made of: words or any", default=None, metavar="KIND")
+    script: str = flag("of the words, by its Unicode name", default="latin", metavar="NAME")
+    start: str | None = flag("text that the policy model imagines before the prompt", default=None, metavar="TEXT")
+    length: int = flag("tokens of the prompt", default=5, metavar="L", low=1, high=32)
+    evaluations: int = flag("budget in prompts scored", default=192, metavar="N", low=1, high=1e9)
+    seconds: float | None = flag("budget in seconds", default=None, metavar="S", low=1e-3, high=1e9)
+    seed: int = flag("of everything random", default=0, low=0, high=2**31 - 1)
+    threads: int | None = flag("CPU threads", default=None, metavar="N", low=1, high=1024)
+    validate_every: int = flag("steps between validations", default=6, metavar="N", low=1, high=1e9)
+    save_every: int = flag("steps between checkpoints", default=5, metavar="N", low=1, high=1e9)
 
     def check(self) -> None:
         """Raise one InputError that names every fault that can be seen without loading a model or the data."""
-        faults = _faults(Config, vars(self))
+        faults = _faults(type(self), vars(self))
         if faults:  # nothing below can be asked of values of the wrong kind
             raise InputError(" ".join(faults))
-        faults += _range_faults(vars(self))
-        if self.tokens is not None and self.tokens not in get_args(Tokens):
-            faults.append(str(unknown("kind of tokens", self.tokens, get_args(Tokens))))
-        for name in ("train", "validation", "test"):
-            path = getattr(self, name)
-            if path is not None and not Path(path).exists():
+        faults += _range_faults(type(self), vars(self))
+        if self.tokens is not None and self.tokens not in _TOKENS:
+            faults.append(str(unknown("kind of tokens", self.tokens, _TOKENS)))
+        for path in self.files():
+            if not Path(path).exists():
                 faults.append(f"data file {path!r} does not exist.")
-        for check in (lambda: Template(self.template), self._check_method):
+        for check in (self.check_task, self._check_method):
             try:
                 check()
             except InputError as error:
                 faults.append(str(error))
         if faults:
             raise InputError(" ".join(faults))
+
+    def check_task(self) -> None:
+        """Raise an InputError for what is wrong with a task's own settings."""
+
+    def files(self) -> list[str]:
+        """Every file of data that the settings name."""
+        values = [getattr(self, name) for name in self.data]
+        return [path for value in values if value for path in ((value,) if isinstance(value, str) else value)]
+
+    def default_out(self) -> str:
+        """The run folder where none is named."""
+        return f"runs/{self.task}-{self.method.replace(':', '.')}-{self.seed}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values, for YAML."""
+        return {"task": self.task, **{f.name: _plain(getattr(self, f.name)) for f in fields(self)}}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Build from plain values, naming every unknown or missing key.
+
+        Raises:
+            InputError: a key that is no setting, a mapping that is none, or a setting missing that is needed.
+        """
+        known = {f.name: f for f in fields(cls)}
+        for key in values:
+            if key not in known:
+                raise unknown("setting", str(key), known)
+        needed = [f.name for f in fields(cls) if _required(f)]
+        for name in needed:
+            if not values.get(name):
+                raise InputError(f"the configuration has no {name!r}; needed: {', '.join(needed)}.")
+        hints = get_type_hints(cls)
+        ready: dict[str, Any] = {}
+        for name, value in values.items():
+            kind = get_origin(hints[name])
+            if kind is Mapping and not isinstance(value, Mapping):
+                raise InputError(f"{name} is {value!r}; a mapping was expected.")
+            if kind is Mapping and name != "settings":
+                value = {str(k): str(v) for k, v in value.items()}
+            ready[name] = tuple(value) if kind is tuple and isinstance(value, list) else value
+        return cls(**ready)
 
     def _check_method(self) -> None:
         from hardprompt import optimizers  # only here: it brings in torch, which --help must not wait for
@@ -132,25 +142,36 @@ class Config:
         if faults:
             raise InputError(" ".join(faults))
 
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values, for YAML."""
-        return {**dataclasses.asdict(self), "verbalizers": dict(self.verbalizers), "settings": dict(self.settings)}
+
+def _required(field: "dataclasses.Field[Any]") -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 
-def check_ranges(values: Mapping[str, Any]) -> None:
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return dict(value)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def check_ranges(settings: type[Search], values: Mapping[str, Any]) -> None:
     """Raise an InputError that names every number outside its range."""
-    faults = [*_faults(Config, values), *_range_faults(values)]
+    faults = [*_faults(settings, values), *_range_faults(settings, values)]
     if faults:
         raise InputError(" ".join(faults))
 
 
-def _range_faults(values: Mapping[str, Any]) -> list[str]:
+def _range_faults(settings: type[Search], values: Mapping[str, Any]) -> list[str]:
     faults = []
-    for name, (low, high) in _RANGES.items():
-        value = values.get(name)
-        if isinstance(value, int | float) and not low <= value <= high:
-            faults.append(f"{name} is {value!r}; it must be a number between {low:g} and {high:g}.")
+    for field in fields(settings):
+        low, high = field.metadata.get("range", (None, None))
+        value = values.get(field.name)
+        if low is not None and isinstance(value, int | float) and not low <= value <= high:
+            faults.append(f"{field.name} is {value!r}; it must be a number between {low:,g} and {_readable(high)}.")
     return faults
+
+
+def _readable(number: float) -> str:
+    return f"{number:,.0f}" if number == int(number) else f"{number:g}"
 
 
 def _faults(signature: Any, values: Mapping[str, Any]) -> list[str]:
@@ -169,30 +190,12 @@ def _faults(signature: Any, values: Mapping[str, Any]) -> list[str]:
         fits = isinstance(value, bool) if bool in plain else False
         if not isinstance(value, bool):
             fits = isinstance(value, (*plain, int) if float in plain else plain)
+        if fits and isinstance(value, tuple):
+            fits = all(isinstance(part, str) for part in value)
         if not fits:
             wanted = " or ".join("none" if k is NoneType else _KINDS.get(k, k.__name__) for k in plain)
             faults.append(f"{name} is {value!r}; {wanted} was expected.")
     return faults
-
-
-def from_dict(values: Mapping[str, Any]) -> Config:
-    """Build a Config, naming every unknown or missing key.
-
-    Raises:
-        InputError: a key that is no setting, or train, text or label missing.
-    """
-    names = {f.name for f in dataclasses.fields(Config)}
-    for key in values:
-        if key not in names:
-            raise unknown("setting", str(key), names)
-    for name in ("train", "text", "label"):
-        if not values.get(name):
-            raise InputError(f"the configuration has no {name!r}; train, text and label are needed.")
-    for name in ("verbalizers", "settings"):
-        if not isinstance(values.get(name, {}), Mapping):
-            raise InputError(f"{name} is {values[name]!r}; a mapping was expected.")
-    verbalizers = {str(k): str(v) for k, v in values.get("verbalizers", {}).items()}
-    return Config(**{**values, "verbalizers": verbalizers})
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -201,6 +204,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises:
         InputError: the file is missing, is not YAML, or holds no mapping.
     """
+    import yaml  # only here: --help must not wait for it
+
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:

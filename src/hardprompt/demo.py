@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hardprompt.config import DEFAULT_METHOD, Config, check_ranges
+from hardprompt.commands.classify import Classify, rows
+from hardprompt.config import DEFAULT_METHOD, Search, check_ranges
 from hardprompt.errors import InputError, MissingExtra
 from hardprompt.files import write_json, write_text
 from hardprompt.models import device, half
-from hardprompt.present import classification_rows
 from hardprompt.run import load_config, start
 from hardprompt.threads import choose as choose_threads
 
@@ -98,7 +98,7 @@ def plan(folder: Path, *, evaluations: int | None, seed: int, threads: int | Non
     """
     wanted = {"evaluations": evaluations, "seed": seed, "threads": threads}
     given = {name: value for name, value in wanted.items() if value is not None}
-    check_ranges(given)
+    check_ranges(Classify, given)
     if (folder / _PLAN).is_file():
         found = read_plan(folder)
         if any(found[name] != value for name, value in given.items()):
@@ -121,7 +121,7 @@ def read_plan(folder: Path) -> dict[str, Any]:
     return found
 
 
-def configs(folder: Path, plan: Mapping[str, Any]) -> list[Config]:
+def configs(folder: Path, plan: Mapping[str, Any]) -> list[Classify]:
     """The two runs of the demonstration: the baseline that samples and the default that learns."""
     (folder / "data").mkdir(exist_ok=True)
     paths = {name: folder / "data" / f"{name}.csv" for name in ("train", "validation", "test")}
@@ -132,9 +132,9 @@ def configs(folder: Path, plan: Mapping[str, Any]) -> list[Config]:
 
 def config(
     paths: Mapping[str, Path], *, method: str, seed: int, evaluations: int, threads: int | None = None
-) -> Config:
+) -> Classify:
     """The demonstration's task, searched by one method."""
-    return Config(
+    return Classify(
         train=str(paths["train"]),
         validation=str(paths["validation"]),
         test=str(paths["test"]),
@@ -151,7 +151,7 @@ def config(
     )
 
 
-def begin(run: Config, out: Path) -> Config:
+def begin(run: Classify, out: Path) -> Search:
     """Start a run of the demonstration, or read the settings of one that has begun before."""
     return load_config(out / "run.yaml") if (out / "run.yaml").is_file() else start(run, out)
 
@@ -159,7 +159,7 @@ def begin(run: Config, out: Path) -> Config:
 def combine(folder: Path, results: list[dict[str, Any]]) -> dict[str, Any]:
     """One table of both runs, stored as ``result.json``: empty, manual, best of N, the default."""
     *others, last = results
-    rows = [*last["baselines"], *(classification_rows(r)[-1] for r in others), classification_rows(last)[-1]]
-    combined = {**last, "task": "demo", "baselines": rows[:-1]}
+    listing = [*last["baselines"], *(rows(r)[-1] for r in others), rows(last)[-1]]
+    combined = {**last, "task": "demo", "baselines": listing[:-1]}
     write_json(folder / "result.json", combined)
     return combined

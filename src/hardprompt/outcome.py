@@ -7,22 +7,16 @@ import logging
 import math
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
 
 from hardprompt import models
-from hardprompt.config import Config
+from hardprompt.config import Search
 from hardprompt.engine import Result, Trial
 from hardprompt.errors import InputError, MissingExtra
 from hardprompt.lms.causal import CausalLM
-from hardprompt.metrics import classification_metrics, paired_difference
-from hardprompt.tasks.classification import Classification
-from hardprompt.tasks.template import Template
-
-if TYPE_CHECKING:
-    from hardprompt.run import Session
 
 _LOG = logging.getLogger(__name__)
 
@@ -49,77 +43,22 @@ def choose(
 
     Source: the one-standard-error rule of Breiman et al., 1984, with perplexity in place of the size of a tree.
     """
+    p = min(max(max(trial.score for trial in trials), 0.0), 1.0)
+    return most_natural(trials, errors * math.sqrt(p * (1.0 - p) / texts) + _HAIR, perplexity)
+
+
+def most_natural(
+    trials: Sequence[Trial], slack: float, perplexity: Callable[[Sequence[str]], Float[Tensor, " n"]]
+) -> Trial:
+    """The trial of lowest perplexity among those whose score is within ``slack`` of the highest."""
     top = max(trial.score for trial in trials)
-    p = min(max(top, 0.0), 1.0)
-    slack = errors * math.sqrt(p * (1.0 - p) / texts) + _HAIR
     near = [trial for trial in trials if trial.score >= top - slack]
     values = perplexity([trial.prompt.strip() for trial in near]).nan_to_num(math.inf).tolist()
     return near[values.index(min(values))]
 
 
-def report(config: Config, session: "Session", outcome: Result, support: float | None) -> dict[str, Any]:
-    """Touch the test set, once: the found prompt, the empty one and the manual one, side by side."""
-    rows = session.splits.test
-    task = Classification(
-        lm=session.task_lm,
-        examples=[r.example for r in rows],
-        template=Template(config.template),
-        verbalizers=session.verbalizers,
-        keep=False,
-    )
-    manual = manual_prompt(config)
-    prompts = {"found": outcome.best.prompt, "empty": "", "manual": manual}
-    names = list(dict.fromkeys(prompts.values()))
-    predicted = dict(zip(names, task.predictions(names).numpy(), strict=True))
-    labels = task.labels.numpy()
-    perplexity, judge = judge_perplexity(names, config, session.policy_lm)
-
-    def tested(prompt: str) -> dict[str, Any]:
-        return classification_metrics(labels, predicted[prompt], session.splits.classes)
-
-    found = prompts["found"]
-    return {
-        "task": "classify",
-        "method": config.method,
-        "seed": config.seed,
-        "prompt": found,
-        "template": config.template,
-        "verbalizers": session.verbalizers,
-        "evaluations": outcome.evaluations,
-        "distinct": session.reward.scored,
-        "seconds": round(outcome.seconds, 1),
-        "stopped": outcome.stopped,
-        "support_size": support,
-        "perplexity": perplexity[found],
-        "perplexity_by": judge,
-        "validation": outcome.best.score,
-        "validation_best": max((trial.score for trial in outcome.trials), default=outcome.best.score),
-        "precision": session.precision,
-        "test": tested(found),
-        "difference_to_manual": paired_difference(labels, predicted[found], predicted[manual]),
-        "baselines": [
-            {"name": name, "prompt": prompt, "test": tested(prompt), "perplexity": perplexity[prompt], "evaluations": 0}
-            for name, prompt in prompts.items()
-            if name != "found"
-        ],
-        "texts": {
-            "train": len(session.splits.train),
-            "validation": len(session.splits.validation),
-            "test": len(rows),
-            "truncated": session.train_task.truncated + session.validate.task.truncated + task.truncated,
-        },
-        "versions": versions(),
-    }
-
-
-def manual_prompt(config: Config) -> str:
-    """The hand-written prompt, with the space that a template needs before it."""
-    spaced = Template(config.template).spaced and not config.manual.startswith(" ")
-    return f" {config.manual}" if spaced else config.manual
-
-
 def judge_perplexity(
-    prompts: Sequence[str], config: Config, policy_lm: CausalLM
+    prompts: Sequence[str], config: Search, policy_lm: CausalLM
 ) -> tuple[dict[str, float | None], str]:
     """Perplexity of each prompt under the judge, or under the policy model where the judge is absent, and by whom.
 
@@ -131,7 +70,7 @@ def judge_perplexity(
     except (MissingExtra, InputError) as error:  # the result of a search is not lost for want of a judge
         _LOG.warning("perplexity is measured by the policy model instead: %s", error)
         judge, name = policy_lm, config.policy_model
-    if name in (config.policy_model, config.task_model):
+    if name in (config.policy_model, getattr(config, "task_model", None)):
         name = f"{name} (took part in the search)"
     values = judge.perplexity([p.strip() for p in prompts]).tolist()
     return {p: v if math.isfinite(v) else None for p, v in zip(prompts, values, strict=True)}, name
@@ -149,36 +88,26 @@ def versions() -> dict[str, str]:
     return found
 
 
-def prompts_csv(session: "Session", outcome: Result, result: Mapping[str, Any]) -> str:
-    """Every prompt that was validated, the best first, and the baselines."""
+def prompts_csv(
+    outcome: Result, rewards: Mapping[str, float], result: Mapping[str, Any], headline: Callable[..., float]
+) -> str:
+    """Every prompt that was validated, the best first, and the baselines.
+
+    Args:
+        outcome: of the search.
+        rewards: on the training data, of the prompts whose reward is remembered.
+        result: as ``result.json`` has it.
+        headline: the figure of a test that stands in the column ``test``.
+    """
     stream = io.StringIO()
     writer = csv.writer(stream)
     writer.writerow(["prompt", "train_reward", "validation", "test", "perplexity", "evaluations"])
-    rewards = dict(session.reward.state_dict()["known"])
     for trial in sorted(outcome.trials, key=lambda t: -t.score):
-        best = trial.prompt == result["prompt"]
+        best = trial.prompt == outcome.best.prompt
         writer.writerow([
             trial.prompt, rewards.get(trial.prompt, ""), trial.score,
-            result["test"]["accuracy"] if best else "", result["perplexity"] if best else "", outcome.evaluations,
+            headline(result["test"]) if best else "", result["perplexity"] if best else "", outcome.evaluations,
         ])  # fmt: skip
     for row in result["baselines"]:
-        writer.writerow([row["prompt"], "", "", row["test"]["accuracy"], row["perplexity"], row["evaluations"]])
+        writer.writerow([row["prompt"], "", "", headline(row["test"]), row["perplexity"], row["evaluations"]])
     return stream.getvalue()
-
-
-def card(config: Config, verbalizers: Mapping[str, str], result: Mapping[str, Any]) -> str:
-    """How to use the prompt, as the run folder's README.md says it."""
-    test = result["test"]
-    before, after = Template(config.template).fill("{text}", result["prompt"])
-    filled = f"{before}{{answer}}{after}" if after else before
-    words = "\n".join(f"- `{label}`: the model answers `{word}`" for label, word in verbalizers.items())
-    low, high = test["interval"]
-    return (
-        f"# A prompt for {config.task_model}\n\n"
-        f"Give the model this, with your text in place of `{{text}}`:\n\n```\n{filled}\n```\n\n"
-        f"and compare the probabilities of these {'answers' if after else 'continuations'}:\n\n{words}\n\n"
-        f"Accuracy on {test['n']} texts that took no part: {test['accuracy']:.3f} "
-        f"(95 % interval {low:.3f} to {high:.3f}), macro-F1 {test['macro_f1']:.3f}.\n\n"
-        f"Found by `{config.method}` with {result['evaluations']} evaluations, seed {config.seed}; "
-        f"every setting is in `run.yaml`, every step in `steps.jsonl`, all numbers in `result.json`.\n"
-    )

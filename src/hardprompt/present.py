@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from hardprompt import commands
 from hardprompt.engine import Step
 from hardprompt.errors import InputError
 from hardprompt.optimizers import Method
@@ -75,65 +76,21 @@ class LiveLine:
         return ", ".join(parts)
 
 
-def classification_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The found prompt and its baselines as rows of one table, the found one last."""
-    found = {
-        "name": result["method"],
-        **{k: result[k] for k in ("prompt", "test", "perplexity", "evaluations", "seconds", "support_size")},
-    }
-    return [*result["baselines"], found]
-
-
-def classification_table(result: Mapping[str, Any]) -> Table:
-    """Prompt, accuracy with interval, perplexity, support and evaluations of each row."""
-    n = result["texts"]["test"]
-    title = f"Accuracy on {n} test texts, perplexity under {result['perplexity_by']}"
-    table = Table(title=title, title_justify="left")
-    for name, justify in (
-        ("method", "left"), ("prompt", "left"), ("accuracy", "right"), ("95 % interval", "right"),
-        ("macro-F1", "right"), ("perplexity", "right"), ("support", "right"), ("evaluations", "right"),
-        ("seconds", "right"),
-    ):  # fmt: skip
-        table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
-    for row in classification_rows(result):
-        low, high = row["test"]["interval"]
-        table.add_row(
-            row["name"], escape(json.dumps(row["prompt"], ensure_ascii=False)), f"{row['test']['accuracy']:.3f}",
-            f"{low:.3f} to {high:.3f}", f"{row['test']['macro_f1']:.3f}", number(row["perplexity"]),
-            number(row.get("support_size")), str(row["evaluations"]), number(row.get("seconds")),
-        )  # fmt: skip
-    return table
-
-
-def classes_table(test: Mapping[str, Any]) -> Table:
-    """A row per class, with the confusion matrix beside it."""
-    table = Table(title="The found prompt, class by class", title_justify="left")
-    for name in ("class", "precision", "recall", "F1", "texts"):
-        table.add_column(name, justify="left" if name == "class" else "right")
-    for row in test["classes"]:
-        table.add_column(escape(f"said {row['class']}"), justify="right")
-    for row, said in zip(test["classes"], test["confusion"], strict=True):
-        table.add_row(
-            escape(row["class"]), f"{row['precision']:.3f}", f"{row['recall']:.3f}", f"{row['f1']:.3f}", str(row["n"]),
-            *map(str, said),
-        )  # fmt: skip
-    return table
+def table(title: str, words: Sequence[str], figures: Sequence[str], *, fold: bool = True) -> Table:
+    """An empty table: columns of words to the left, then columns of figures to the right."""
+    made = Table(title=title, title_justify="left")
+    for name in words:
+        made.add_column(name, overflow="fold" if fold else "ellipsis")
+    for name in figures:
+        made.add_column(name, justify="right", overflow="fold" if fold else "ellipsis")
+    return made
 
 
 def print_result(result: Mapping[str, Any]) -> None:
     """The result of a run on standard output."""
     console = _console()
-    console.print(classification_table(result))
-    console.print(classes_table(result["test"]))
-    gain = result["difference_to_manual"]
-    low, high = gain["interval"]
-    console.print(
-        f"Against the manual prompt: {gain['accuracy']:+.3f} accuracy, paired 95 % interval {low:+.3f} to {high:+.3f}.",
-        highlight=False,
-    )
-    cut = result["texts"]["truncated"]
-    if cut:
-        console.print(f"{cut} texts were too long for the task model and were cut at their end.", highlight=False)
+    for part in commands.find("classify" if result["task"] == "demo" else result["task"]).show(result):
+        console.print(part, highlight=False)
 
 
 def print_methods(found: Mapping[str, Method]) -> None:

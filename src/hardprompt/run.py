@@ -1,81 +1,42 @@
-"""A classification run in a folder: data, models, search, test and what is written down; killed and resumed at will."""
+"""A search in a folder: models, data, search, test and what is written down; killed and resumed at will."""
 
 import contextlib
 import dataclasses
 import hashlib
 import json
-import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import yaml
 
-from hardprompt import models, optimizers, threads
-from hardprompt.config import Config, from_dict, read_yaml
-from hardprompt.engine import Progress, PromptOptimizer, Step, optimize
+from hardprompt import commands, models, optimizers, threads
+from hardprompt.commands import Memoised, Notify, Work
+from hardprompt.config import Search, read_yaml
+from hardprompt.engine import Progress, PromptOptimizer, Result, Reward, Step, optimize
 from hardprompt.errors import InputError
 from hardprompt.files import StateStore, write_json, write_text
-from hardprompt.lms import TaskLM
 from hardprompt.lms.causal import CausalLM
-from hardprompt.outcome import card, choose, manual_prompt, prompts_csv, report, versions
+from hardprompt.outcome import judge_perplexity, prompts_csv, versions
 from hardprompt.policy import PolicyLM
-from hardprompt.rewards import Cached
-from hardprompt.splits import Splits, read_splits
-from hardprompt.tasks.classification import Classification, check_examples
-from hardprompt.tasks.template import Template
 
-_LOG = logging.getLogger(__name__)
-
-_START_WORDS = 64  # of the text that the policy model imagines before a prompt
-Notify = Callable[[str], None]
+Settings = TypeVar("Settings", bound=Search)
 
 
 @dataclass
 class Session:
     """What a run works with once models and data are loaded."""
 
-    splits: Splits
-    verbalizers: dict[str, str]
-    task_lm: TaskLM
+    work: Work
     policy_lm: CausalLM
     optimizer: PromptOptimizer
-    reward: Cached
-    validate: "ValidationAccuracy"
-    train_task: Classification
-    precision: str  # of the search's rewards; validation and test are in float32
+    reward: Memoised
+    validate: Reward | None
 
 
-class ValidationAccuracy:
-    """Chooses by what will be reported: accuracy, and the mean probability gap only to part equals."""
-
-    def __init__(self, task: Classification) -> None:
-        self.task = task
-
-    def __call__(self, prompts: list[str]) -> torch.Tensor:
-        """Accuracy of each prompt, plus a hair of its reward."""
-        self.task.hold()  # not when it is built: the first prompt need not wait for the validation texts
-        probabilities = self.task.probabilities(prompts)
-        accuracy = (probabilities.argmax(-1) == self.task.labels).double().mean(-1)
-        # The reward lies within 200, so this never outweighs one text in a set of fewer than 10,000.
-        return accuracy + self.task.rewards(probabilities) / 1e8
-
-
-def default_verbalizers(names: Sequence[str], given: Mapping[str, str]) -> dict[str, str]:
-    """The given verbalizers, and for other classes their own name as a word of its own."""
-    return {name: given.get(name, f" {name}") for name in names}
-
-
-def check_task(config: Config, splits: Splits) -> None:
-    """Raise an InputError for faults of the task that need the data but no model: empty texts, verbalizers."""
-    verbalizers = default_verbalizers(splits.classes, config.verbalizers)
-    for part in (splits.train, splits.validation, splits.test):
-        check_examples([row.example for row in part], verbalizers)
-
-
-def start(config: Config, out: Path) -> Config:
+def start(config: Settings, out: Path) -> Settings:
     """Make the run folder and write ``run.yaml``; returns the settings with the number of threads that was chosen.
 
     Raises:
@@ -91,7 +52,7 @@ def start(config: Config, out: Path) -> Config:
     config = dataclasses.replace(config, threads=config.threads or threads.choose())
     record = {
         **config.to_dict(),
-        "fingerprints": {p: _fingerprint(Path(p)) for p in (config.train, config.validation, config.test) if p},
+        "fingerprints": {p: _fingerprint(Path(p)) for p in config.files()},
         "versions": versions(),
     }
     text = yaml.safe_dump(record, sort_keys=False, allow_unicode=True)
@@ -112,16 +73,16 @@ def discard(out: Path) -> None:
         out.rmdir()
 
 
-def load_config(path: Path, *, check_data: bool = False) -> Config:
-    """The configuration in a YAML file or a run folder's ``run.yaml``.
+def load_config(path: Path, *, check_data: bool = False) -> Search:
+    """The settings in a YAML file or a run folder's ``run.yaml``.
 
     Raises:
-        InputError: the file is not a configuration, or (``check_data``) a data file is not what it was.
+        InputError: the file holds no settings, or (``check_data``) a data file is not what it was.
     """
     values = read_yaml(path)
     values.pop("versions", None)
     fingerprints = values.pop("fingerprints", None) or {}
-    config = from_dict(values)
+    config = commands.find(str(values.pop("task", "classify"))).settings.from_dict(values)
     config.check()
     if check_data:
         for name, expected in fingerprints.items():
@@ -132,81 +93,41 @@ def load_config(path: Path, *, check_data: bool = False) -> Config:
     return config
 
 
-def prepare(config: Config, notify: Notify = lambda _: None) -> Session:
-    """Read the data, load the models and build the task and the optimizer.
+def prepare(config: Search, notify: Notify = lambda _: None) -> Session:
+    """Load the models and the data, and build the task and the optimizer.
 
     Raises:
-        InputError: anything about data, template, verbalizers, models or settings.
+        InputError: anything about data, task, models or settings.
     """
     if config.threads:
         torch.set_num_threads(config.threads)
-    template = Template(config.template)
-    splits = read_splits(config)
-    check_task(config, splits)
-    verbalizers = default_verbalizers(splits.classes, config.verbalizers)
+    command = commands.find(config.task)
+    command.plan(config)  # faults of the data are found before a model is waited for
     notify(f"loading the policy model {config.policy_model}")
     model, tokenizer = models.load_causal(config.policy_model)
     policy_lm = CausalLM(model, tokenizer)
-    if config.task_model == config.policy_model:
-        task_lm: TaskLM = policy_lm
-    else:
-        notify(f"loading the task model {config.task_model}")
-        task_lm = models.load_task_lm(config.task_model)
-    search_lm, precision = models.search_copy(task_lm, config.precision)
-    notify(f"{len(splits.train)} training, {len(splits.validation)} validation and {len(splits.test)} test texts")
-    train, validation = (
-        Classification(
-            lm=lm, examples=[r.example for r in rows], template=template, verbalizers=verbalizers,
-            sharpness=config.sharpness, keep=keep,
-        )
-        for lm, rows, keep in ((search_lm, splits.train, True), (task_lm, splits.validation, False))
-    )  # fmt: skip
+    work = command.load(config, policy_lm, notify)
     method = optimizers.find(config.method)
+    imagined = work.start if method.in_place else ""
     policy = PolicyLM(
         model,
         tokenizer,
-        start=default_start(config, template, splits),
-        tokens=config.tokens or method.tokens,  # type: ignore[arg-type]  # checked by Config.check
+        start=imagined if config.start is None else config.start,
+        tokens=config.tokens or method.tokens,  # type: ignore[arg-type]  # checked by Search.check
         script=config.script,
-        spaced=template.spaced,
+        spaced=work.spaced,
     )
     settings = {**method.settings, **config.settings}
     if "top_k" not in config.settings and settings.get("top_k"):
         # A method's own k is meant for a vocabulary of 50,000; a smaller one is kept whole.
         settings["top_k"] = min(settings["top_k"], policy.vocabulary_size)
-    for task in (train, validation):
-        task.check_room([manual_prompt(config)])
     optimizer = method.build(policy=policy, length=config.length, seed=config.seed, **settings)
-    return Session(
-        splits,
-        verbalizers,
-        task_lm,
-        policy_lm,
-        optimizer,
-        Cached(train),
-        ValidationAccuracy(validation),
-        train,
-        precision,
-    )
-
-
-def default_start(config: Config, template: Template, splits: Splits) -> str:
-    """What the policy model imagines before the prompt: where the method asks for it, a text in its place.
-
-    The text is the training set's one of median length, so that a prompt is proposed as a continuation of what it
-    will stand behind; a template that begins with the prompt leaves nothing to imagine.
-    """
-    if config.start is not None:
-        return config.start
-    if not optimizers.find(config.method).in_place:
-        return ""
-    texts = sorted((row.text for row in splits.train), key=lambda text: (len(text), text))
-    return template.before_prompt(" ".join(texts[len(texts) // 2].split()[:_START_WORDS]))
+    return Session(work, policy_lm, optimizer, work.reward, work.validate)
 
 
 def execute(
     out: Path,
-    config: Config,
+    config: Search,
     *,
     callbacks: Sequence[Callable[[Step], None]] = (),
     interrupted: Callable[[], bool] = lambda: False,
@@ -224,7 +145,7 @@ def execute(
 
 def _execute(
     out: Path,
-    config: Config,
+    config: Search,
     callbacks: Sequence[Callable[[Step], None]],
     interrupted: Callable[[], bool],
     notify: Notify,
@@ -234,9 +155,9 @@ def _execute(
     progress = Progress()
     state = store.load()
     if state is not None:
-        if state.get("precision") != session.precision:
+        if state.get("precision") != session.work.precision:
             raise InputError(
-                f"the run began in {state.get('precision')} and this machine would go on in {session.precision}; "
+                f"the run began in {state.get('precision')} and this machine would go on in {session.work.precision}; "
                 "resume it on a machine like the first."
             )
         try:
@@ -254,7 +175,7 @@ def _execute(
         store.save(
             at.step,
             {
-                "precision": session.precision,
+                "precision": session.work.precision,
                 "progress": at.state_dict(),
                 "optimizer": session.optimizer.state_dict(),
                 "reward": session.reward.state_dict(),
@@ -283,15 +204,65 @@ def _execute(
     if outcome.stopped == "interrupt" or interrupted():
         return None
     if outcome.trials:
-        best = choose(outcome.trials, len(session.splits.validation), session.policy_lm.perplexity)
-        outcome = dataclasses.replace(outcome, best=best)
-    session.validate.task.hold()  # as in a run that was not resumed: what is held decides what shares a batch
-    notify(f"testing {outcome.best.prompt!r} on {len(session.splits.test)} texts that took no part")
-    result = report(config, session, outcome, log.last_support)
-    write_json(out / "result.json", result)
-    write_text(out / "prompts.csv", prompts_csv(session, outcome, result))
-    write_text(out / "README.md", card(config, session.verbalizers, result))
+        outcome = dataclasses.replace(outcome, best=session.work.choose(outcome.trials))
+    notify(f"testing {outcome.best.prompt!r}")
+    result = _report(config, session, outcome, log.last_support)
+    session.work.write(out)
+    headline = commands.find(config.task).headline
+    known = session.reward.state_dict().get("known", [])
+    write_text(out / "prompts.csv", prompts_csv(outcome, dict(known), result, headline))
+    write_text(out / "README.md", session.work.card(result) + _provenance(result))
+    write_json(out / "result.json", result)  # last: a run with a result is never run again
     return result
+
+
+def _report(config: Search, session: Session, outcome: Result, support: float | None) -> dict[str, Any]:
+    """Everything that ``result.json`` holds: the task's own part, and what is the same for every task."""
+    part = session.work.report(outcome.best.prompt)
+    shown = {"prompt": outcome.best.prompt, **part}["prompt"]
+    rows = part["baselines"]
+    prompts = [shown, *(row["prompt"] for row in rows if row["prompt"] is not None)]
+    perplexity, judge = judge_perplexity(list(dict.fromkeys(prompts)), config, session.policy_lm)
+    return {
+        "task": config.task,
+        "method": config.method,
+        "seed": config.seed,
+        "prompt": shown,
+        "evaluations": outcome.evaluations,
+        "distinct": session.reward.scored,
+        "seconds": round(outcome.seconds, 1),
+        "stopped": outcome.stopped,
+        "support_size": support,
+        "perplexity": perplexity[shown],
+        "perplexity_by": judge,
+        "validation": outcome.best.score,
+        "validation_best": max((trial.score for trial in outcome.trials), default=outcome.best.score),
+        "precision": session.work.precision,
+        **part,
+        "baselines": [{**row, "perplexity": perplexity.get(row["prompt"])} for row in rows],
+        "versions": versions(),
+    }
+
+
+def combine(out: Path, results: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """Several runs, by the names of their folders, as one result in the folder above them."""
+    first = next(iter(results.values()))
+    whole = {
+        **{key: first[key] for key in ("task", "method", "seed")},
+        "runs": [{"folder": name, **result} for name, result in results.items()],
+        "versions": versions(),
+    }
+    links = "".join(f"- [{name}]({name}/README.md): {result['prompt']}\n" for name, result in results.items())
+    write_text(out / "README.md", f"# {len(results)} prompts\n\n{links}")
+    write_json(out / "result.json", whole)
+    return whole
+
+
+def _provenance(result: Mapping[str, Any]) -> str:
+    return (
+        f"\nFound by `{result['method']}` with {result['evaluations']} evaluations, seed {result['seed']}; "
+        f"every setting is in `run.yaml`, every step in `steps.jsonl`, all numbers in `result.json`.\n"
+    )
 
 
 @contextlib.contextmanager

@@ -3,10 +3,13 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from hardprompt.config import Config
 from hardprompt.data import Row, classes, few_shot, read_rows, split
 from hardprompt.errors import InputError
+
+if TYPE_CHECKING:
+    from hardprompt.commands.classify import Classify
 
 _LOG = logging.getLogger(__name__)
 
@@ -24,7 +27,7 @@ class Splits:
     classes: list[str]
 
 
-def read_splits(config: Config) -> Splits:
+def read_splits(config: "Classify") -> Splits:
     """Read the files of a configuration and part what is not given separately, by its seed.
 
     Raises:

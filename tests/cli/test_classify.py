@@ -101,14 +101,14 @@ def test_the_card_shows_the_prompt_as_the_model_reads_it(
 def test_texts_of_the_test_file_are_left_out_of_training(
     arguments: Arguments, data_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from hardprompt.config import from_dict
+    from hardprompt.commands.classify import Classify
     from hardprompt.splits import read_splits
 
     test = tmp_path / "test.csv"
     lines = data_file.read_text().splitlines()
     test.write_text("\n".join([lines[0], *lines[1:9]]) + "\n")
     base = {"train": str(data_file), "text": "text", "label": "label", "test": str(test)}
-    parts = read_splits(from_dict(base))
+    parts = read_splits(Classify.from_dict(base))
     seen = {row.text for row in parts.test}
     assert seen.isdisjoint({row.text for row in parts.train + parts.validation})
     assert "left out" in caplog.text
@@ -117,12 +117,12 @@ def test_texts_of_the_test_file_are_left_out_of_training(
 def test_a_validation_file_that_repeats_the_training_file_is_used_with_a_warning(
     data_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from hardprompt.config import from_dict
+    from hardprompt.commands.classify import Classify
     from hardprompt.splits import read_splits
 
     (tmp_path / "test.csv").write_text("text,label\nunseen,good\nnever read,bad\n")
     base = {"train": str(data_file), "validation": str(data_file), "text": "text", "label": "label"}
-    parts = read_splits(from_dict({**base, "test": str(tmp_path / "test.csv")}))
+    parts = read_splits(Classify.from_dict({**base, "test": str(tmp_path / "test.csv")}))
     assert parts.train == parts.validation
     assert "shows less of overfitting" in caplog.text
 
@@ -195,11 +195,11 @@ def test_show_says_how_far_an_unfinished_run_has_come(
 def test_groups_are_kept_whole_and_recorded(
     arguments: Arguments, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from hardprompt.config import from_dict
+    from hardprompt.commands.classify import Classify
     from hardprompt.splits import read_splits
 
     assert hardprompt.cli.main([*arguments(group="thing"), "--dry-run"]) == 0
-    config = from_dict({"train": arguments()[1], "text": "text", "label": "label", "group": "thing"})
+    config = Classify.from_dict({"train": arguments()[1], "text": "text", "label": "label", "group": "thing"})
     parts = read_splits(config)
     groups = [{row.group for row in part} for part in (parts.train, parts.validation, parts.test)]
     assert groups[0].isdisjoint(groups[1] | groups[2])

@@ -1,0 +1,282 @@
+"""`hardprompt classify`: a prompt for a text classifier, from labelled texts."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from hardprompt.commands import Command, Notify
+from hardprompt.config import DEFAULT_MODEL, Precision, Search, flag
+
+if TYPE_CHECKING:
+    import torch
+    from rich.console import RenderableType
+
+    from hardprompt.engine import Trial
+    from hardprompt.lms import TaskLM
+    from hardprompt.lms.causal import CausalLM
+    from hardprompt.splits import Splits
+    from hardprompt.tasks.classification import Classification
+
+_START_WORDS = 64  # of the text that the policy model imagines before a prompt
+
+
+@dataclass(frozen=True, kw_only=True)
+class Classify(Search):
+    """The settings of a classification run.
+
+    ``precision`` is of the rewards that the search learns from; ``auto`` is half where the device computes it natively
+    and the task model is large enough to gain by it. Validation and test are always in float32. Where the judge's
+    package is absent the policy model measures perplexity, and the result says so.
+    """
+
+    task: ClassVar[str] = "classify"
+    data: ClassVar[tuple[str, ...]] = ("train", "validation", "test")
+
+    train: str = flag("CSV, TSV, JSONL or Parquet file of labelled texts", positional=True)
+    text: str = flag("column of the texts", metavar="COLUMN")
+    label: str = flag("column of the classes", metavar="COLUMN")
+    validation: str | None = flag("texts that choose the prompt (else a part of TRAIN)", default=None, metavar="FILE")
+    test: str | None = flag("texts touched once, at the end (else a part of TRAIN)", default=None, metavar="FILE")
+    group: str | None = flag("column whose rows stay in one split", default=None, metavar="COLUMN")
+    shots: int | None = flag(
+        "training texts of each class, drawn by the seed", default=None, metavar="N", low=1, high=1e9
+    )
+    verbalizers: Mapping[str, str] = flag(
+        "the word that stands for a class", factory=dict, metavar="LABEL=WORD", name="verbalizer"
+    )
+    template: str = flag(
+        "with {text} and {prompt}; {mask} for a masked model", default="{text}\n{prompt}", metavar="TEXT"
+    )
+    manual: str = flag("the hand-written prompt to compare with", default="The sentiment is", metavar="PROMPT")
+    task_model: str = flag("model that is prompted", default=DEFAULT_MODEL, metavar="MODEL")
+    precision: Precision = flag(
+        "of the search's rewards: auto, float32, bfloat16, float16", default="auto", metavar="KIND"
+    )
+    sharpness: float = flag(
+        "of the reward: 1 is the paper, 8 is closer to accuracy", default=8.0, metavar="X", low=1e-3, high=1e3
+    )
+
+    def check_task(self) -> None:
+        """The template."""
+        from hardprompt.tasks.template import Template
+
+        Template(self.template)
+
+
+class ValidationAccuracy:
+    """Chooses by what will be reported: accuracy, and the mean probability gap only to part equals."""
+
+    def __init__(self, task: "Classification") -> None:
+        self.task = task
+
+    def __call__(self, prompts: list[str]) -> "torch.Tensor":
+        """Accuracy of each prompt, plus a hair of its reward."""
+        self.task.hold()  # not when it is built: the first prompt need not wait for the validation texts
+        probabilities = self.task.probabilities(prompts)
+        accuracy = (probabilities.argmax(-1) == self.task.labels).double().mean(-1)
+        # The reward lies within 200, so this never outweighs one text in a set of fewer than 10,000.
+        return accuracy + self.task.rewards(probabilities) / 1e8
+
+
+class ClassifyWork:
+    """A classification task with its texts and its task model.
+
+    Raises:
+        InputError: anything about data, template, verbalizers or model.
+    """
+
+    def __init__(self, config: Classify, policy_lm: "CausalLM", notify: Notify) -> None:
+        from hardprompt import models
+        from hardprompt.rewards import Cached
+        from hardprompt.splits import read_splits
+        from hardprompt.tasks.classification import Classification
+        from hardprompt.tasks.template import Template
+
+        self._config, self._template = config, Template(config.template)
+        self.splits: Splits = read_splits(config)
+        check_task(config, self.splits)
+        self.verbalizers = default_verbalizers(self.splits.classes, config.verbalizers)
+        self.task_lm: TaskLM = policy_lm
+        if config.task_model != config.policy_model:
+            notify(f"loading the task model {config.task_model}")
+            self.task_lm = models.load_task_lm(config.task_model)
+        search_lm, self.precision = models.search_copy(self.task_lm, config.precision)
+        splits = self.splits
+        notify(f"{len(splits.train)} training, {len(splits.validation)} validation and {len(splits.test)} test texts")
+        self._train, validation = (
+            Classification(
+                lm=lm, examples=[r.example for r in rows], template=self._template, verbalizers=self.verbalizers,
+                sharpness=config.sharpness, keep=keep,
+            )
+            for lm, rows, keep in ((search_lm, splits.train, True), (self.task_lm, splits.validation, False))
+        )  # fmt: skip
+        for task in (self._train, validation):
+            task.check_room([self.manual])
+        self.reward = Cached(self._train)
+        self.validate = ValidationAccuracy(validation)
+        self._policy_lm = policy_lm
+
+    @property
+    def manual(self) -> str:
+        """The hand-written prompt, with the space that the template needs before it."""
+        return f" {self._config.manual}" if self.spaced and self._config.manual[:1] != " " else self._config.manual
+
+    @property
+    def spaced(self) -> bool:
+        """As the template has it."""
+        return self._template.spaced
+
+    @property
+    def start(self) -> str:
+        """The training text of median length in its place.
+
+        A prompt is proposed as a continuation of what it will stand behind; a template that begins with the prompt
+        leaves nothing to imagine.
+        """
+        texts = sorted((row.text for row in self.splits.train), key=lambda text: (len(text), text))
+        return self._template.before_prompt(" ".join(texts[len(texts) // 2].split()[:_START_WORDS]))
+
+    def choose(self, trials: "Sequence[Trial]") -> "Trial":
+        """The most natural of those that validation cannot tell from the best."""
+        from hardprompt.outcome import choose
+
+        return choose(trials, len(self.splits.validation), self._policy_lm.perplexity)
+
+    def report(self, prompt: str) -> dict[str, Any]:
+        """The found prompt, the empty one and the manual one, side by side on the test texts."""
+        from hardprompt.metrics import classification_metrics, paired_difference
+        from hardprompt.tasks.classification import Classification
+
+        self.validate.task.hold()  # as in a run that was not resumed: what is held decides what shares a batch
+        rows = self.splits.test
+        task = Classification(
+            lm=self.task_lm, examples=[r.example for r in rows], template=self._template, verbalizers=self.verbalizers,
+            keep=False,
+        )  # fmt: skip
+        others = {"empty": "", "manual": self.manual}
+        names = list(dict.fromkeys([prompt, *others.values()]))
+        predicted = dict(zip(names, task.predictions(names).numpy(), strict=True))
+        labels = task.labels.numpy()
+
+        def tested(prompt: str) -> dict[str, Any]:
+            return classification_metrics(labels, predicted[prompt], self.splits.classes)
+
+        return {
+            "template": self._config.template,
+            "verbalizers": self.verbalizers,
+            "test": tested(prompt),
+            "difference_to_manual": paired_difference(labels, predicted[prompt], predicted[self.manual]),
+            "baselines": [
+                {"name": name, "prompt": other, "test": tested(other), "evaluations": 0}
+                for name, other in others.items()
+            ],
+            "texts": {
+                "train": len(self.splits.train),
+                "validation": len(self.splits.validation),
+                "test": len(rows),
+                "truncated": self._train.truncated + self.validate.task.truncated + task.truncated,
+            },
+        }
+
+    def card(self, result: Mapping[str, Any]) -> str:
+        """The filled template and the words to compare."""
+        test = result["test"]
+        before, after = self._template.fill("{text}", result["prompt"])
+        filled = f"{before}{{answer}}{after}" if after else before
+        words = "\n".join(f"- `{label}`: the model answers `{word}`" for label, word in self.verbalizers.items())
+        low, high = test["interval"]
+        return (
+            f"# A prompt for {self._config.task_model}\n\n"
+            f"Give the model this, with your text in place of `{{text}}`:\n\n```\n{filled}\n```\n\n"
+            f"and compare the probabilities of these {'answers' if after else 'continuations'}:\n\n{words}\n\n"
+            f"Accuracy on {test['n']} texts that took no part: {test['accuracy']:.3f} "
+            f"(95 % interval {low:.3f} to {high:.3f}), macro-F1 {test['macro_f1']:.3f}.\n"
+        )
+
+    def write(self, out: Path) -> None:
+        """Nothing of its own."""
+
+
+def default_verbalizers(names: Sequence[str], given: Mapping[str, str]) -> dict[str, str]:
+    """The given verbalizers, and for other classes their own name as a word of its own."""
+    return {name: given.get(name, f" {name}") for name in names}
+
+
+def check_task(config: Classify, splits: "Splits") -> None:
+    """Raise an InputError for faults of the task that need the data but no model: empty texts, verbalizers."""
+    from hardprompt.tasks.classification import check_examples
+
+    verbalizers = default_verbalizers(splits.classes, config.verbalizers)
+    for part in (splits.train, splits.validation, splits.test):
+        check_examples([row.example for row in part], verbalizers)
+
+
+def _plan(config: Classify) -> dict[str, Any]:
+    from hardprompt.splits import read_splits
+
+    splits = read_splits(config)
+    check_task(config, splits)
+    return {
+        "template": config.template,
+        "verbalizers": default_verbalizers(splits.classes, config.verbalizers),
+        "texts": {"train": len(splits.train), "validation": len(splits.validation), "test": len(splits.test)},
+    }
+
+
+def rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The found prompt and its baselines as rows of one table, the found one last."""
+    found = {
+        "name": result["method"],
+        **{k: result[k] for k in ("prompt", "test", "perplexity", "evaluations", "seconds", "support_size")},
+    }
+    return [*result["baselines"], found]
+
+
+def show(result: Mapping[str, Any]) -> "list[RenderableType]":
+    """Every prompt with its accuracy; the found one class by class; its lead over the manual one."""
+    from rich.markup import escape
+
+    from hardprompt.present import number, table
+
+    listing = table(
+        f"Accuracy on {result['texts']['test']} test texts, perplexity under {result['perplexity_by']}",
+        ("method", "prompt"),
+        ("accuracy", "95 % interval", "macro-F1", "perplexity", "support", "evaluations", "seconds"),
+    )
+    for row in rows(result):
+        low, high = row["test"]["interval"]
+        listing.add_row(
+            row["name"], escape(json.dumps(row["prompt"], ensure_ascii=False)), f"{row['test']['accuracy']:.3f}",
+            f"{low:.3f} to {high:.3f}", f"{row['test']['macro_f1']:.3f}", number(row["perplexity"]),
+            number(row.get("support_size")), str(row["evaluations"]), number(row.get("seconds")),
+        )  # fmt: skip
+    said = [escape(f"said {row['class']}") for row in result["test"]["classes"]]
+    classes = table(
+        "The found prompt, class by class", ("class",), ("precision", "recall", "F1", "texts", *said), fold=False
+    )
+    for row, counts in zip(result["test"]["classes"], result["test"]["confusion"], strict=True):
+        classes.add_row(
+            escape(row["class"]), f"{row['precision']:.3f}", f"{row['recall']:.3f}", f"{row['f1']:.3f}", str(row["n"]),
+            *map(str, counts),
+        )  # fmt: skip
+    gain = result["difference_to_manual"]
+    low, high = gain["interval"]
+    shown: list[RenderableType] = [
+        listing,
+        classes,
+        f"Against the manual prompt: {gain['accuracy']:+.3f} accuracy, paired 95 % interval {low:+.3f} to {high:+.3f}.",
+    ]
+    cut = result["texts"]["truncated"]
+    return [*shown, f"{cut} texts were too long for the task model and were cut at their end."] if cut else shown
+
+
+COMMAND = Command(
+    summary="learn a prompt for a text classifier from labelled texts",
+    settings=Classify,
+    plan=_plan,
+    load=ClassifyWork,
+    headline=lambda test: float(test["accuracy"]),
+    show=show,
+)
