@@ -1,6 +1,7 @@
 """Wrappers: a Reward over a Reward."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -43,6 +44,11 @@ class Cached:
                 del self._known[next(iter(self._known))]
             return scored
         return torch.tensor([self._known[p] for p in prompts], dtype=torch.float64)
+
+    @property
+    def known(self) -> Mapping[str, float]:
+        """The reward of each prompt that is remembered."""
+        return self._known
 
     def __len__(self) -> int:
         return len(self._known)

@@ -209,8 +209,7 @@ def _execute(
     result = _report(config, session, outcome, log.last_support)
     session.work.write(out)
     headline = commands.find(config.task).headline
-    known = session.reward.state_dict().get("known", [])
-    write_text(out / "prompts.csv", prompts_csv(outcome, dict(known), result, headline))
+    write_text(out / "prompts.csv", prompts_csv(outcome, session.reward.known, result, headline))
     write_text(out / "README.md", session.work.card(result) + _provenance(result))
     write_json(out / "result.json", result)  # last: a run with a result is never run again
     return result

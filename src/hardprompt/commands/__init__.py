@@ -11,12 +11,14 @@ from hardprompt.errors import unknown
 
 # Nothing heavy is imported here or at the top of a command's file: --help must answer at once.
 if TYPE_CHECKING:
+    from jaxtyping import Float
     from rich.console import RenderableType
+    from torch import Tensor
 
     from hardprompt.engine import Reward, Trial
     from hardprompt.lms.causal import CausalLM
 
-COMMANDS = ("classify",)
+COMMANDS = ("classify", "optimize")
 Notify = Callable[[str], None]
 
 
@@ -26,8 +28,13 @@ class Memoised(Protocol):
     hits: int
     scored: int
 
-    def __call__(self, prompts: list[str]) -> Any:
+    def __call__(self, prompts: list[str]) -> "Float[Tensor, ' n']":
         """One number per prompt."""
+        ...
+
+    @property
+    def known(self) -> Mapping[str, float]:
+        """The reward of each prompt that is remembered."""
         ...
 
     def state_dict(self) -> dict[str, Any]:

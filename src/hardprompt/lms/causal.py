@@ -9,6 +9,7 @@ from torch import Tensor
 
 from hardprompt.errors import InputError
 from hardprompt.lms.packing import PackedModel
+from hardprompt.lms.sampling import sample
 
 
 class CausalLM:
@@ -84,6 +85,44 @@ class CausalLM:
                 nll = torch.nn.functional.cross_entropy(logits, whole[0, len(start) :])
                 result.append(float(nll.exp()))
         return torch.tensor(result)
+
+    def generate(
+        self,
+        contexts: Sequence[str],
+        *,
+        samples: int = 1,
+        seed: int = 0,
+        longest: Sequence[int] | int = 64,
+        stop: Sequence[str] = ("\n",),
+        top_k: int | None = 10,
+    ) -> list[list[str]]:
+        """Continuations of each context, sampled, each up to the first of ``stop`` (left out) or the text's end.
+
+        A continuation depends on the seed, its context and its number only, not on what else is asked for.
+
+        Args:
+            contexts: what is continued.
+            samples: continuations of each.
+            seed: of the sampling.
+            longest: tokens of a continuation, for all contexts or for each.
+            stop: strings that end a continuation.
+            top_k: likeliest tokens that are sampled among; 1 is greedy, None is all.
+
+        Raises:
+            InputError: a context that leaves no room in what the model can read.
+        """
+        limits = [longest] * len(contexts) if isinstance(longest, int) else list(longest)
+        encoded = self._encode(contexts)
+        for ids, limit in zip(encoded, limits, strict=True):
+            if self.context_length is not None and len(ids) + limit > self.context_length:
+                raise InputError(
+                    f"a context of {len(ids)} tokens leaves no room for {limit} more: the task model reads "
+                    f"{self.context_length}."
+                )
+        return sample(
+            self.packed, self.tokenizer, encoded, limits=limits, stop=stop, top_k=top_k,
+            keys=[[f"{seed}|{number}|{context}" for number in range(samples)] for context in contexts],
+        )  # fmt: skip
 
     def count(self, text: str) -> int:
         """Tokens of ``text``."""

@@ -80,15 +80,15 @@ class PackedModel:
         self._scale = getattr(text, "logit_scale", None) or 1.0 / (getattr(text, "logits_scaling", None) or 1.0)
         self._cap = getattr(text, "final_logit_softcapping", None)
         # A window that counts places in memory instead of positions cuts a packed tree at the wrong tokens.
-        self._packs = getattr(text, "window_size", None) is None and self._probe()
+        self.packs = getattr(text, "window_size", None) is None and self._probe()
         self.tokens_run = 0  # the probe's do not count
-        if not self._packs:
+        if not self.packs:
             _LOG.info("the model takes no tree-shaped attention mask: sequences are run one by one, padded")
 
     @torch.no_grad()
     def keep(self, prefixes: Sequence[Sequence[int]]) -> None:
         """Compute and hold the keys and values of ``prefixes`` (token ids), for later calls of ``hidden``."""
-        if not self._packs:
+        if not self.packs:
             return
         new = sorted({tuple(p) for p in prefixes if len(p) > 0 and self._longest(p)[1] < len(p)}, key=len)
         for batch in _batches(new, len):
@@ -125,7 +125,7 @@ class PackedModel:
         flat = [list(s) + list(t) for s in sequences for t in tails]
         width = len(tails)
         points = [[len(s) - 1 + i for i in range(len(t) + 1)] for s in sequences for t in tails]
-        states = self._run(flat, points) if self._packs and not self._too_long(flat) else self._plain(flat, points)
+        states = self._run(flat, points) if self.packs and not self._too_long(flat) else self._plain(flat, points)
         out = [torch.stack([states[i * width][0] for i in range(len(sequences))])]
         for k, tail in enumerate(tails):
             for j in range(len(tail)):
@@ -262,7 +262,7 @@ class PackedModel:
         first = [(7 * i + 3) % size for i in range(6)]
         second = [*first[:4], (5 * first[3] + 11) % size, 1 % size]
         try:
-            self._packs = True
+            self.packs = True
             plain = torch.cat([t for pair in self._plain([first, second], [[5], [3, 5]]) for t in [torch.stack(pair)]])
             kept, self._kept = self._kept, {}
             self.keep([first[:3]])

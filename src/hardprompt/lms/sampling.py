@@ -1,0 +1,162 @@
+"""Samples continuations of many contexts at once, each by random numbers of its own."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformers import DynamicCache
+
+from hardprompt.lms.packing import PackedModel
+
+_ROWS = 64  # continuations that grow side by side
+
+
+@torch.no_grad()
+def sample(
+    packed: PackedModel,
+    tokenizer: Any,
+    contexts: Sequence[Sequence[int]],
+    *,
+    keys: Sequence[Sequence[str]],
+    limits: Sequence[int],
+    stop: Sequence[str],
+    top_k: int | None,
+) -> list[list[str]]:
+    """A text for every key of every context.
+
+    Args:
+        packed: the model.
+        tokenizer: its tokenizer.
+        contexts: token ids, none of them empty.
+        keys: for each context, what seeds each of its samples.
+        limits: for each context, the most tokens of a continuation.
+        stop: strings that end a continuation and are left out.
+        top_k: likeliest tokens that are sampled among; None is all.
+    """
+    found: list[list[str]] = [[""] * len(own) for own in keys]
+    order = sorted((i for i in range(len(contexts)) if limits[i] > 0 and keys[i]), key=lambda i: len(contexts[i]))
+    at = 0
+    while at < len(order):
+        batch: list[int] = []
+        while at < len(order) and (not batch or sum(len(keys[i]) for i in (*batch, order[at])) <= _ROWS):
+            batch.append(order[at])
+            at += 1
+        rows = [(i, j) for i in batch for j in range(len(keys[i]))]
+        draws = [uniforms(keys[i][j], limits[i]) for i, j in rows]
+        texts = _grow(packed, tokenizer, [contexts[i] for i in batch], [len(keys[i]) for i in batch], draws, stop, top_k)
+        for (i, j), text in zip(rows, texts, strict=True):
+            found[i][j] = text
+    return found
+
+
+def uniforms(key: str, count: int) -> Float[Tensor, " count"]:
+    """``count`` numbers in [0, 1) that follow from ``key`` alone; more of them begin with the same ones."""
+    seed = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") >> 1
+    return torch.rand(count, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def pick(
+    logits: Float[Tensor, "n vocabulary"], draws: Float[Tensor, " n"], top_k: int | None
+) -> Int[Tensor, " n"]:
+    """The token of each row whose share of [0, 1) holds the row's number, likeliest tokens first."""
+    width = logits.shape[-1] if top_k is None else min(top_k, logits.shape[-1])
+    values, ids = logits.topk(width)
+    bounds = values.double().softmax(-1).cumsum(-1)
+    at = (bounds <= draws[:, None].to(bounds)).sum(-1).clamp_max(width - 1)  # rounding may end the sum below 1
+    return ids.gather(-1, at[:, None])[:, 0]
+
+
+def cut(text: str, stop: Sequence[str]) -> tuple[str, bool]:
+    """``text`` up to the first of ``stop``, and whether one was there."""
+    ends = [text.index(mark) for mark in stop if mark in text]
+    return (text[: min(ends)], True) if ends else (text, False)
+
+
+def _grow(
+    packed: PackedModel,
+    tokenizer: Any,
+    contexts: Sequence[Sequence[int]],
+    copies: Sequence[int],
+    draws: Sequence[Tensor],
+    stop: Sequence[str],
+    top_k: int | None,
+) -> list[str]:
+    ends = _end_tokens(packed, tokenizer)
+    source = [k for k, n in enumerate(copies) for _ in range(n)]
+    grown: list[list[int]] = [[] for _ in source]
+    texts = [""] * len(source)
+    alive = list(range(len(source)))
+    stepper = _Stepper(packed, contexts, copies) if packed.packs else None
+    for position in range(max(map(len, draws))):
+        if stepper is not None:
+            logits = stepper.logits([grown[r][-1] for r in alive] if position else None)
+        else:
+            states = packed.hidden([[*contexts[source[r]], *grown[r]] for r in alive])[0]
+            logits = packed.finish(packed.head(states).float())
+        now = torch.stack([draws[r][position] for r in alive])
+        kept = []
+        for k, (row, token) in enumerate(zip(alive, pick(logits.cpu(), now, top_k).tolist(), strict=True)):
+            if token not in ends:
+                grown[row].append(token)
+                texts[row], stopped = cut(tokenizer.decode(grown[row], skip_special_tokens=True), stop)
+                if not stopped and len(grown[row]) < len(draws[row]):
+                    kept.append(k)
+        if not kept:
+            break
+        if len(kept) < len(alive):
+            alive = [alive[k] for k in kept]
+            if stepper is not None:
+                stepper.keep(kept)
+    return texts
+
+
+class _Stepper:
+    """Runs a batch of continuations a token at a time, each context's keys and values computed once."""
+
+    def __init__(self, packed: PackedModel, contexts: Sequence[Sequence[int]], copies: Sequence[int]) -> None:
+        self._packed, self._device = packed, packed.device
+        width = max(map(len, contexts))
+        self._first = torch.tensor([[0] * (width - len(c)) + list(c) for c in contexts], device=self._device)
+        # Padding stands on the left, so that every row's next token stands in one column.
+        self._mask = torch.tensor([[0] * (width - len(c)) + [1] * len(c) for c in contexts], device=self._device)
+        self._next = torch.tensor([len(c) for c in contexts], device=self._device)
+        self._copies = torch.tensor(list(copies), device=self._device)
+        self._cache = DynamicCache()
+
+    def logits(self, tokens: list[int] | None) -> Float[Tensor, "n vocabulary"]:
+        """Of the next token of each row, after ``tokens`` (None: after the contexts)."""
+        if tokens is None:
+            positions = (self._mask.cumsum(-1) - 1).clamp_min(0)
+            hidden = self._run(self._first, positions)
+            rows = torch.arange(len(self._copies), device=self._device).repeat_interleave(self._copies)
+            self._cache.batch_select_indices(rows)
+            self._mask, self._next, hidden = self._mask[rows], self._next[rows], hidden[rows]
+        else:
+            self._mask = torch.cat([self._mask, self._mask.new_ones(len(tokens), 1)], dim=1)
+            hidden = self._run(torch.tensor(tokens, device=self._device)[:, None], self._next[:, None])
+            self._next = self._next + 1
+        return self._packed.finish(self._packed.head(hidden).float())
+
+    def keep(self, rows: list[int]) -> None:
+        """Go on with these rows only."""
+        index = torch.tensor(rows, device=self._device)
+        self._cache.batch_select_indices(index)
+        self._mask, self._next = self._mask[index], self._next[index]
+
+    def _run(self, ids: Tensor, positions: Tensor) -> Float[Tensor, "n hidden"]:
+        out = self._packed.body(
+            input_ids=ids, attention_mask=self._mask, position_ids=positions, past_key_values=self._cache, use_cache=True
+        )
+        self._packed.tokens_run += ids.numel()
+        hidden: Tensor = out.last_hidden_state[:, -1]
+        return hidden
+
+
+def _end_tokens(packed: PackedModel, tokenizer: Any) -> set[int]:
+    """The tokens that end a text, by the model's own word and the tokenizer's."""
+    ends = getattr(packed.model.generation_config, "eos_token_id", None)
+    listed = ends if isinstance(ends, list) else [ends]
+    return {int(end) for end in (*listed, tokenizer.eos_token_id) if end is not None}

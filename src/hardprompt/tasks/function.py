@@ -1,0 +1,135 @@
+"""Any reward: a user's own function or class, named on the command line, held to what a reward promises."""
+
+import importlib
+import inspect
+import math
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from hardprompt.errors import HardpromptError, InputError, RewardError, unknown
+
+Scorer = Callable[[list[str]], Sequence[float]]
+
+
+def load_reward(name: str) -> Scorer:
+    """The reward called ``package.module:name``: a function from prompts to numbers, or a class that makes one.
+
+    A class is called without arguments; what it makes is called with prompts. The module is looked for where the user
+    stands, too.
+
+    Raises:
+        InputError: no such module or name, a module that fails to load, or something that cannot be called.
+    """
+    module_name, colon, attribute = name.partition(":")
+    if not (colon and module_name and attribute):
+        raise InputError(f"reward {name!r} is not MODULE:NAME, such as my_module:reward.")
+    if module_name.endswith(".py"):
+        raise InputError(f"reward {name!r} names a file; name the module: {module_name.removesuffix('.py')}:{attribute}.")
+    if str(Path.cwd()) not in sys.path:  # an installed script does not look where the user stands
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        module = importlib.import_module(module_name)
+    except HardpromptError:
+        raise
+    except Exception as error:
+        raise InputError(f"reward {name!r}: importing {module_name} raised {_said(error)}.") from error
+    try:
+        found = getattr(module, attribute)
+    except AttributeError:
+        public = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+        raise unknown(f"name in {module_name}", attribute, public) from None
+    if inspect.isclass(found):
+        try:
+            found = found()
+        except HardpromptError:
+            raise
+        except Exception as error:
+            raise InputError(f"reward {name!r}: making a {attribute} raised {_said(error)}.") from error
+    if not callable(found):
+        raise InputError(f"reward {name!r} is a {type(found).__name__}, which cannot be called with prompts.")
+    scorer: Scorer = found
+    return scorer
+
+
+class FunctionReward:
+    """A user's function as a reward; every way in which it can fail is one error that names a prompt.
+
+    Args:
+        function: takes a list of prompts, returns as many finite numbers, higher is better.
+        timeout: seconds that one call may take; None waits for ever.
+        before: text that every prompt follows.
+    """
+
+    def __init__(self, function: Scorer, *, timeout: float | None = None, before: str = "") -> None:
+        self._function, self._timeout, self._before = function, timeout, before
+
+    def __call__(self, prompts: list[str]) -> Float[Tensor, " n"]:
+        """One number per prompt, float64.
+
+        Raises:
+            RewardError: an exception, too long a time, the wrong length, or what is no finite number.
+        """
+        texts = [self._before + prompt for prompt in prompts]
+        values = self._call(texts)
+        try:
+            numbers = values.tolist() if isinstance(values, Tensor) else list(values)
+        except TypeError:
+            raise RewardError(
+                f"the reward returned {_short(values)} for {_of(texts)}; a list of {len(texts)} numbers was expected."
+            ) from None
+        if len(numbers) != len(texts):
+            raise RewardError(f"the reward returned {len(numbers)} numbers for {_of(texts)}; one each was expected.")
+        for text, number in zip(texts, numbers, strict=True):
+            try:
+                good = not isinstance(number, str | bytes) and math.isfinite(float(number))
+            except (TypeError, ValueError):
+                good = False
+            if not good:
+                raise RewardError(f"the reward of {text!r} is {_short(number)}; a finite number was expected.")
+        return torch.tensor([float(number) for number in numbers], dtype=torch.float64)
+
+    def _call(self, texts: list[str]) -> Any:
+        outcome: dict[str, Any] = {}
+
+        def work() -> None:
+            try:
+                outcome["values"] = self._function(list(texts))
+            except BaseException as error:  # also a SystemExit: it is the reward's, not ours
+                outcome["error"] = error
+
+        # A thread of its own cannot be stopped, but it can be left behind: a daemon does not hold the program.
+        thread = threading.Thread(target=work, daemon=True)
+        if self._timeout is None:
+            work()
+        else:
+            thread.start()
+            thread.join(self._timeout)
+            if thread.is_alive():
+                raise RewardError(f"the reward gave no answer within {self._timeout:g} seconds for {_of(texts)}.")
+        error = outcome.get("error")
+        if isinstance(error, KeyboardInterrupt | HardpromptError):
+            raise error
+        if error is not None:
+            raise RewardError(f"the reward raised {_said(error)} for {_of(texts)}.") from error
+        return outcome["values"]
+
+
+def _of(texts: Sequence[str]) -> str:
+    return f"the prompt {texts[0]!r}" if len(texts) == 1 else f"{len(texts)} prompts, the first {texts[0]!r}"
+
+
+def _said(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0].rstrip('.')}" if lines else type(error).__name__
+
+
+def _short(value: Any) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 60 else f"{shown[:57]}..."

@@ -1,0 +1,190 @@
+"""Unsupervised text style transfer: a prompt is good when the task model's rewriting keeps the content in the style."""
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from hardprompt.errors import InputError
+from hardprompt.tasks.template import Template
+
+Content = Callable[[Sequence[str], Sequence[str]], Float[Tensor, " n"]]
+_SHORTEST = 10  # tokens that an output may have beyond its source's, or half as many as the source has
+
+
+class Generator(Protocol):
+    """A task model that writes."""
+
+    def generate(
+        self, contexts: Sequence[str], *, samples: int, seed: int, longest: Sequence[int], stop: Sequence[str]
+    ) -> list[list[str]]:
+        """So many continuations of each context."""
+        ...
+
+    def count(self, text: str) -> int:
+        """Tokens of ``text``."""
+        ...
+
+
+class Style(Protocol):
+    """Says how much a text is in the target style."""
+
+    def target(self, texts: Sequence[str]) -> Float[Tensor, " n"]:
+        """Probability of the target style, in [0, 1]."""
+        ...
+
+
+@dataclass(frozen=True)
+class Output:
+    """The best of several rewritings of one text, with its scores, each in [0, 1]."""
+
+    text: str
+    content: float
+    style: float
+
+    @property
+    def reward(self) -> float:
+        """Mean of content and style, in [0, 100]; nothing written is worth nothing."""
+        return 50.0 * (self.content + self.style) if self.text else 0.0
+
+
+class Restyle:
+    """The paper's reward of a prompt on one set of texts: content preservation plus target style, best of the samples.
+
+    Args:
+        lm: the task model.
+        texts: to be rewritten.
+        template: where text and prompt stand; the rewriting follows its end.
+        content: how much of each source its output keeps, in [0, 1].
+        style: of the target.
+        samples: rewritings of each text, of which the best counts.
+        stop: what ends a rewriting, beside the end of the line.
+        seed: of the sampling.
+
+    Raises:
+        InputError: no text, an empty one, or a template with something after the answer.
+
+    Source: PIN App. C.2; RLPrompt section 3.2 (content and style from 0 to 100, their mean, the best of the samples).
+    """
+
+    def __init__(
+        self,
+        *,
+        lm: Generator,
+        texts: Sequence[str],
+        template: Template,
+        content: Content,
+        style: Style,
+        samples: int = 4,
+        stop: str = '"',
+        seed: int = 0,
+    ) -> None:
+        if not texts or not all(text.strip() for text in texts):
+            raise InputError("there is no text to rewrite." if not texts else "a text to rewrite is empty.")
+        if "{mask}" in template.source:
+            raise InputError(f"template {template.source!r} has {{mask}}; a rewriting follows the template's end.")
+        self.texts = list(texts)
+        self._lm, self._template, self._content, self._style = lm, template, content, style
+        self._samples, self._seed = samples, seed
+        self._stop = tuple(dict.fromkeys([stop, "\n"])) if stop else ("\n",)
+        self._longest = [max(3 * n // 2, n + _SHORTEST) for n in map(lm.count, self.texts)]
+
+    def __call__(self, prompts: list[str]) -> Float[Tensor, " n"]:
+        """Mean reward of each prompt over the texts, in [0, 100], float64."""
+        return self.scores(prompts).mean(-1)
+
+    def scores(self, prompts: Sequence[str], at: Sequence[int] | None = None) -> Float[Tensor, "n texts"]:
+        """Reward of each prompt on each text, or on those numbered ``at``."""
+        found = self.outputs(prompts, at)
+        return torch.tensor([[output.reward for output in row] for row in found], dtype=torch.float64)
+
+    def outputs(self, prompts: Sequence[str], at: Sequence[int] | None = None) -> list[list[Output]]:
+        """The best rewriting of each text with each prompt."""
+        chosen = range(len(self.texts)) if at is None else at
+        pairs = [(prompt, i) for prompt in prompts for i in chosen]
+        written = self._lm.generate(
+            [self._template.fill(self.texts[i], prompt)[0] for prompt, i in pairs],
+            samples=self._samples, seed=self._seed, longest=[self._longest[i] for _, i in pairs], stop=self._stop,
+        )  # fmt: skip
+        flat = [(self.texts[i], text.strip()) for (_, i), texts in zip(pairs, written, strict=True) for text in texts]
+        scored = iter(score(flat, self._content, self._style))
+        best = [max((next(scored) for _ in texts), key=lambda output: output.reward) for texts in written]
+        width = len(chosen)
+        return [best[k * width : (k + 1) * width] for k in range(len(prompts))]
+
+
+def score(pairs: Sequence[tuple[str, str]], content: Content, style: Style) -> list[Output]:
+    """Each (source, output) pair with its content and style; equal pairs are scored once."""
+    new = list(dict.fromkeys(pairs))
+    if not new:
+        return []
+    kept = content([source for source, _ in new], [text for _, text in new]).tolist()
+    wanted = style.target([text for _, text in new]).tolist()
+    known = {pair: Output(pair[1], c, s) for pair, c, s in zip(new, kept, wanted, strict=True)}
+    return [known[pair] for pair in pairs]
+
+
+class PerText:
+    """A reward that is taken on texts drawn anew for each step, and never scores a prompt on a text twice.
+
+    Args:
+        task: scores prompts on texts.
+        per_step: texts of a step.
+        zscore: normalise the scores of each text over the prompts of the step, as RLPrompt does, so that an easy text
+            does not outweigh a hard one.
+        seed: of the drawing.
+    """
+
+    def __init__(self, task: Restyle, *, per_step: int, zscore: bool = False, seed: int = 0) -> None:
+        if not 1 <= per_step <= len(task.texts):
+            raise InputError(f"per_step is {per_step}; it must lie between 1 and the {len(task.texts)} texts there are.")
+        self._task, self._per_step, self._zscore = task, per_step, zscore
+        self._generator = random.Random(seed)
+        self._pairs: dict[str, dict[int, float]] = {}
+        self.hits = 0
+        self.scored = 0  # prompts that were not known on every text of their step
+
+    def __call__(self, prompts: list[str]) -> Float[Tensor, " n"]:
+        """Mean score of each prompt over the step's texts, float64."""
+        at = sorted(self._generator.sample(range(len(self._task.texts)), self._per_step))
+        groups: dict[tuple[int, ...], list[str]] = {}
+        for prompt in dict.fromkeys(prompts):
+            missing = tuple(i for i in at if i not in self._pairs.setdefault(prompt, {}))
+            if missing:
+                groups.setdefault(missing, []).append(prompt)
+        new = sum(map(len, groups.values()))
+        self.hits += len(prompts) - new
+        self.scored += new
+        for missing, group in groups.items():
+            for prompt, row in zip(group, self._task.scores(group, missing).tolist(), strict=True):
+                self._pairs[prompt].update(zip(missing, row, strict=True))
+        scores = torch.tensor([[self._pairs[p][i] for i in at] for p in prompts], dtype=torch.float64)
+        if self._zscore:
+            scores = (scores - scores.mean(0)) / (scores.std(0, correction=0) + 1e-4)
+        return scores.mean(-1)
+
+    @property
+    def known(self) -> Mapping[str, float]:
+        """The mean score of each prompt on every text that it met."""
+        return {prompt: sum(row.values()) / len(row) for prompt, row in self._pairs.items() if row}
+
+    def state_dict(self) -> dict[str, Any]:
+        """What is known of every prompt, and the generator."""
+        version, state, gauss = self._generator.getstate()
+        return {
+            "pairs": [[prompt, [[i, value] for i, value in row.items()]] for prompt, row in self._pairs.items()],
+            "generator": [version, list(state), gauss],
+            "hits": self.hits,
+            "scored": self.scored,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what ``state_dict`` returned."""
+        self._pairs = {prompt: {int(i): value for i, value in row} for prompt, row in state["pairs"]}
+        version, numbers, gauss = state["generator"]
+        self._generator.setstate((version, tuple(numbers), gauss))
+        self.hits, self.scored = int(state["hits"]), int(state["scored"])
