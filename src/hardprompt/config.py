@@ -46,6 +46,8 @@ class Search:
     task: ClassVar[str] = ""
     data: ClassVar[tuple[str, ...]] = ()
     """Settings that name a file of data; a resumed run needs them unchanged."""
+    suggested: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """Settings of methods that suit the task better than their own, by the method's name."""
 
     method: str = flag("of search; hardprompt methods lists them", default=DEFAULT_METHOD, metavar="NAME")
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # of the method, where they differ

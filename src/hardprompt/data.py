@@ -47,16 +47,10 @@ def read_rows(path: str | Path, *, text: str, label: str, group: str | None = No
         InputError: the file is missing, empty, not text or malformed; a column is not there; no row has a text.
         MissingExtra: Parquet without pyarrow.
     """
-    file = Path(path)
-    if not file.is_file():
-        raise InputError(
-            f"data file {str(path)!r} does not exist." if not file.exists() else f"{str(path)!r} is no file."
-        )
+    file = _file(path)
     reader = _READERS.get(file.suffix.lower())
     if reader is None:
         raise unknown("data format", file.suffix or file.name, _READERS)
-    if file.stat().st_size == 0:
-        raise InputError(f"data file {str(path)!r} is empty.")
     rows, blank = [], []
     for number, record in enumerate(reader(file), 1):
         for column in (text, label, *([group] if group else [])):
@@ -75,6 +69,43 @@ def read_rows(path: str | Path, *, text: str, label: str, group: str | None = No
     if blank:  # published test sets have some too
         _LOG.warning("%d rows of %s left out, the first row %d: their %r is empty", len(blank), path, blank[0], text)
     return rows
+
+
+def read_texts(path: str | Path, *, text: str | None = None) -> list[str]:
+    """Read a text from each line, or from the column ``text`` of each record; blank ones are kept, as empty strings.
+
+    Raises:
+        InputError: the file is missing, empty, not text or malformed; the column is not there; no text at all.
+        MissingExtra: Parquet without pyarrow.
+    """
+    file = _file(path)
+    reader = _READERS.get(file.suffix.lower())
+    if text is None:
+        if reader is not None:
+            raise InputError(f"{str(path)!r} is a table; name the column of its texts with --text COLUMN.")
+        texts = [line.strip() for line in _read_text(file).splitlines()]
+    else:
+        if reader is None:
+            raise unknown("data format", file.suffix or file.name, _READERS)
+        texts = []
+        for record in reader(file):
+            if text not in record:
+                raise unknown(f"column of {file.name}", text, [str(name) for name in record if name is not None])
+            texts.append(_string(record[text]).strip())
+    if not any(texts):
+        raise InputError(f"data file {str(path)!r} has no text.")
+    return texts
+
+
+def _file(path: str | Path) -> Path:
+    file = Path(path)
+    if not file.is_file():
+        raise InputError(
+            f"data file {str(path)!r} does not exist." if not file.exists() else f"{str(path)!r} is no file."
+        )
+    if file.stat().st_size == 0:
+        raise InputError(f"data file {str(path)!r} is empty.")
+    return file
 
 
 def few_shot(rows: Sequence[Row], shots: int, *, seed: int) -> list[Row]:

@@ -22,6 +22,11 @@ def write_text(path: Path, text: str) -> None:
     _replace(path, lambda aside: aside.write_text(text, encoding="utf-8"))
 
 
+def write_bytes(path: Path, data: bytes) -> None:
+    """Replace ``path`` with ``data`` in one step."""
+    _replace(path, lambda aside: aside.write_bytes(data))
+
+
 def write_json(path: Path, value: Any) -> None:
     """Replace ``path`` with ``value`` as JSON in one step."""
     write_text(path, json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n")

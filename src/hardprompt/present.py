@@ -65,7 +65,7 @@ class LiveLine:
         return f"{int(seconds) // 60}:{int(seconds) % 60:02d} left"
 
     def _describe(self, step: Step) -> str:
-        parts = [f"step {step.number}", f"best reward {step.best_reward:.1f}"]
+        parts = [f"step {step.number}", f"best reward {step.best_reward:.4g}"]
         if step.best is not None:
             parts.append(f"validation {step.best.score:.3f}")
         if "support_size" in step.log:

@@ -117,7 +117,7 @@ def prepare(config: Search, notify: Notify = lambda _: None) -> Session:
         script=config.script,
         spaced=work.spaced,
     )
-    settings = {**method.settings, **config.settings}
+    settings = {**method.settings, **config.suggested.get(config.method, {}), **config.settings}
     if "top_k" not in config.settings and settings.get("top_k"):
         # A method's own k is meant for a vocabulary of 50,000; a smaller one is kept whole.
         settings["top_k"] = min(settings["top_k"], policy.vocabulary_size)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from hardprompt.engine import Reward, Trial
     from hardprompt.lms.causal import CausalLM
 
-COMMANDS = ("classify", "optimize")
+COMMANDS = ("classify", "restyle", "invert", "optimize")
 Notify = Callable[[str], None]
 
 

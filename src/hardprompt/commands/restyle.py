@@ -1,0 +1,453 @@
+"""`hardprompt restyle`: a prompt that makes a model rewrite texts in another style, from examples of both."""
+
+import csv
+import io
+import json
+import logging
+import math
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from hardprompt.commands import Command, Notify
+from hardprompt.config import DEFAULT_MODEL, Search, flag
+from hardprompt.errors import InputError, MissingExtra
+
+if TYPE_CHECKING:
+    import torch
+    from rich.console import RenderableType
+
+    from hardprompt.engine import Trial
+    from hardprompt.fluency import Fluency
+    from hardprompt.lms.causal import CausalLM
+    from hardprompt.styles import StyleModel
+    from hardprompt.tasks.restyle import Output, Restyle
+
+_LOG = logging.getLogger(__name__)
+
+_RLPROMPT = ("rlprompt", "rlprompt-fluency", "rlprompt-rb", "rlprompt-rb-fluency")
+_SHARE = 0.25  # of TEXTS that is kept for validation, and as much for the test, where no file is given
+_EXAMPLES = 4000  # of a style that a classifier is trained on; more cost minutes and add little
+_REAL = 100  # sentences of each style whose median perplexity is the measure of fluency
+_SHOWN = 5  # outputs in the tables and on the card
+
+
+@dataclass(frozen=True, kw_only=True)
+class StyleRun(Search):
+    """The settings of a style transfer run.
+
+    The target style is given by examples (a classifier is then trained: one for the reward, and one for the test that
+    took no part in the search), by a model's name, or by a function of the user's.
+    """
+
+    task: ClassVar[str] = "restyle"
+    # The papers' settings for this task (PIN App. C.1 and C.3), where they differ from those for classification.
+    suggested: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "pin": {"alpha": 0.5},
+        "pin-no-fluency": {"alpha": 0.5},
+        **{name: {"alpha": 1 / 80, "sample_top": 50} for name in _RLPROMPT},
+    }
+    data: ClassVar[tuple[str, ...]] = (
+        "texts", "validation", "test", "references", "source_examples", "target_examples",
+    )  # fmt: skip
+
+    texts: str = flag("texts to rewrite: one a line, or a table's column (--text)", positional=True)
+    text: str | None = flag("column of the texts, in every table", default=None, metavar="COLUMN")
+    target_examples: str | None = flag("examples of the target style", default=None, metavar="FILE")
+    source_examples: str | None = flag("examples of the texts' own style (else TEXTS)", default=None, metavar="FILE")
+    style_model: str | None = flag(
+        "sequence-classification model that knows the target style, in place of examples", default=None, metavar="MODEL"
+    )
+    style_label: str | None = flag("its label of the target style", default=None, metavar="LABEL")
+    style_function: str | None = flag(
+        "function from a list of texts to probabilities of the target style, in place of examples",
+        default=None,
+        metavar="MODULE:NAME",
+    )
+    validation: str | None = flag("texts that choose the prompt (else a part of TEXTS)", default=None, metavar="FILE")
+    test: str | None = flag("texts touched once, at the end (else a part of TEXTS)", default=None, metavar="FILE")
+    references: str | None = flag(
+        "human rewritings of the test file, line by line, for BLEU", default=None, metavar="FILE"
+    )
+    shots: int = flag("texts to train on, drawn by the seed", default=8, metavar="N", low=1, high=1e6)
+    validate_on: int = flag("texts to validate on", default=24, metavar="N", low=1, high=1e6)
+    test_on: int = flag("texts to test on", default=100, metavar="N", low=1, high=1e6)
+    per_step: int | None = flag(
+        "training texts of a step, drawn anew for each (else all)", default=None, metavar="N", low=1, high=1e6
+    )
+    zscore: bool = flag("normalise each text's scores over the prompts of a step, as RLPrompt does", default=False)
+    samples: int = flag("rewritings of each text, of which the best counts", default=4, metavar="N", low=1, high=1000)
+    template: str = flag(
+        "with {text} and {prompt}; the rewriting follows", default='{prompt} "{text}" "', metavar="TEXT"
+    )
+    stop: str = flag('what ends a rewriting, beside the line\'s end (")', default='"', metavar="TEXT")
+    manual: str | None = flag("a hand-written prompt to compare with", default=None, metavar="PROMPT")
+    task_model: str = flag("model that rewrites", default=DEFAULT_MODEL, metavar="MODEL")
+    embedder: str = flag(
+        "model whose embeddings measure content and feed the classifier", default="embedded:minilm", metavar="MODEL"
+    )
+    acceptability_model: str | None = flag(
+        "sequence-classification model of grammatical acceptability (else fluency is by perplexity)",
+        default=None,
+        metavar="MODEL",
+    )
+    acceptability_label: str | None = flag("its label of acceptable sentences", default=None, metavar="LABEL")
+    evaluations: int = flag("budget in prompts scored", default=96, metavar="N", low=1, high=1e9)
+    validate_every: int = flag("steps between validations", default=3, metavar="N", low=1, high=1e9)
+    save_every: int = flag("steps between checkpoints", default=1, metavar="N", low=1, high=1e9)
+
+    def check_task(self) -> None:
+        """The template, and that the target style is given in one way."""
+        from hardprompt.tasks.template import Template
+
+        template = Template(self.template)
+        if "{mask}" in template.source:
+            raise InputError(f"template {template.source!r} has {{mask}}; a rewriting follows the template's end.")
+        given = [n for n in ("target_examples", "style_model", "style_function") if getattr(self, n) is not None]
+        if len(given) != 1:
+            flags = ", ".join("--" + name.replace("_", "-") for name in given)
+            raise InputError(
+                "the target style is given by --target-examples FILE, --style-model MODEL or --style-function "
+                f"MODULE:NAME: one of them, not {flags or 'none'}."
+            )
+        for model, label in (("style_model", "style_label"), ("acceptability_model", "acceptability_label")):
+            if (getattr(self, model) is None) != (getattr(self, label) is None):
+                one, other = (n.replace("_", "-") for n in ((model, label)))
+                raise InputError(f"--{one} and --{other} belong together: give both or none.")
+        if self.references is not None and self.test is None:
+            raise InputError("--references are line by line those of a test file; name it with --test.")
+        if self.per_step is not None and self.per_step > self.shots:
+            raise InputError(f"per_step is {self.per_step}; it cannot be more than the {self.shots} shots.")
+
+
+@dataclass(frozen=True)
+class Texts:
+    """What a run rewrites, in three sets that share no text, and the examples of both styles."""
+
+    train: list[str]
+    validation: list[str]
+    test: list[str]
+    references: list[str] | None
+    source: list[str]
+    target: list[str]
+
+
+def read(config: StyleRun) -> Texts:
+    """Read every file of a run and draw its sets: the training texts by the seed, the others always the same.
+
+    Raises:
+        InputError: whatever is wrong with a file, or too few texts.
+    """
+    from hardprompt.data import read_texts
+
+    def texts_of(path: str) -> list[str]:
+        return read_texts(path, text=config.text)
+
+    pool = list(dict.fromkeys(filter(None, texts_of(config.texts))))
+    random.Random(0).shuffle(pool)
+    references: list[str] | None = None
+    if config.test is None:
+        taken = min(config.test_on, max(1, int(_SHARE * len(pool))))
+        pool, test = pool[taken:], pool[:taken]
+    else:
+        lines = texts_of(config.test)
+        other = lines if config.references is None else texts_of(config.references)
+        if len(other) != len(lines):
+            raise InputError(
+                f"{config.references!r} has {len(other)} lines and {config.test!r} has {len(lines)}; "
+                "references are line by line those of the test file."
+            )
+        rows = [(a, b) for a, b in zip(lines, other, strict=True) if a and b]
+        rows = [rows[i] for i in sorted(random.Random(0).sample(range(len(rows)), min(config.test_on, len(rows))))]
+        test = [text for text, _ in rows]
+        references = None if config.references is None else [reference for _, reference in rows]
+    left = [text for text in pool if text not in set(test)]
+    if config.validation is None:
+        taken = min(config.validate_on, max(1, int(_SHARE * len(left))))
+        left, validation = left[taken:], left[:taken]
+    else:
+        validation = [t for t in dict.fromkeys(filter(None, texts_of(config.validation))) if t not in set(test)]
+        random.Random(0).shuffle(validation)
+        validation = validation[: config.validate_on]
+    left = [text for text in left if text not in set(validation)]
+    if len(left) < config.shots or not validation:
+        raise InputError(
+            f"{config.texts!r} leaves {len(left)} texts to train on and {len(validation)} to validate on; "
+            f"{config.shots} and 1 are needed."
+        )
+    train = random.Random(config.seed).sample(left, config.shots)
+    held = {*test, *validation}
+    examples = {
+        name: [t for t in dict.fromkeys(filter(None, texts_of(path))) if t not in held] if path else []
+        for name, path in (("source", config.source_examples), ("target", config.target_examples))
+    }
+    source = examples["source"] or left
+    return Texts(train, validation, test, references, source[:_EXAMPLES], examples["target"][:_EXAMPLES])
+
+
+class RestyleWork:
+    """A style transfer task with its texts, its task model and what scores it.
+
+    Raises:
+        InputError: anything about data, template or models.
+    """
+
+    precision = "float32"  # a token at a time, half precision is slower on a CPU
+
+    def __init__(self, config: StyleRun, policy_lm: "CausalLM", notify: Notify) -> None:
+        from hardprompt import models
+        from hardprompt.content import content
+        from hardprompt.embedding import load_embedder
+        from hardprompt.lms.causal import CausalLM
+        from hardprompt.rewards import Cached
+        from hardprompt.tasks.restyle import PerText
+        from hardprompt.tasks.template import Template
+
+        self._config, self._policy_lm, self._notify = config, policy_lm, notify
+        self._template = Template(config.template)
+        self.texts = read(config)
+        self._lm = policy_lm
+        if config.task_model != config.policy_model:
+            notify(f"loading the task model {config.task_model}")
+            self._lm = CausalLM(*models.load_causal(config.task_model))
+        notify(f"loading the sentence model {config.embedder}")
+        embedder = load_embedder(config.embedder)
+        self._content = lambda sources, outputs: content(embedder, sources, outputs)
+        self._style, self._test_style, self.classifier = self._styles(embedder)
+        texts = self.texts
+        notify(f"{len(texts.train)} training, {len(texts.validation)} validation and {len(texts.test)} test texts")
+        train = self._task(texts.train)
+        self.reward: Any = (
+            PerText(train, per_step=config.per_step or config.shots, zscore=config.zscore, seed=config.seed)
+            if config.per_step or config.zscore
+            else Cached(train)
+        )
+        self.validate = self._task(texts.validation)
+        self._written: dict[str, list[Output]] = {}
+        self._columns: dict[str, torch.Tensor] = {}
+
+    @property
+    def spaced(self) -> bool:
+        """As the template has it."""
+        return self._template.spaced
+
+    @property
+    def start(self) -> str:
+        """The template up to the prompt, around the training text of median length."""
+        texts = sorted(self.texts.train, key=lambda text: (len(text), text))
+        return self._template.before_prompt(texts[len(texts) // 2])
+
+    @property
+    def manual(self) -> str | None:
+        """The hand-written prompt, if any, with the space that the template needs before it."""
+        manual = self._config.manual
+        return f" {manual}" if manual is not None and self.spaced and manual[:1] != " " else manual
+
+    def choose(self, trials: "Sequence[Trial]") -> "Trial":
+        """The most natural of those that validation cannot tell from the best.
+
+        The standard error is that of the best one's mean over the validation texts.
+        """
+        from hardprompt.outcome import most_natural
+
+        top = max(trials, key=lambda trial: trial.score)
+        (scores,) = self.validate.scores([top.prompt])
+        error = float(scores.std()) / math.sqrt(len(scores)) if len(scores) > 1 else 0.0
+        return most_natural(trials, error, self._policy_lm.perplexity)
+
+    def report(self, prompt: str) -> dict[str, Any]:
+        """The found prompt, the empty one, the manual one, and the copied input, side by side on the test texts."""
+        import torch
+
+        from hardprompt.style_metrics import bleu, joint, paired_joint, style_metrics
+        from hardprompt.tasks.restyle import score
+
+        task = self._task(self.texts.test)
+        others = {"empty": "", **({} if self.manual is None else {"manual": self.manual})}
+        names = list(dict.fromkeys([prompt, *others.values()]))
+        written = {}
+        for name in names:  # one by one: this is minutes of work, and a person is waiting
+            self._notify(f"rewriting {len(self.texts.test)} test texts with {name!r}")
+            (written[name],) = task.outputs([name])
+        copied = score([(text, text) for text in self.texts.test], self._content, self._style)
+        fluency = self._fluency()
+        columns: dict[str | None, dict[str, torch.Tensor]] = {}
+        for key, outputs in ((None, copied), *written.items()):
+            texts = [output.text for output in outputs]
+            columns[key] = {
+                "content": torch.tensor([output.content for output in outputs], dtype=torch.float64),
+                "style": (self._test_style.target(texts) > 0.5).double(),
+                "fluency": fluency.score(texts).double(),
+            }
+        tested = {}
+        for key, outputs in ((None, copied), *written.items()):
+            tested[key] = style_metrics(**columns[key])
+            if self.texts.references is not None:
+                try:
+                    tested[key] |= bleu([output.text for output in outputs], self.texts.references)
+                except MissingExtra as error:
+                    _LOG.warning("BLEU is left out: %s", error)
+        self._written = {"found": written[prompt], **{name: written[other] for name, other in others.items()}}
+        self._columns = columns[prompt]
+        return {
+            "template": self._config.template,
+            "stop": self._config.stop,
+            "test": tested[prompt],
+            "fluency_by": fluency.how,
+            "style_by": self._test_style.name,
+            "classifier": self.classifier,
+            **(
+                {}
+                if self.manual is None
+                else {"difference_to_manual": paired_joint(joint(**columns[prompt]), joint(**columns[self.manual]))}
+            ),
+            "baselines": [
+                {"name": "copy", "prompt": None, "test": tested[None], "evaluations": 0},
+                *(
+                    {"name": name, "prompt": other, "test": tested[other], "evaluations": 0}
+                    for name, other in others.items()
+                ),
+            ],
+            "examples": [
+                {"text": text, "output": output.text}
+                for text, output in zip(self.texts.test[:_SHOWN], written[prompt], strict=False)
+            ],
+            "texts": {
+                "train": len(self.texts.train),
+                "validation": len(self.texts.validation),
+                "test": len(self.texts.test),
+            },
+        }
+
+    def card(self, result: Mapping[str, Any]) -> str:
+        """The filled template, and what it does to a few texts."""
+        test = result["test"]
+        before, _ = self._template.fill("{text}", result["prompt"])
+        examples = "\n".join(f"- {row['text']}\n  → {row['output']}" for row in result["examples"])
+        low, high = test["interval"]
+        return (
+            f"# A prompt for {self._config.task_model}\n\n"
+            f"Give the model this, with your text in place of `{{text}}`:\n\n```\n{before}\n```\n\n"
+            f"sample {self._config.samples} continuations (among the 10 likeliest tokens), cut each at its first "
+            f"`{self._config.stop}` or line break, and keep the one that scores best on content and style.\n\n"
+            f"On {test['n']} texts that took no part: J {test['j']:.3f} (95 % interval {low:.3f} to {high:.3f}), "
+            f"content {test['content']:.3f}, style {test['style']:.3f}, fluency {test['fluency']:.3f}.\n\n"
+            f"{examples}\n"
+        )
+
+    def write(self, out: Path) -> None:
+        """The outputs on the test texts, and the trained classifiers."""
+        from hardprompt.files import write_text
+
+        stream = io.StringIO()
+        writer = csv.writer(stream)
+        references = self.texts.references
+        writer.writerow(["text", *(["reference"] if references else []), *self._written, *self._columns])
+        for i, text in enumerate(self.texts.test):
+            writer.writerow([
+                text, *([references[i]] if references else []), *(o[i].text for o in self._written.values()),
+                *(f"{float(values[i]):.4f}" for values in self._columns.values()),
+            ])  # fmt: skip
+        write_text(out / "outputs.csv", stream.getvalue())
+        for name, style in (("style-reward", self._style), ("style-test", self._test_style)):
+            if self.classifier is not None:
+                style.save(out / f"{name}.safetensors")  # type: ignore[attr-defined]  # trained ones can
+
+    def _task(self, texts: Sequence[str]) -> "Restyle":
+        from hardprompt.tasks.restyle import Restyle
+
+        return Restyle(
+            lm=self._lm, texts=texts, template=self._template, content=self._content, style=self._style,
+            samples=self._config.samples, stop=self._config.stop, seed=self._config.seed,
+        )  # fmt: skip
+
+    def _styles(self, embedder: Any) -> "tuple[StyleModel, StyleModel, dict[str, Any] | None]":
+        """What the reward and what the test ask, and what is known of them if they were trained."""
+        from hardprompt.styles import function_style, named_style, train_style
+
+        config = self._config
+        if config.style_model is not None:
+            named = named_style(config.style_model, str(config.style_label))
+            return named, named, None
+        if config.style_function is not None:
+            own = function_style(config.style_function)
+            return own, own, None
+        self._notify(
+            f"training the style classifiers on {len(self.texts.source)} and {len(self.texts.target)} examples"
+        )
+        return train_style(embedder, self.texts.source, self.texts.target, seed=0)
+
+    def _fluency(self) -> "Fluency":
+        from hardprompt import models
+        from hardprompt.fluency import RelativePerplexity, acceptability
+        from hardprompt.lms.causal import CausalLM
+
+        config = self._config
+        if config.acceptability_model is not None:
+            return acceptability(config.acceptability_model, str(config.acceptability_label))
+        try:
+            name = config.judge
+            judge = self._policy_lm if name == config.policy_model else CausalLM(*models.load_causal(name))
+        except (MissingExtra, InputError) as error:  # the result of a search is not lost for want of a judge
+            _LOG.warning("fluency is measured by the policy model instead: %s", error)
+            judge, name = self._policy_lm, config.policy_model
+        real = [*self.texts.source[:_REAL], *self.texts.target[:_REAL]]
+        return RelativePerplexity(judge, real, name=name)
+
+
+def _plan(config: StyleRun) -> dict[str, Any]:
+    texts = read(config)
+    return {
+        "template": config.template,
+        "texts": {"train": len(texts.train), "validation": len(texts.validation), "test": len(texts.test)},
+        "examples": {"source": len(texts.source), "target": len(texts.target)},
+    }
+
+
+def show(result: Mapping[str, Any]) -> "list[RenderableType]":
+    """Every prompt with its metrics, a few outputs, and what is to be known of the scores."""
+    from rich.markup import escape
+
+    from hardprompt.present import number, table
+
+    scored = "bleu" in result["test"]
+    listing = table(
+        f"Style transfer on {result['texts']['test']} test texts, perplexity of the prompt under "
+        f"{result['perplexity_by']}",
+        ("method", "prompt"),
+        ("J", "95 % interval", "GM", "content", "style", "fluency", *(["BLEU"] if scored else []), "perplexity",
+         "evaluations", "seconds"),
+    )  # fmt: skip
+    found = {k: result[k] for k in ("prompt", "test", "perplexity", "evaluations", "seconds")}
+    for row in (*result["baselines"], {"name": result["method"], **found}):
+        test = row["test"]
+        low, high = test["interval"]
+        prompt = "-" if row["prompt"] is None else escape(json.dumps(row["prompt"], ensure_ascii=False))
+        listing.add_row(
+            row["name"], prompt, f"{test['j']:.3f}", f"{low:.3f} to {high:.3f}",
+            *(f"{test[name]:.3f}" for name in ("gm", "content", "style", "fluency")),
+            *([f"{test['bleu']:.1f}"] if scored else []), number(row["perplexity"]), str(row["evaluations"]),
+            number(row.get("seconds")),
+        )  # fmt: skip
+    examples = table("The found prompt at work", ("text", "output"), ())
+    for row in result["examples"]:
+        examples.add_row(escape(row["text"]), escape(row["output"]))
+    shown: list[RenderableType] = [listing, examples]
+    if "difference_to_manual" in result:
+        gain = result["difference_to_manual"]
+        low, high = gain["interval"]
+        shown.append(f"Against the manual prompt: J {gain['j']:+.3f}, paired 95 % interval {low:+.3f} to {high:+.3f}.")
+    shown.append(f"Style by {result['style_by']}; fluency: {result['fluency_by']}")
+    return shown
+
+
+COMMAND = Command(
+    summary="learn a prompt that makes a model rewrite texts in another style",
+    settings=StyleRun,
+    plan=_plan,
+    load=RestyleWork,
+    headline=lambda test: float(test["j"]),
+    show=show,
+)

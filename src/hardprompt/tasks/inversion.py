@@ -1,0 +1,115 @@
+"""From pictures to a prompt: a prompt is good when its text lies near the pictures in an image–text model."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from hardprompt.errors import InputError
+from hardprompt.towers import ImageText, check_length
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_PENALTY = 2.0  # as wide as cosines spread, so that no cosine makes up for a forbidden word
+_CLINGS = (",", ".", ";", ":", "!", "?")  # at a prompt's beginning they need no space before them
+
+
+class Inversion:
+    """The paper's reward for one picture, or for several that one prompt shall describe.
+
+    Args:
+        model: the image–text model.
+        images: the pictures; they are embedded once, here.
+        before: how every caption begins, such as ``a photo of``.
+        require: words that every caption has; those that a prompt lacks are appended.
+        forbid: words that no caption may have.
+
+    Words are whole words, or several in a row, in any case.
+
+    Raises:
+        InputError: no picture, an empty word, a forbidden word in ``before`` or in a required word, or a beginning that
+            leaves the model no room for a prompt.
+
+    Source: PIN App. D.2.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: ImageText,
+        images: Sequence[Image],
+        before: str = "",
+        require: Sequence[str] = (),
+        forbid: Sequence[str] = (),
+    ) -> None:
+        if not images:
+            raise InputError("there is no image to find a prompt for.")
+        self._before = " ".join(before.split())
+        self._require, self._forbid = _words("required", require), _words("forbidden", forbid)
+        for word in self._forbid:
+            if _occurs(word, self._before):
+                raise InputError(f"the forbidden word {word!r} is in the beginning {before!r} of every caption.")
+            for other in self._require:
+                if _occurs(word, other):
+                    raise InputError(f"the word {word!r} is forbidden, and required in {other!r}; keep one of the two.")
+        self.model = model
+        self.check_room([""])
+        self._targets: Float[Tensor, "images d"] = model.images(images).double()
+
+    def __call__(self, prompts: Sequence[str]) -> Float[Tensor, " n"]:
+        """Mean cosine of each prompt's caption with the pictures, less 2 for each forbidden word in it, in float64."""
+        broken = [sum(_occurs(word, self.complete(prompt)) for word in self._forbid) for prompt in prompts]
+        return self.scores(prompts).mean(-1) - _PENALTY * torch.tensor(broken, dtype=torch.float64)
+
+    def scores(self, prompts: Sequence[str]) -> Float[Tensor, "n images"]:
+        """Cosine of each prompt's caption with each picture, in float64.
+
+        Raises:
+            InputError: as ``check_room``.
+        """
+        return self.model.texts([self.complete(prompt) for prompt in prompts]).double() @ self._targets.T
+
+    def complete(self, prompt: str) -> str:
+        """The caption that a user pastes: the beginning, the prompt, and the required words that they lack.
+
+        White space is one space between words and none at the ends.
+        """
+        caption = _joined(self._before, " ".join(prompt.split()))
+        for word in self._require:
+            if not _occurs(word, caption):
+                caption = f"{caption}, {word}" if caption else word
+        return caption
+
+    def allowed(self, prompt: str) -> bool:
+        """Whether the prompt's caption has no forbidden word."""
+        return not any(_occurs(word, self.complete(prompt)) for word in self._forbid)
+
+    def check_room(self, prompts: Sequence[str]) -> None:
+        """Raise an InputError that says the limit for a prompt whose caption the model cannot read whole."""
+        for prompt in prompts:
+            caption = self.complete(prompt)
+            check_length(self.model, caption, self.model.count(caption))
+
+
+def _joined(before: str, prompt: str) -> str:
+    gap = " " if before and prompt and not prompt.startswith(_CLINGS) else ""
+    return before + gap + prompt
+
+
+def _words(kind: str, words: Sequence[str]) -> list[str]:
+    """Each word with single spaces."""
+    for word in words:
+        if not word.strip():
+            raise InputError(f"a {kind} word is empty; give a word, or none.")
+    return [" ".join(word.split()) for word in words]
+
+
+def _occurs(word: str, text: str) -> bool:
+    """Whether ``word`` stands in ``text`` with no letter, digit or underscore at either side."""
+    return re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text, re.IGNORECASE) is not None

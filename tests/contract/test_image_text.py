@@ -1,0 +1,153 @@
+"""The promises that every image–text model keeps: tiny CLIP and SigLIP models, and the embedded stand-in."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from tokenizers import processors
+from transformers import (
+    AutoModel,
+    CLIPConfig,
+    CLIPImageProcessorPil,
+    Siglip2Config,
+    Siglip2ImageProcessorPil,
+    SiglipConfig,
+    SiglipImageProcessorPil,
+)
+
+from hardprompt.errors import InputError, MissingExtra
+from hardprompt.tasks.inversion import Inversion
+from hardprompt.towers import ImageText, load_image_text
+from tests.conftest import BOS, EOS, PAD, VOCABULARY, make_tokenizer
+
+LIMITS = {"clip": 20, "siglip": 16, "siglip2": 32}
+
+
+def save_tiny(kind: str, folder: Path) -> Path:
+    """A tiny random model of that kind with its tokenizer and image processor, as a user would name it."""
+    layers = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
+    ends = {"bos_token_id": BOS, "eos_token_id": EOS, "pad_token_id": PAD}
+    text = {**layers, **ends, "vocab_size": VOCABULARY, "max_position_embeddings": LIMITS[kind]}
+    sight = {**layers, "patch_size": 8}
+    square = {"height": 32, "width": 32}
+    config, processor = {
+        "clip": lambda: (
+            CLIPConfig(text_config=text, vision_config={**sight, "image_size": 32}, projection_dim=24),
+            CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size=square),
+        ),
+        "siglip": lambda: (
+            SiglipConfig(text_config=text, vision_config={**sight, "image_size": 32}),
+            SiglipImageProcessorPil(size=square),
+        ),
+        "siglip2": lambda: (
+            Siglip2Config(text_config=text, vision_config={**sight, "num_patches": 16}),
+            Siglip2ImageProcessorPil(patch_size=8, max_num_patches=16),
+        ),
+    }[kind]()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        AutoModel.from_config(config).save_pretrained(folder)
+    tokenizer = make_tokenizer()
+    # CLIP takes a text's vector from where its end token stands.
+    ends_too = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=[("<s>", BOS), ("</s>", EOS)])
+    tokenizer.backend_tokenizer.post_processor = ends_too
+    tokenizer.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module", params=["clip", "siglip", "siglip2", "embedded:conse"])
+def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> ImageText:
+    if request.param in LIMITS:
+        return load_image_text(str(save_tiny(request.param, tmp_path_factory.mktemp(request.param))))
+    try:
+        return load_image_text(request.param)
+    except MissingExtra as error:
+        pytest.skip(str(error))
+
+
+def pictures() -> list[Any]:
+    """Of several shapes, some so small that rows could be taken for channels."""
+    generator = torch.Generator().manual_seed(0)
+    sizes = [(40, 30), (30, 45), (1, 1), (3, 3), (3, 60)]
+    return [
+        Image.fromarray(torch.randint(0, 256, (height, width, 3), generator=generator, dtype=torch.uint8).numpy())
+        for width, height in sizes
+    ]
+
+
+TEXTS = ["The film", "a dog in the house by the sea", "food"]
+
+
+def test_it_keeps_the_protocol(model: ImageText) -> None:
+    assert isinstance(model, ImageText)
+    assert model.name
+    assert model.stand_in is None or model.stand_in.endswith(".")
+
+
+def test_vectors_are_of_one_space_and_of_length_one(model: ImageText) -> None:
+    seen, read = model.images(pictures()), model.texts(TEXTS)
+    assert seen.shape == (5, read.shape[1])
+    assert read.shape[0] == 3
+    for vectors in (seen, read):
+        assert vectors.dtype == torch.float32
+        assert vectors.device.type == "cpu"
+        assert not vectors.requires_grad
+        torch.testing.assert_close(vectors.norm(dim=-1), torch.ones(len(vectors)))
+
+
+def test_a_vector_does_not_depend_on_company(model: ImageText) -> None:
+    torch.testing.assert_close(torch.cat([model.texts([text]) for text in TEXTS]), model.texts(TEXTS))
+    alone = torch.cat([model.images([picture]) for picture in pictures()])
+    torch.testing.assert_close(alone, model.images(pictures()), atol=1e-5, rtol=1e-4)
+
+
+def test_more_than_a_batch_keeps_its_order(model: ImageText) -> None:
+    texts = [f"{'a ' * (i % 5)}dog" for i in range(130)]
+    read = model.texts(texts)
+    torch.testing.assert_close(read[:5].repeat(26, 1), read)
+    assert not torch.allclose(read[0], read[1])
+    some = pictures()[:2] * 10
+    torch.testing.assert_close(model.images(some), model.images(some[:2]).repeat(10, 1), atol=1e-5, rtol=1e-4)
+
+
+def test_different_inputs_have_different_vectors(model: ImageText) -> None:
+    for vectors in (model.images(pictures()[:2]), model.texts(TEXTS[:2])):
+        assert not torch.allclose(vectors[0], vectors[1], atol=1e-4)
+
+
+def test_other_modes_are_seen_as_rgb(model: ImageText) -> None:
+    grey = pictures()[0].convert("L")
+    torch.testing.assert_close(model.images([grey]), model.images([grey.convert("RGB")]))
+
+
+def test_a_text_up_to_the_limit_is_read_and_a_longer_one_refused(model: ImageText) -> None:
+    words = ["dog"]
+    while model.count(" ".join([*words, "dog"])) <= model.text_limit:
+        words.append("dog")
+    most = " ".join(words)
+    assert model.texts([most]).shape[0] == 1
+    longer = most + " dog"
+    with pytest.raises(InputError, match=rf"has {model.count(longer)} tokens.*at most {model.text_limit}"):
+        model.texts(["food", longer])
+
+
+def test_the_limit_is_what_the_tower_reads(model: ImageText, request: pytest.FixtureRequest) -> None:
+    kind = request.node.callspec.params["model"]
+    assert model.text_limit == LIMITS.get(kind, 256)
+    assert model.count("") >= 1  # special tokens count
+
+
+def test_it_makes_a_reward(model: ImageText) -> None:
+    some = pictures()[:2]
+    task = Inversion(model=model, images=some, before="a story of", forbid=["dog"])
+    scores, rewards = task.scores(["a film", "a dog"]), task(["a film", "a dog"])
+    assert scores.shape == (2, 2)
+    assert rewards.dtype == scores.dtype == torch.float64
+    expected = torch.nn.functional.cosine_similarity(
+        model.texts(["a story of a film", "a story of a dog"])[:, None], model.images(some)[None], dim=-1
+    )
+    torch.testing.assert_close(scores.float(), expected)
+    torch.testing.assert_close(rewards, scores.mean(-1) - torch.tensor([0.0, 2.0]))
