@@ -13,7 +13,7 @@ from hardprompt.errors import InputError
 from hardprompt.lms.causal import CausalLM
 from hardprompt.styles import StyleModel, named_style
 
-_HUMAN = 400  # real texts whose median is taken: more would not move it by much
+_HUMAN = 200  # real texts whose median is taken: each takes a pass through the LM
 
 
 @runtime_checkable
@@ -62,7 +62,7 @@ class RelativePerplexity:
 
     Args:
         lm: gives the perplexities; best one that wrote none of the texts.
-        human: real sentences; at most 400 of them are read, evenly spaced.
+        human: real sentences; at most 200 of them are read, evenly spaced.
         name: what the user calls the LM.
 
     Raises:

@@ -154,7 +154,9 @@ class InvertWork:
             from hardprompt.drawing import draw
 
             self._notify(f"drawing {len(rows)} pictures with {self._config.draw}")
-            self._drawn = dict(zip(rows, draw(list(rows), model=self._config.draw, seed=self._config.seed), strict=True))
+            self._drawn = dict(
+                zip(rows, draw(list(rows), model=self._config.draw, seed=self._config.seed), strict=True)
+            )
         return {
             "prompt": caption,
             "images": [str(Path(path).resolve()) for path in self._config.images],

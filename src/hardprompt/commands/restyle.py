@@ -31,6 +31,7 @@ _RLPROMPT = ("rlprompt", "rlprompt-fluency", "rlprompt-rb", "rlprompt-rb-fluency
 _SHARE = 0.25  # of TEXTS that is kept for validation, and as much for the test, where no file is given
 _EXAMPLES = 4000  # of a style that a classifier is trained on; more cost minutes and add little
 _REAL = 100  # sentences of each style whose median perplexity is the measure of fluency
+_SEED = 0  # validation and test draw the same random numbers whatever the run's seed: runs are then alike in them
 _SHOWN = 5  # outputs in the tables and on the card
 
 
@@ -82,7 +83,7 @@ class StyleRun(Search):
     template: str = flag(
         "with {text} and {prompt}; the rewriting follows", default='{prompt} "{text}" "', metavar="TEXT"
     )
-    stop: str = flag('what ends a rewriting, beside the line\'s end (")', default='"', metavar="TEXT")
+    stop: str = flag("what ends a rewriting, beside the line's end (\")", default='"', metavar="TEXT")
     manual: str | None = flag("a hand-written prompt to compare with", default=None, metavar="PROMPT")
     task_model: str = flag("model that rewrites", default=DEFAULT_MODEL, metavar="MODEL")
     embedder: str = flag(
@@ -218,7 +219,7 @@ class RestyleWork:
         self._style, self._test_style, self.classifier = self._styles(embedder)
         texts = self.texts
         notify(f"{len(texts.train)} training, {len(texts.validation)} validation and {len(texts.test)} test texts")
-        train = self._task(texts.train)
+        train = self._task(texts.train, seed=config.seed)
         self.reward: Any = (
             PerText(train, per_step=config.per_step or config.shots, zscore=config.zscore, seed=config.seed)
             if config.per_step or config.zscore
@@ -355,12 +356,12 @@ class RestyleWork:
             if self.classifier is not None:
                 style.save(out / f"{name}.safetensors")  # type: ignore[attr-defined]  # trained ones can
 
-    def _task(self, texts: Sequence[str]) -> "Restyle":
+    def _task(self, texts: Sequence[str], *, seed: int = _SEED) -> "Restyle":
         from hardprompt.tasks.restyle import Restyle
 
         return Restyle(
             lm=self._lm, texts=texts, template=self._template, content=self._content, style=self._style,
-            samples=self._config.samples, stop=self._config.stop, seed=self._config.seed,
+            samples=self._config.samples, stop=self._config.stop, seed=seed,
         )  # fmt: skip
 
     def _styles(self, embedder: Any) -> "tuple[StyleModel, StyleModel, dict[str, Any] | None]":

@@ -1,0 +1,284 @@
+"""Fills the tables of docs/tasks.md: style transfer and prompts from pictures, through the program's own run folders.
+
+Every cell (data, seed, method) is a run folder that is resumed where it was killed and skipped when it is done, so
+several processes may share the work: start it twice.
+
+    python benchmarks/tasks.py restyle      # Yelp, both directions: three seeds, every method
+    python benchmarks/tasks.py invert       # photographs and the targets of PIN's own experiment
+    python benchmarks/tasks.py --tables     # no search: write tables and figures from what is there
+
+Found and tested results go to ``docs/tasks.json``, from which a fresh clone writes its tables and figures.
+"""
+
+import argparse
+import functools
+import importlib.util
+import json
+import math
+import statistics
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hardprompt import embedding, models, run, towers
+from hardprompt.commands.invert import Invert
+from hardprompt.commands.restyle import StyleRun
+from hardprompt.config import Search
+from hardprompt.errors import InputError
+from hardprompt.files import write_bytes, write_json, write_text
+from hardprompt.images import grid, png, read_image
+from hardprompt.lms.causal import CausalLM
+from hardprompt.tasks.restyle import Restyle
+
+DOCS = Path(__file__).parents[1] / "docs"
+METHODS = ("pin-prior", "pin", "rlprompt", "best-of-n")
+COLORS = ("C3", "C0", "C1", "C7")
+SEEDS = (0, 1, 2)
+DIRECTIONS = {"negative to positive": ("0", "1"), "positive to negative": ("1", "0")}
+MANUAL = "Change the following sentence from {} sentiment to {} sentiment but keep its semantics."
+PHOTOS = {
+    "sklearn.datasets": ("china.jpg", "flower.jpg"),
+    "skimage": ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg"),
+}
+LEXICA = ("0.jpg", "1.jpg", "2.jpg", "3.jpg")
+_BEGIN, _END = "<!-- {}: begin -->", "<!-- {}: end -->"
+
+
+def restyle_cells(root: Path, data: Path) -> Iterator[tuple[Path, Search]]:
+    folder = data / "yelp-style"
+    for seed in SEEDS:
+        for name, (source, target) in DIRECTIONS.items():
+            for method in METHODS:
+                words = ["negative", "positive"] if source == "0" else ["positive", "negative"]
+                yield root / "restyle" / f"{source}to{target}-{method}-{seed}", StyleRun(
+                    texts=str(folder / f"sentiment.train.{source}.clean"),
+                    target_examples=str(folder / f"sentiment.train.{target}.clean"),
+                    validation=str(folder / f"sentiment.dev.{source}.clean"),
+                    test=str(folder / f"sentiment.test.{source}.clean"),
+                    references=str(folder / f"sentiment.ref.{source}.clean"),
+                    manual=MANUAL.format(*words), method=method, seed=seed, evaluations=96, shots=6, samples=2,
+                    validate_on=16, validate_every=6, test_on=100, threads=1,
+                )  # fmt: skip
+
+
+def pictures(data: Path) -> list[Path]:
+    """The photographs of two packages, which are found without being imported, and PIN's targets."""
+    found = []
+    for package, names in PHOTOS.items():
+        spec = importlib.util.find_spec(package)
+        if spec is None or not spec.submodule_search_locations:
+            raise SystemExit(f"the photographs are in a package that is not installed: {package}")
+        base = Path(spec.submodule_search_locations[0])
+        found += [base / ("images" if package.startswith("sklearn") else "data") / name for name in names]
+    return [*found, *(data / "images" / "lexica" / name for name in LEXICA)]
+
+
+def invert_cells(root: Path, data: Path) -> Iterator[tuple[Path, Search]]:
+    for seed in SEEDS:
+        for path in pictures(data):
+            for method in METHODS:
+                name = path.stem if path.stem.isalpha() else f"lexica-{path.stem}"
+                yield (
+                    root / "invert" / f"{name}-{method}-{seed}",
+                    Invert(images=(str(path),), method=method, seed=seed, evaluations=480, threads=1),
+                )
+
+
+CELLS = {"restyle": restyle_cells, "invert": invert_cells}
+
+
+def share() -> None:
+    """Load each model once for all cells, and rewrite and judge each text once."""
+    models.load_causal = functools.cache(models.load_causal)
+    embedding.load_embedder = functools.cache(embedding.load_embedder)
+    towers.load_image_text = functools.cache(towers.load_image_text)
+    outputs, perplexity = Restyle.outputs, CausalLM.perplexity
+    written: dict[Any, Any] = {}
+    judged: dict[Any, float] = {}
+
+    def once(self: Restyle, prompts: Sequence[str], at: Sequence[int] | None = None) -> Any:
+        if len(self.texts) < 100:  # the test texts only: a search has a memory of its own
+            return outputs(self, prompts, at)
+        key = (tuple(self.texts), tuple(prompts), self._seed, self._samples)
+        if key not in written:
+            written[key] = outputs(self, prompts, at)
+        return written[key]
+
+    def known(self: CausalLM, texts: Sequence[str]) -> torch.Tensor:
+        new = [text for text in dict.fromkeys(texts) if (id(self.model), text) not in judged]
+        judged.update(((id(self.model), text), value) for text, value in zip(new, perplexity(self, new).tolist()))
+        return torch.tensor([judged[id(self.model), text] for text in texts])
+
+    Restyle.outputs, CausalLM.perplexity = once, known
+
+
+def search(folder: Path, config: Search) -> None:
+    if (folder / "result.json").is_file():
+        return
+    try:
+        if not (folder / "run.yaml").is_file():
+            config = run.start(config, folder)
+        print(folder, flush=True)
+        run.execute(folder, config)
+    except InputError as error:  # another process has it
+        print(f"  left alone: {error}", flush=True)
+
+
+def collect(root: Path) -> None:
+    """Put every finished cell into ``docs/tasks.json``."""
+    path = DOCS / "tasks.json"
+    found = json.loads(path.read_text()) if path.is_file() else {}
+    for task in CELLS:
+        for file in sorted((root / task).glob("*/result.json")):
+            result = json.loads(file.read_text())
+            steps = [json.loads(line) for line in (file.parent / "steps.jsonl").read_text().splitlines()]
+            result.pop("versions")
+            result.pop("images", None)
+            result["curve"] = [[s["evaluations"], statistics.fmean(s["rewards"]), s["best_reward"]] for s in steps]
+            found.setdefault(task, {})[file.parent.name] = result
+    write_json(path, found)
+
+
+def tables(found: dict[str, Any]) -> None:
+    """Write the tables into docs/tasks.md."""
+    page = DOCS / "tasks.md"
+    text = page.read_text(encoding="utf-8")
+    for task, make in (("restyle", restyle_table), ("invert", invert_table)):
+        before, _, rest = text.partition(_BEGIN.format(task))
+        after = rest.partition(_END.format(task))[2]
+        text = f"{before}{_BEGIN.format(task)}\n\n{make(found.get(task, {}))}\n{_END.format(task)}{after}"
+    write_text(page, text)
+
+
+def _mean(values: Sequence[float], digits: int = 3) -> str:
+    if len(values) < 2:
+        return f"{values[0]:.{digits}f}"
+    return f"{statistics.fmean(values):.{digits}f} ({statistics.stdev(values) / math.sqrt(len(values)):.{digits}f})"
+
+
+def _natural(values: Sequence[float | None]) -> str:
+    logs = [math.log(value) for value in values if value]
+    return f"{math.exp(statistics.fmean(logs)):,.0f}" if logs else "-"
+
+
+def restyle_table(cells: dict[str, Any]) -> str:
+    parts = []
+    for name, (source, target) in DIRECTIONS.items():
+        own = {k: v for k, v in cells.items() if k.startswith(f"{source}to{target}-")}
+        if not own:
+            continue
+        lines = [
+            f"### {name}", "",
+            "| method | runs | J | GM | content | style | fluency | BLEU | perplexity of the prompt | a prompt |",
+            "|---|---|---|---|---|---|---|---|---|---|",
+        ]  # fmt: skip
+        first = next(iter(own.values()))
+        rows = [(row["name"], [row]) for row in first["baselines"]]
+        rows += [(m, [v for v in own.values() if v["method"] == m]) for m in METHODS]
+        for method, runs in rows:
+            if runs:
+                tests = [r["test"] for r in runs]
+                prompt = runs[0]["prompt"]
+                lines.append(
+                    f"| {method} | {len(runs) if method in METHODS else '-'} | {_mean([t['j'] for t in tests])} | "
+                    + " | ".join(_mean([t[k] for t in tests]) for k in ("gm", "content", "style", "fluency"))
+                    + f" | {_mean([t['bleu'] for t in tests], 1)} | {_natural([r['perplexity'] for r in runs])} | "
+                    + (f"`{prompt.strip() or ' '}`" if prompt is not None else "-") + " |"
+                )  # fmt: skip
+        parts.append("\n".join(lines) + "\n")
+    return "\n".join(parts)
+
+
+def invert_table(cells: dict[str, Any]) -> str:
+    """Cosine of each picture and method, over seeds, and the means over pictures."""
+    if not cells:
+        return ""
+    names = sorted({key.rsplit("-", 1)[0].removesuffix("-" + v["method"]) for key, v in cells.items()})
+    lines = ["| picture | top class | " + " | ".join(METHODS) + " |", "|---|" + "---|" * (len(METHODS) + 1)]
+    means: dict[str, list[float]] = {}
+    for name in names:
+        row = [name]
+        for method in ("top class", *METHODS):
+            runs = [v for k, v in cells.items() if k.rsplit("-", 1)[0].startswith(f"{name}-")]
+            if method == "top class":
+                values = [next(b["test"]["cosine"] for b in v["baselines"] if b["name"] == method) for v in runs[:1]]
+            else:
+                values = [v["test"]["cosine"] for v in runs if v["method"] == method]
+            means.setdefault(method, []).append(statistics.fmean(values) if values else math.nan)
+            row.append(_mean(values) if values else "-")
+        lines.append("| " + " | ".join(row) + " |")
+    lines.append("| **mean** | " + " | ".join(f"**{statistics.fmean(v):.3f}**" for v in means.values()) + " |")
+    perplexity = [_natural([v["perplexity"] for v in cells.values() if v["method"] == m]) for m in METHODS]
+    top = _natural([b["perplexity"] for v in cells.values() for b in v["baselines"] if b["name"] == "top class"])
+    lines.append(f"| perplexity | {top} | " + " | ".join(perplexity) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def draw(found: dict[str, Any], data: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    groups = [
+        *(("restyle", name, f"{a}to{b}-", 1, "mean reward of a step") for name, (a, b) in DIRECTIONS.items()),
+        ("invert", "pictures", "", 2, "best cosine so far"),
+    ]
+    figure, axes = pyplot.subplots(1, 3, figsize=(13, 3.8), layout="constrained")
+    for axis, (task, name, prefix, column, label) in zip(axes, groups, strict=True):
+        for method, color in zip(METHODS, COLORS, strict=True):
+            runs = [v for k, v in found.get(task, {}).items() if k.startswith(prefix) and v["method"] == method]
+            if not runs:
+                continue
+            length = min(len(r["curve"]) for r in runs)
+            values = torch.tensor([[point[column] for point in r["curve"][:length]] for r in runs])
+            x = [point[0] for point in runs[0]["curve"][:length]]
+            error = values.std(0, correction=1) / len(runs) ** 0.5 if len(runs) > 1 else torch.zeros(length)
+            axis.plot(x, values.mean(0), color=color, label=f"{method} ({len(runs)} runs)")
+            axis.fill_between(x, values.mean(0) - error, values.mean(0) + error, color=color, alpha=0.15)
+        axis.set(xlabel="evaluations", ylabel=label, title=name)
+        axis.legend(fontsize=8)
+    (DOCS / "figures").mkdir(exist_ok=True)
+    figure.savefig(DOCS / "figures" / "tasks.png", dpi=100)
+    pyplot.close(figure)
+    cells = found.get("invert", {})
+    rows = []
+    for path in pictures(data)[:6] if cells else []:  # the photographs
+        row = [(read_image(path), path.stem)]
+        for method in METHODS:
+            runs = [v for k, v in cells.items() if k.startswith(f"{path.stem}-") and v["method"] == method]
+            if runs:
+                best = max(runs, key=lambda v: v["test"]["cosine"])
+                row[0] = (row[0][0], f"{row[0][1]}\n{method} {best['test']['cosine']:.2f}: {best['prompt']}")
+        rows.append(row[0])
+    if rows:
+        write_bytes(DOCS / "figures" / "pictures.png", png(grid([rows[:3], rows[3:]], width=330)))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("tasks", nargs="*", metavar="TASK")
+    parser.add_argument("--tables", action="store_true", help="search nothing")
+    parser.add_argument("--root", type=Path, default=Path("runs/tasks"))
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder of yelp-style/ and images/")
+    arguments = parser.parse_args()
+    for name in arguments.tasks:
+        if name not in CELLS:
+            parser.error(f"unknown task {name!r}; valid: {', '.join(CELLS)}")
+    share()
+    if not arguments.tables:
+        for task in arguments.tasks or CELLS:
+            for folder, config in CELLS[task](arguments.root, arguments.data):
+                search(folder, config)
+    collect(arguments.root)
+    found = json.loads((DOCS / "tasks.json").read_text())
+    tables(found)
+    draw(found, arguments.data)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
