@@ -46,7 +46,9 @@ def sample(
             at += 1
         rows = [(i, j) for i in batch for j in range(len(keys[i]))]
         draws = [uniforms(keys[i][j], limits[i]) for i, j in rows]
-        texts = _grow(packed, tokenizer, [contexts[i] for i in batch], [len(keys[i]) for i in batch], draws, stop, top_k)
+        texts = _grow(
+            packed, tokenizer, [contexts[i] for i in batch], [len(keys[i]) for i in batch], draws, stop, top_k
+        )
         for (i, j), text in zip(rows, texts, strict=True):
             found[i][j] = text
     return found
@@ -58,9 +60,7 @@ def uniforms(key: str, count: int) -> Float[Tensor, " count"]:
     return torch.rand(count, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def pick(
-    logits: Float[Tensor, "n vocabulary"], draws: Float[Tensor, " n"], top_k: int | None
-) -> Int[Tensor, " n"]:
+def pick(logits: Float[Tensor, "n vocabulary"], draws: Float[Tensor, " n"], top_k: int | None) -> Int[Tensor, " n"]:
     """The token of each row whose share of [0, 1) holds the row's number, likeliest tokens first."""
     width = logits.shape[-1] if top_k is None else min(top_k, logits.shape[-1])
     values, ids = logits.topk(width)
@@ -148,7 +148,11 @@ class _Stepper:
 
     def _run(self, ids: Tensor, positions: Tensor) -> Float[Tensor, "n hidden"]:
         out = self._packed.body(
-            input_ids=ids, attention_mask=self._mask, position_ids=positions, past_key_values=self._cache, use_cache=True
+            input_ids=ids,
+            attention_mask=self._mask,
+            position_ids=positions,
+            past_key_values=self._cache,
+            use_cache=True,
         )
         self._packed.tokens_run += ids.numel()
         hidden: Tensor = out.last_hidden_state[:, -1]

@@ -31,7 +31,9 @@ def load_reward(name: str) -> Scorer:
     if not (colon and module_name and attribute):
         raise InputError(f"reward {name!r} is not MODULE:NAME, such as my_module:reward.")
     if module_name.endswith(".py"):
-        raise InputError(f"reward {name!r} names a file; name the module: {module_name.removesuffix('.py')}:{attribute}.")
+        raise InputError(
+            f"reward {name!r} names a file; name the module: {module_name.removesuffix('.py')}:{attribute}."
+        )
     if str(Path.cwd()) not in sys.path:  # an installed script does not look where the user stands
         sys.path.insert(0, str(Path.cwd()))
     try:

@@ -141,7 +141,9 @@ class PerText:
 
     def __init__(self, task: Restyle, *, per_step: int, zscore: bool = False, seed: int = 0) -> None:
         if not 1 <= per_step <= len(task.texts):
-            raise InputError(f"per_step is {per_step}; it must lie between 1 and the {len(task.texts)} texts there are.")
+            raise InputError(
+                f"per_step is {per_step}; it must lie between 1 and the {len(task.texts)} texts there are."
+            )
         self._task, self._per_step, self._zscore = task, per_step, zscore
         self._generator = random.Random(seed)
         self._pairs: dict[str, dict[int, float]] = {}
