@@ -50,7 +50,7 @@ _BEGIN, _END = "<!-- {}: begin -->", "<!-- {}: end -->"
 def restyle_cells(root: Path, data: Path) -> Iterator[tuple[Path, Search]]:
     folder = data / "yelp-style"
     for seed in SEEDS:
-        for name, (source, target) in DIRECTIONS.items():
+        for source, target in DIRECTIONS.values():
             for method in METHODS:
                 words = ["negative", "positive"] if source == "0" else ["positive", "negative"]
                 yield root / "restyle" / f"{source}to{target}-{method}-{seed}", StyleRun(
@@ -109,7 +109,8 @@ def share() -> None:
 
     def known(self: CausalLM, texts: Sequence[str]) -> torch.Tensor:
         new = [text for text in dict.fromkeys(texts) if (id(self.model), text) not in judged]
-        judged.update(((id(self.model), text), value) for text, value in zip(new, perplexity(self, new).tolist()))
+        for text, value in zip(new, perplexity(self, new).tolist(), strict=True):
+            judged[id(self.model), text] = value
         return torch.tensor([judged[id(self.model), text] for text in texts])
 
     Restyle.outputs, CausalLM.perplexity = once, known

@@ -1,5 +1,6 @@
 """`hardprompt invert`: a prompt from a picture, from several pictures, or one from each picture of a folder."""
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
@@ -139,10 +140,8 @@ class InvertWork:
 
         self._caption = caption = self._task.complete(prompt)
         others = {} if self._config.manual is None else {"manual": self._config.manual}
-        try:
+        with contextlib.suppress(MissingExtra):  # the classifier is a baseline only
             others["top class"] = f"a photo of {_top_classes(self._model, self._images)}"
-        except MissingExtra:  # the classifier is a baseline only
-            pass
         plain = Inversion(model=self._model, images=self._images)  # theirs are whole captions already
         rows = dict.fromkeys([caption, *others.values()])
         scores = {text: row.tolist() for text, row in zip(rows, plain.scores(list(rows)), strict=True)}

@@ -272,10 +272,19 @@ class RestyleWork:
         for name in names:  # one by one: this is minutes of work, and a person is waiting
             self._notify(f"rewriting {len(self.texts.test)} test texts with {name!r}")
             (written[name],) = task.outputs([name])
-        copied = score([(text, text) for text in self.texts.test], self._content, self._style)
+        # What costs nothing: the input copied, and one sentence of the target style in answer to everything.
+        trivial = {"copy": self.texts.test}
+        if self.texts.target:
+            likely = self._style.target(self.texts.target[:_REAL]).argmax()
+            trivial["constant"] = [self.texts.target[int(likely)]] * len(self.texts.test)
+        free = {
+            name: score(list(zip(self.texts.test, texts, strict=True)), self._content, self._style)
+            for name, texts in trivial.items()
+        }
         fluency = self._fluency()
-        columns: dict[str | None, dict[str, torch.Tensor]] = {}
-        for key, outputs in ((None, copied), *written.items()):
+        columns: dict[tuple[str, bool], dict[str, torch.Tensor]] = {}
+        everything = {**{(name, True): o for name, o in free.items()}, **{(p, False): o for p, o in written.items()}}
+        for key, outputs in everything.items():
             texts = [output.text for output in outputs]
             columns[key] = {
                 "content": torch.tensor([output.content for output in outputs], dtype=torch.float64),
@@ -283,31 +292,31 @@ class RestyleWork:
                 "fluency": fluency.score(texts).double(),
             }
         tested = {}
-        for key, outputs in ((None, copied), *written.items()):
+        for key, outputs in everything.items():
             tested[key] = style_metrics(**columns[key])
             if self.texts.references is not None:
                 try:
                     tested[key] |= bleu([output.text for output in outputs], self.texts.references)
                 except MissingExtra as error:
                     _LOG.warning("BLEU is left out: %s", error)
+        gain = {}
+        if self.manual is not None:
+            ours, theirs = joint(**columns[prompt, False]), joint(**columns[self.manual, False])
+            gain["difference_to_manual"] = paired_joint(ours, theirs)
         self._written = {"found": written[prompt], **{name: written[other] for name, other in others.items()}}
-        self._columns = columns[prompt]
+        self._columns = columns[prompt, False]
         return {
             "template": self._config.template,
             "stop": self._config.stop,
-            "test": tested[prompt],
+            "test": tested[prompt, False],
             "fluency_by": fluency.how,
             "style_by": self._test_style.name,
             "classifier": self.classifier,
-            **(
-                {}
-                if self.manual is None
-                else {"difference_to_manual": paired_joint(joint(**columns[prompt]), joint(**columns[self.manual]))}
-            ),
+            **gain,
             "baselines": [
-                {"name": "copy", "prompt": None, "test": tested[None], "evaluations": 0},
+                *({"name": name, "prompt": None, "test": tested[name, True], "evaluations": 0} for name in free),
                 *(
-                    {"name": name, "prompt": other, "test": tested[other], "evaluations": 0}
+                    {"name": name, "prompt": other, "test": tested[other, False], "evaluations": 0}
                     for name, other in others.items()
                 ),
             ],
