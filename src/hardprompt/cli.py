@@ -100,6 +100,12 @@ def _parser() -> argparse.ArgumentParser:
     resume.add_argument("folder", metavar="FOLDER", help="run folder")
     show = command("show", _show, "show the result of a run, or how far it has come")
     show.add_argument("folder", metavar="FOLDER", help="run folder")
+    judge = command("judge", _judge, "have a vision model judge the prompts of an invert run")
+    judge.add_argument("folder", metavar="FOLDER", help="run folder, or a folder of several")
+    judge.add_argument("--base-url", required=True, metavar="URL", help="of an OpenAI-compatible API")
+    judge.add_argument("--model", required=True, metavar="NAME", help="a model there that sees pictures")
+    judge.add_argument("--repeats", type=int, default=1, metavar="N", help="questions about each prompt (1)")
+    judge.add_argument("--timeout", type=float, default=60.0, metavar="S", help="seconds to wait for an answer (60)")
     command("methods", _methods, "list the search methods and where their settings come from")
     command("doctor", _doctor, "say what is installed, what is ready, and how to make the rest so")
     return parser
@@ -330,6 +336,20 @@ def _print(result: dict[str, Any], as_json: bool) -> int:
         print(json.dumps(result, ensure_ascii=False))
     else:
         present.print_result(result)
+    return 0
+
+
+def _judge(arguments: argparse.Namespace) -> int:
+    from hardprompt import judge, present
+
+    result = judge.judge_folder(
+        Path(arguments.folder), model=arguments.model, base_url=arguments.base_url, repeats=arguments.repeats,
+        timeout=arguments.timeout, notify=lambda line: print(f"hardprompt: {line}", file=sys.stderr),
+    )  # fmt: skip
+    if arguments.json:
+        print(json.dumps(result, ensure_ascii=False))
+    else:
+        present.standard_output().print(judge.table(result))
     return 0
 
 

@@ -88,9 +88,9 @@ def table(title: str, words: Sequence[str], figures: Sequence[str], *, fold: boo
 
 def print_result(result: Mapping[str, Any]) -> None:
     """The result of a run on standard output."""
-    console = _console()
+    screen = standard_output()
     for part in commands.find("classify" if result["task"] == "demo" else result["task"]).show(result):
-        console.print(part, highlight=False)
+        screen.print(part, highlight=False)
 
 
 def print_methods(found: Mapping[str, Method]) -> None:
@@ -100,10 +100,10 @@ def print_methods(found: Mapping[str, Method]) -> None:
         table.add_column(name, overflow="fold")
     for name, method in found.items():
         table.add_row(name, method.summary, method.source)
-    _console().print(table)
+    standard_output().print(table)
 
 
-def _console() -> Console:
+def standard_output() -> Console:
     """Standard output; a pipe gets whole lines, not lines folded at a guessed width."""
     return Console() if sys.stdout.isatty() else Console(width=160)
 

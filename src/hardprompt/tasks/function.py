@@ -91,7 +91,7 @@ class FunctionReward:
         for text, number in zip(texts, numbers, strict=True):
             try:
                 good = not isinstance(number, str | bytes) and math.isfinite(float(number))
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, OverflowError):
                 good = False
             if not good:
                 raise RewardError(f"the reward of {text!r} is {_short(number)}; a finite number was expected.")
