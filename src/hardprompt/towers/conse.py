@@ -48,7 +48,7 @@ class ConSE:
 
     def __init__(self) -> None:
         pillow()
-        folders = _folders()
+        folders = locate()
         self.classes = _class_names(folders[_NAMES])
         self._classifier = _classifier(folders[_CLASSIFIER])
         source = resolve("embedded:minilm")
@@ -100,7 +100,7 @@ class ConSE:
         return torch.cat([self._classifier(_pixels(image)).softmax(-1) for image in images])
 
 
-def _folders() -> dict[tuple[str, str], Path]:
+def locate() -> dict[tuple[str, str], Path]:
     """Where the packages lie; none of them is imported here."""
     folders, missing = {}, []
     for part in (_CLASSIFIER, _CODE, _NAMES, _SENTENCES):
