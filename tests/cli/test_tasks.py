@@ -322,4 +322,3 @@ def test_the_test_texts_take_no_other_part(build: Callable[..., list[str]]) -> N
         assert sum(map(len, parts)) == len(set.union(*parts))
         assert not (parts[1] | parts[2]) & set(texts.source)
         assert set(texts.test) == set(read(config).test)
-

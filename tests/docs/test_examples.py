@@ -3,10 +3,13 @@
 import importlib.util
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import hardprompt.cli
+from hardprompt import PolicyLM, QLearner, load_causal, optimize
+from hardprompt.tasks.function import FunctionReward
 
 ROOT = Path(__file__).parents[2]
 
@@ -27,11 +30,25 @@ def test_the_quick_start_runs(tiny_folder: Path) -> None:
     assert "after 64 evaluations" in module.main(str(tiny_folder))
 
 
+def test_the_worked_task_is_short_and_searches(tiny_folder: Path) -> None:
+    file = ROOT / "examples" / "json_answers.py"
+    code = file.read_text().partition('"""\n\n')[2]
+    assert f"```python\n{code}```" in (ROOT / "docs" / "tasks.md").read_text()
+    assert len(file.read_text().splitlines()) < 40
+    names: dict[str, Any] = {}
+    exec(compile(code, str(file), "exec"), names)
+    reward = FunctionReward(names["JsonAnswers"](str(tiny_folder)))
+    policy = PolicyLM(*load_causal(str(tiny_folder)))
+    result = optimize(QLearner(policy=policy, length=2, top_k=100), reward, evaluations=32)
+    assert result.best.score <= 1.0
+    assert [names["point"](text) for text in ('{"a": 1}', "{ and so on", "[1]", "no")] == [1.0, 0.5, 0.0, 0.0]
+
+
 def test_every_command_in_the_documents_exists(capsys: pytest.CaptureFixture[str]) -> None:
     text = "\n".join(p.read_text() for p in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
     # In the documents a command stands in code; the word after the name in prose is no command.
     commands = set(re.findall(r"(?:`|bin/)hardprompt (\w+)", text))
-    assert "classify" in commands
+    assert commands >= {"classify", "restyle", "invert", "optimize", "judge"}
     for command in sorted(commands):
         with pytest.raises(SystemExit) as stop:
             hardprompt.cli.main([command, "--help"])
