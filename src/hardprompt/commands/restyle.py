@@ -31,6 +31,7 @@ _RLPROMPT = ("rlprompt", "rlprompt-fluency", "rlprompt-rb", "rlprompt-rb-fluency
 _SHARE = 0.25  # of TEXTS that is kept for validation, and as much for the test, where no file is given
 _EXAMPLES = 4000  # of a style that a classifier is trained on; more cost minutes and add little
 _REAL = 100  # sentences of each style whose median perplexity is the measure of fluency
+_IMAGINED = 3  # texts of each kind that the policy model reads before it proposes
 _SEED = 0  # validation and test draw the same random numbers whatever the run's seed: runs are then alike in them
 _SHOWN = 5  # outputs in the tables and on the card
 
@@ -236,9 +237,22 @@ class RestyleWork:
 
     @property
     def start(self) -> str:
-        """The template up to the prompt, around the training text of median length."""
-        texts = sorted(self.texts.train, key=lambda text: (len(text), text))
-        return self._template.before_prompt(texts[len(texts) // 2])
+        """A few texts of each kind, and the beginning of a sentence that a prompt completes: how to get to the other.
+
+        Without examples of the target style it is the template up to the prompt, around a training text.
+
+        Source: instruction induction (Honovich et al., 2023), here with texts that are no pairs.
+        """
+        if not self.texts.target:
+            texts = sorted(self.texts.train, key=lambda text: (len(text), text))
+            return self._template.before_prompt(texts[len(texts) // 2])
+        kinds = (self.texts.train[:_IMAGINED], self.texts.target[:_IMAGINED])
+        first, second = ("".join(f"- {text}\n" for text in kind) for kind in kinds)
+        gap = "" if self.spaced else "\n"  # as tokens are: a word without a space before it begins a line
+        return (
+            f"Sentences of the first kind:\n{first}Sentences of the second kind:\n{second}"
+            f"To turn the first kind into the second:{gap}"
+        )
 
     @property
     def manual(self) -> str | None:
