@@ -43,7 +43,7 @@ PHOTOS = {
     "sklearn.datasets": ("china.jpg", "flower.jpg"),
     "skimage": ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg"),
 }
-LEXICA = ("0.jpg", "1.jpg", "2.jpg", "3.jpg")
+LEXICA = ("0.jpg", "1.jpg")
 _BEGIN, _END = "<!-- {}: begin -->", "<!-- {}: end -->"
 
 
