@@ -233,11 +233,16 @@ def _each(runs: "Sequence[tuple[Search, Path]]", out: Path) -> dict[str, Any] | 
 
     results = {}
     for number, (config, folder) in enumerate(runs, 1):
-        result = present.read_result(folder) if folder.exists() else None
+        begun = (folder / "run.yaml").is_file()
+        result = present.read_result(folder) if begun else None
         if result is None:
-            if not (folder / "run.yaml").is_file():
+            if not begun:
                 run.start(config, folder)
-            result = _execute(folder, config, f"{folder.name} ({number} of {len(runs)})", resume=out)
+            try:
+                result = _execute(folder, config, f"{folder.name} ({number} of {len(runs)})", resume=out)
+            except InputError:
+                run.discard(folder)
+                raise
         if result is None:
             return None
         results[folder.name] = result
@@ -317,6 +322,15 @@ def _show(arguments: argparse.Namespace) -> int:
     result = present.read_result(folder)
     if result is not None:
         return _print(result, arguments.json)
+    parts = sorted(file.parent for file in folder.glob("*/run.yaml"))
+    if parts:
+        done = [part.name for part in parts if present.read_result(part) is not None]
+        if arguments.json:
+            print(json.dumps({"finished": False, "runs": [part.name for part in parts], "done": done}))
+        else:
+            print(f"{folder} has not finished: {len(done)} of the runs begun, {', '.join(p.name for p in parts)}, are "
+                  f"done.\nContinue it with: hardprompt resume {shlex.quote(str(folder))}")  # fmt: skip
+        return 0
     last = present.last_step(folder)
     state: dict[str, Any] = {"finished": False, "steps": last["step"] if last else 0}
     if last:

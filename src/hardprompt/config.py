@@ -77,6 +77,8 @@ class Search:
         for path in self.files():
             if not Path(path).exists():
                 faults.append(f"data file {path!r} does not exist.")
+            elif any("\ud800" <= letter <= "\udfff" for letter in path):
+                faults.append(f"data file {path!r} has a name that is not UTF-8; rename it.")
         for check in (self.check_task, self._check_method):
             try:
                 check()

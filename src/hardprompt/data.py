@@ -83,7 +83,9 @@ def read_texts(path: str | Path, *, text: str | None = None) -> list[str]:
     if text is None:
         if reader is not None:
             raise InputError(f"{str(path)!r} is a table; name the column of its texts with --text COLUMN.")
-        texts = [line.strip() for line in _read_text(file).splitlines()]
+        # Only these end a line: str.splitlines would also break a text at what a writer may use inside it.
+        lines = _read_text(file).replace("\r\n", "\n").replace("\r", "\n").split("\n")
+        texts = [line.strip() for line in lines[: -1 if lines[-1] == "" else None]]
     else:
         if reader is None:
             raise unknown("data format", file.suffix or file.name, _READERS)

@@ -1,7 +1,7 @@
 """Embeds texts and their tokens as unit vectors with any encoder of transformers."""
 
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -12,7 +12,6 @@ from torch.nn.functional import normalize
 from hardprompt import models
 from hardprompt.errors import InputError
 
-_BATCH_TOKENS = 2048  # of one forward pass
 _CHUNK = 1024  # texts whose tokens are held at once when only their sentences are wanted
 _KEPT = 256 << 20  # bytes of vectors
 
@@ -25,8 +24,8 @@ class _Vectors(NamedTuple):
 class Embedder:
     """Unit vectors of sentences and of tokens, by one pass through a frozen encoder.
 
-    Texts of as many tokens share a pass, so nothing is padded: what a text gets does not depend on the others, beyond
-    rounding. A text beyond the model's limit is cut there. The vectors of recent texts are remembered.
+    Each text has a pass of its own: what it gets does not depend on the others, to the last bit, and a run that is
+    resumed ends as if it had not stopped. A text beyond the model's limit is cut there. Recent texts are remembered.
 
     Args:
         model: an encoder of transformers without a head; it is frozen.
@@ -83,14 +82,13 @@ class Embedder:
         encoded = encode(self.tokenizer, texts, self._limit)
         self.texts_run += len(texts)
         result = [_Vectors(torch.zeros(self.width), torch.zeros(0, self.width)) for _ in texts]
-        for batch in by_length(encoded.ids, _BATCH_TOKENS):
-            ids = torch.tensor([encoded.ids[i] for i in batch], device=self._device)
-            states = self.model(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state.float()
-            sentences = normalize(states.mean(1), dim=-1).cpu()
-            tokens = normalize(states, dim=-1).cpu()
-            for row, i in enumerate(batch):
-                own = torch.tensor(encoded.special[i]) == 0
-                result[i] = _Vectors(sentences[row].clone(), tokens[row][own])
+        for i, (own, special) in enumerate(zip(encoded.ids, encoded.special, strict=True)):
+            if own:
+                ids = torch.tensor([own], device=self._device)
+                states = self.model(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state[0].float()
+                plain = torch.tensor(special) == 0
+                vectors = normalize(states, dim=-1).cpu()
+                result[i] = _Vectors(normalize(states.mean(0), dim=-1).cpu(), vectors[plain])
         return result
 
 
@@ -142,17 +140,6 @@ def text_limit(model: Any, tokenizer: Any) -> int | None:
             break
     limit = min(places, tokenizer.model_max_length)
     return int(limit) if limit < 10**9 else None
-
-
-def by_length(sequences: Sequence[Sequence[int]], most: int) -> Iterator[list[int]]:
-    """Indices of sequences of one length, at most ``most`` tokens together; empty sequences are left out."""
-    groups: dict[int, list[int]] = {}
-    for i, sequence in enumerate(sequences):
-        groups.setdefault(len(sequence), []).append(i)
-    for length, group in sorted(groups.items()):
-        size = max(1, most // max(1, length))
-        if length:
-            yield from (group[at : at + size] for at in range(0, len(group), size))
 
 
 def _size(vectors: _Vectors) -> int:

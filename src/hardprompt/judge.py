@@ -168,6 +168,8 @@ def judge_folder(
     """
     pairs = [pair for run in _runs(folder) for pair in _pairs(run)]
     path = folder / "judge.json"
+    known, before = _earlier(path, model)
+    repeats = max(repeats, before)  # answers are paid for: asking with fewer repeats than before keeps them all
     result = judge(
         pairs,
         model=model,
@@ -177,7 +179,7 @@ def judge_folder(
         timeout=timeout,
         retries=retries,
         notify=notify,
-        known=_earlier(path, model),
+        known=known,
         save=lambda part: write_json(path, part),
     )
     write_json(path, result)
@@ -490,10 +492,10 @@ def _pairs(run: Path) -> Iterator[tuple[str, list[Path]]]:
         raise InputError(f"{str(run / 'result.json')!r} is damaged: it lacks a prompt or its images.") from error
 
 
-def _earlier(path: Path, model: str) -> list[dict[str, Any]]:
-    """The answers that ``path`` holds of this model, asked in these words."""
+def _earlier(path: Path, model: str) -> tuple[list[dict[str, Any]], int]:
+    """The answers that ``path`` holds of this model, asked in these words, and how often each was asked for."""
     if not path.is_file():
-        return []
+        return [], 1
     try:
         earlier = json.loads(path.read_text(encoding="utf-8"))
         answers = [answer for answer in earlier["answers"] if answer["outcome"] == "answered"]
@@ -502,9 +504,10 @@ def _earlier(path: Path, model: str) -> list[dict[str, Any]]:
                 raise ValueError("a mark is no whole number from 1 to 5")
             hash((answer["prompt"], tuple(answer["images"])))
         same = (earlier["model"], earlier["template"]) == (model, TEMPLATE)
+        repeats = int(earlier["repeats"]) if answers else 1
     except (ValueError, LookupError, TypeError, OSError) as error:
         raise InputError(f"{str(path)!r} is damaged ({error}); delete it to judge anew.") from error
     if answers and not same:
         by = f"of the model {earlier['model']!r}" if earlier["model"] != model else "to a question in other words"
         raise InputError(f"{str(path)!r} holds answers {by}; rename it to keep them, or delete it, and judge again.")
-    return answers
+    return answers, repeats

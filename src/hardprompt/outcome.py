@@ -89,12 +89,17 @@ def versions() -> dict[str, str]:
 
 
 def prompts_csv(
-    outcome: Result, rewards: Mapping[str, float], result: Mapping[str, Any], headline: Callable[..., float]
+    outcome: Result,
+    shown: Callable[[str], str],
+    rewards: Mapping[str, float],
+    result: Mapping[str, Any],
+    headline: Callable[..., float],
 ) -> str:
     """Every prompt that was validated, the best first, and the baselines.
 
     Args:
         outcome: of the search.
+        shown: a searched prompt as a user pastes it.
         rewards: on the training data, of the prompts whose reward is remembered.
         result: as ``result.json`` has it.
         headline: the figure of a test that stands in the column ``test``.
@@ -105,9 +110,11 @@ def prompts_csv(
     for trial in sorted(outcome.trials, key=lambda t: -t.score):
         best = trial.prompt == outcome.best.prompt
         writer.writerow([
-            trial.prompt, rewards.get(trial.prompt, ""), trial.score,
+            shown(trial.prompt), rewards.get(trial.prompt, ""), trial.score,
             headline(result["test"]) if best else "", result["perplexity"] if best else "", outcome.evaluations,
         ])  # fmt: skip
     for row in result["baselines"]:
+        if row["prompt"] is None:  # what is no prompt, such as the copied input
+            continue
         writer.writerow([row["prompt"], "", "", headline(row["test"]), row["perplexity"], row["evaluations"]])
     return stream.getvalue()

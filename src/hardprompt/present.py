@@ -78,7 +78,7 @@ class LiveLine:
 
 def table(title: str, words: Sequence[str], figures: Sequence[str], *, fold: bool = True) -> Table:
     """An empty table: columns of words to the left, then columns of figures to the right."""
-    made = Table(title=title, title_justify="left")
+    made = Table(title=escape(title), title_justify="left")
     for name in words:
         made.add_column(name, overflow="fold" if fold else "ellipsis")
     for name in figures:
@@ -90,7 +90,7 @@ def print_result(result: Mapping[str, Any]) -> None:
     """The result of a run on standard output."""
     screen = standard_output()
     for part in commands.find("classify" if result["task"] == "demo" else result["task"]).show(result):
-        screen.print(part, highlight=False)
+        screen.print(escape(part) if isinstance(part, str) else part, highlight=False)
 
 
 def print_methods(found: Mapping[str, Method]) -> None:

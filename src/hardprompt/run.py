@@ -46,7 +46,8 @@ def start(config: Settings, out: Path) -> Settings:
         raise InputError(
             f"{str(out)!r} already holds a run; continue it with: hardprompt resume {out}, or name another."
         )
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    # What begins with a dot may be what a killed start left behind.
+    if out.exists() and (not out.is_dir() or any(path.name[0] != "." for path in out.iterdir())):
         raise InputError(f"{str(out)!r} exists and is not an empty folder; name another with --out.")
     out.mkdir(parents=True, exist_ok=True)
     config = dataclasses.replace(config, threads=config.threads or threads.choose())
@@ -65,7 +66,7 @@ def start(config: Settings, out: Path) -> Settings:
 
 def discard(out: Path) -> None:
     """Take back what ``start`` wrote, unless the run has made a step worth keeping."""
-    if (out / "checkpoint").exists() or (out / "result.json").exists():
+    if not out.is_dir() or {path.name for path in out.iterdir()} - {"run.yaml", "steps.jsonl"}:
         return
     for name in ("run.yaml", "steps.jsonl"):
         (out / name).unlink(missing_ok=True)
@@ -90,6 +91,9 @@ def load_config(path: Path, *, check_data: bool = False) -> Search:
                 raise InputError(
                     f"data file {name!r} has changed since the run began; a resumed run would not be the same."
                 )
+        new = [name for name in config.files() if fingerprints and name not in fingerprints]
+        if new:
+            raise InputError(f"data file {new[0]!r} was not there when the run began; start another run for it.")
     return config
 
 
@@ -209,7 +213,7 @@ def _execute(
     result = _report(config, session, outcome, log.last_support)
     session.work.write(out)
     headline = commands.find(config.task).headline
-    write_text(out / "prompts.csv", prompts_csv(outcome, session.reward.known, result, headline))
+    write_text(out / "prompts.csv", prompts_csv(outcome, session.work.shown, session.reward.known, result, headline))
     write_text(out / "README.md", session.work.card(result) + _provenance(result))
     write_json(out / "result.json", result)  # last: a run with a result is never run again
     return result
@@ -217,8 +221,9 @@ def _execute(
 
 def _report(config: Search, session: Session, outcome: Result, support: float | None) -> dict[str, Any]:
     """Everything that ``result.json`` holds: the task's own part, and what is the same for every task."""
+    distinct = session.reward.scored  # before a task asks its reward about other prompts
     part = session.work.report(outcome.best.prompt)
-    shown = {"prompt": outcome.best.prompt, **part}["prompt"]
+    shown = session.work.shown(outcome.best.prompt)
     rows = part["baselines"]
     prompts = [shown, *(row["prompt"] for row in rows if row["prompt"] is not None)]
     perplexity, judge = judge_perplexity(list(dict.fromkeys(prompts)), config, session.policy_lm)
@@ -228,7 +233,7 @@ def _report(config: Search, session: Session, outcome: Result, support: float | 
         "seed": config.seed,
         "prompt": shown,
         "evaluations": outcome.evaluations,
-        "distinct": session.reward.scored,
+        "distinct": distinct,
         "seconds": round(outcome.seconds, 1),
         "stopped": outcome.stopped,
         "support_size": support,

@@ -18,7 +18,7 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from hardprompt import models
-from hardprompt.embedding import Embedder, by_length, encode, text_limit
+from hardprompt.embedding import Embedder, encode, text_limit
 from hardprompt.errors import InputError, RewardError, unknown
 from hardprompt.files import _replace
 from hardprompt.metrics import bootstrap
@@ -27,7 +27,6 @@ _LOG = logging.getLogger(__name__)
 
 LEAST = 20  # texts of a style that a classifier is trained on
 _WEAK = 0.7  # held-out accuracy below which its judgement is worth little
-_BATCH_TOKENS = 2048
 
 
 @runtime_checkable
@@ -189,19 +188,17 @@ class NamedStyle:
         self._device = next(model.parameters()).device
         # Labels that do not exclude each other have a probability each.
         self._many = getattr(model.config, "problem_type", None) == "multi_label_classification"
-        # A model that reads from left to right refuses two texts at once where it knows no padding.
-        self._most = 1 if getattr(model.config.get_text_config(), "pad_token_id", None) is None else _BATCH_TOKENS
 
     @torch.no_grad()
     def target(self, texts: Sequence[str]) -> Float[Tensor, " n"]:
         """Probability of the label for each text, in [0, 1]; 0 for a blank text."""
         result = torch.zeros(len(texts))
         encoded = encode(self._tokenizer, texts, self._limit).ids
-        for batch in by_length(encoded, self._most):
-            ids = torch.tensor([encoded[i] for i in batch], device=self._device)
-            logits = self._model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits.float()
-            chances = logits.sigmoid() if self._many else logits.softmax(-1)
-            result[batch] = chances[:, self._label].cpu()
+        for i, own in enumerate(encoded):  # one by one: what a text gets does not depend on the others
+            if own:
+                ids = torch.tensor([own], device=self._device)
+                logits = self._model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[0].float()
+                result[i] = (logits.sigmoid() if self._many else logits.softmax(-1))[self._label].cpu()
         return _unless_blank(texts, result)
 
 
@@ -287,10 +284,10 @@ def function_style(name: str) -> FunctionStyle:
     if not module_name or not function_name:
         raise InputError(f"style function {name!r} is not of the form package.module:function.")
     if str(Path.cwd()) not in sys.path:  # an installed script does not look where the user stands
-        sys.path.insert(0, str(Path.cwd()))
+        sys.path.append(str(Path.cwd()))
     try:
         function = getattr(importlib.import_module(module_name), function_name)
-    except Exception as error:  # the module is the user's: it may raise anything
+    except (Exception, SystemExit) as error:  # the module is the user's: it may raise anything
         raise InputError(f"style function {name!r} could not be imported: {_line(error)}.") from error
     if not callable(function):
         raise InputError(f"style function {name!r} is a {type(function).__name__}, not a function.")

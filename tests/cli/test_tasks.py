@@ -42,6 +42,10 @@ class Maker:
     def __call__(self, prompts):
         return reward(prompts)
 
+class Counted(Maker):
+    def __init__(self):
+        pathlib.Path(os.environ["CALLS"], str(time.monotonic_ns())).touch()
+
 def styled(texts):
     return [min(1.0, len(t) / 40) for t in texts]
 """
@@ -192,6 +196,9 @@ def test_every_kind_of_method_searches_every_task(
         ("restyle", {"template": "{prompt} {text} {mask}"}, "a rewriting follows the template's end"),
         ("restyle", {"template": "{prompt}"}, "has no {text}"),
         ("restyle", {"shots": 1000}, "leaves 31 texts to train on"),
+        ("restyle", {"style-function": "own_rewards:style", "target-examples": None}, "has no attribute 'style'"),
+        ("restyle", {"acceptability-model": "no/such", "acceptability-label": "1"}, "'no/such' could not be loaded"),
+        ("restyle", {"manual": "word " * 200}, "and the task model reads 256"),
         ("restyle", {"per-step": 4}, "cannot be more than the 3 shots"),
         ("restyle", {"references": "x.txt"}, "name it with --test"),
         ("restyle", {"style-label": "x"}, "belong together"),
@@ -204,6 +211,7 @@ def test_every_kind_of_method_searches_every_task(
         ("invert", {"image-model": "no/such-model"}, "model 'no/such-model' could not be loaded"),
         ("invert", {"draw": "no/such-model"}, "pip install 'hardprompt[diffusion]'"),
         ("invert", {"start": "word " * 40}, "reads at most 20"),
+        ("invert", {"manual": "word " * 40}, "reads at most 20"),
         ("optimize", {"first": "own_rewards:rewrad"}, "Did you mean 'reward'"),
         ("optimize", {"first": "own_rewards"}, "is not MODULE:NAME"),
         ("optimize", {"first": "nowhere:reward"}, "No module named 'nowhere'"),
@@ -257,6 +265,55 @@ def test_a_folder_gets_a_prompt_for_each_picture_and_goes_on_where_it_stopped(
     assert all(json.dumps(run["prompt"]) in shown.stdout for run in result["runs"])
 
 
+def test_one_picture_that_fails_does_not_cost_the_others(
+    build: Callable[..., list[str]], places: dict[str, Path], capsys: pytest.CaptureFixture[str], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    from hardprompt.commands.invert import InvertWork
+    from hardprompt.errors import InputError
+
+    choose = InvertWork.choose
+
+    def refuse_the_second(self: Any, trials: Any) -> Any:
+        if "two.png" in self._config.images[0]:
+            raise InputError("no prompt for the second picture.")
+        return choose(self, trials)
+
+    monkeypatch.setattr(InvertWork, "choose", refuse_the_second)
+    assert hardprompt.cli.main(build("invert", first=places["album"], evaluations=32)) == 2
+    assert "no prompt for the second" in capsys.readouterr().err
+    assert (tmp_path / "run" / "one" / "result.json").is_file()
+    assert hardprompt.cli.main(["show", str(tmp_path / "run")]) == 0
+    assert "1 of the runs begun, one, two, are done" in capsys.readouterr().out
+    monkeypatch.undo()
+    assert hardprompt.cli.main(["resume", str(tmp_path / "run"), "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["runs"]) == 2
+
+
+def test_a_picture_that_was_added_to_the_folder_is_noticed(
+    build: Callable[..., list[str]], places: dict[str, Path], hardprompt: Hardprompt, environment: dict[str, str],
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    album = tmp_path / "album"
+    album.mkdir()
+    (album / "one.png").write_bytes(places["one"].read_bytes())
+    stopped_after(build("invert", first=album), tmp_path / "run" / "one", 1, signal.SIGKILL, environment)
+    (album / "two.png").write_bytes(places["two"].read_bytes())
+    done = hardprompt("resume", str(tmp_path / "run"))
+    assert done.returncode == 2
+    assert "two.png' was not there when the run began" in done.stderr
+
+
+def test_a_proposal_that_is_too_long_is_only_a_bad_one(
+    build: Callable[..., list[str]], here: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = build("invert", start="a photo of the", length=10, evaluations=64)
+    assert hardprompt.cli.main([*arguments, "--tokens", "any", "--json"]) in (0, 2)
+    said = capsys.readouterr()
+    assert "tokens; '" not in said.err  # it is not refused as a text of the user's
+    assert json.loads(said.out)["prompt"] if said.out else "reads; forbid or require less" in said.err
+
+
 def test_a_reward_that_fails_keeps_the_run_which_goes_on_to_the_same_end(
     build: Callable[..., list[str]], hardprompt: Hardprompt, environment: dict[str, str], tmp_path: Path
 ) -> None:
@@ -288,6 +345,19 @@ def test_a_class_makes_a_reward(
     result = json.loads(capsys.readouterr().out)
     assert [row["test"]["reward"] for row in result["baselines"]] == [pytest.approx(1 - 0.03)]
     assert result["test"]["reward"] >= 0
+
+
+def test_a_class_is_made_once_and_not_for_a_dry_run(
+    build: Callable[..., list[str]], places: dict[str, Path], here: None, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    made = tmp_path / "made"
+    made.mkdir()
+    monkeypatch.setenv("CALLS", str(made))
+    assert hardprompt.cli.main([*build("optimize", first="own_rewards:Counted"), "--dry-run"]) == 0
+    assert list(made.iterdir()) == []
+    assert hardprompt.cli.main(build("optimize", first="own_rewards:Counted", evaluations=16)) == 0
+    assert len(list(made.iterdir())) == 1
 
 
 def test_a_style_may_be_a_function_and_test_texts_have_references(

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hardprompt.data import Row, classes, few_shot, read_rows, split
+from hardprompt.data import Row, classes, few_shot, read_rows, read_texts, split
 from hardprompt.errors import InputError
 
 TEXTS = ['He said "no".', "a, b, c", "naïve café", "one\ttab".replace("\t", " ")]
@@ -91,3 +91,19 @@ def test_a_text_that_stands_twice_is_never_on_both_sides() -> None:
 
 def test_number_labels_are_sorted_by_value() -> None:
     assert classes([Row("x", label) for label in ("10", "2", "1")]) == ["1", "2", "10"]
+
+
+def test_only_line_ends_end_a_line_of_text(tmp_path: Path) -> None:
+    file = tmp_path / "texts.txt"
+    file.write_bytes("one\u2028still one\r\n\r\ntwo\x0bstill two\n three ".encode())
+    assert read_texts(file) == ["one\u2028still one", "", "two\x0bstill two", "three"]
+    (tmp_path / "t.csv").write_text("text,n\na,1\n,2\n")
+    assert read_texts(tmp_path / "t.csv", text="text") == ["a", ""]
+    for name, text, message in (
+        ("t.csv", None, "name the column"), ("t.csv", "txt", "Did you mean 'text'"), ("texts.txt", "text", "'.txt'"),
+    ):  # fmt: skip
+        with pytest.raises(InputError, match=message):
+            read_texts(tmp_path / name, text=text)
+    file.write_text("\n \n")
+    with pytest.raises(InputError, match="has no text"):
+        read_texts(file)

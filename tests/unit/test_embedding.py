@@ -10,7 +10,7 @@ from tokenizers import processors
 from torch import Tensor
 
 from hardprompt import embedding
-from hardprompt.embedding import Embedder, by_length, load_embedder, text_limit
+from hardprompt.embedding import Embedder, load_embedder, text_limit
 from hardprompt.errors import InputError, MissingExtra
 from tests.conftest import ENGLISH, PAD, Tiny, make_tokenizer
 
@@ -102,13 +102,12 @@ def test_memory_is_bounded_and_the_oldest_text_goes_first(embedder: Embedder, mo
     assert small.texts_run == run
 
 
-@given(lengths=st.lists(st.integers(0, 9), max_size=30), most=st.integers(1, 20))
-def test_a_batch_is_of_one_length_and_every_index_comes_once(lengths: list[int], most: int) -> None:
-    batches = list(by_length([[7] * n for n in lengths], most))
-    assert sorted(i for batch in batches for i in batch) == [i for i, n in enumerate(lengths) if n]
-    for batch in batches:
-        assert len({lengths[i] for i in batch}) == 1
-        assert len(batch) == 1 or sum(lengths[i] for i in batch) <= most
+@given(order=st.permutations(TEXTS), few=st.integers(1, len(TEXTS)))
+def test_a_text_has_the_same_bits_whatever_it_is_asked_with(order: list[str], few: int, embedder: Embedder) -> None:
+    fresh = Embedder(embedder.model, embedder.tokenizer, name="fresh")
+    alone = {t: Embedder(embedder.model, embedder.tokenizer, name="one").sentences([t])[0] for t in order[:few]}
+    for text, vector in zip(order[:few], fresh.sentences(order[:few]), strict=True):
+        assert torch.equal(vector, alone[text])
 
 
 def test_a_folder_is_loaded_without_its_head(tmp_path: Path, tiny_masked: Tiny, embedder: Embedder) -> None:

@@ -80,8 +80,8 @@ def test_the_function_gets_whole_prompts_in_a_list_of_its_own() -> None:
         return [0.0, 1.0]
 
     given = ["a", "b"]
-    assert FunctionReward(spoil, before="x ")(given).tolist() == [0.0, 1.0]
-    assert seen == [["x a", "x b"]]
+    assert FunctionReward(spoil)(given).tolist() == [0.0, 1.0]
+    assert seen == [["a", "b"]]
     assert given == ["a", "b"]
 
 
@@ -121,6 +121,27 @@ def test_a_hang_is_left_behind() -> None:
             FunctionReward(lambda _: [float(hold.wait())], timeout=0.05)(["a"])
     finally:
         hold.set()
+
+
+def test_a_generator_is_read_while_the_clock_runs() -> None:
+    hold = threading.Event()
+
+    def slowly(prompts: list[str]) -> Any:
+        for _ in prompts:
+            yield float(hold.wait())
+
+    def broken(_: list[str]) -> Any:
+        yield 1.0
+        raise TypeError("inside")
+
+    try:
+        with pytest.raises(RewardError, match="no answer within"):
+            FunctionReward(slowly, timeout=0.05)(["a"])
+    finally:
+        hold.set()
+    assert FunctionReward(slowly, timeout=60.0)(["a"]).tolist() == [1.0]
+    with pytest.raises(RewardError, match="raised TypeError: inside"):
+        FunctionReward(broken)(["a"])
 
 
 def test_ctrl_c_is_no_failure_of_the_reward() -> None:

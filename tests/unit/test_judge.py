@@ -488,6 +488,15 @@ def test_a_run_of_a_folder_of_pictures_has_a_prompt_for_each(server: Server, pic
         judge_folder(folder, model="eye", base_url=server.url)
 
 
+def test_asking_with_fewer_repeats_keeps_what_was_answered(server: Server, picture: Path, tmp_path: Path) -> None:
+    make_run(tmp_path / "run", picture, prompt="one")
+    server.script = [says(GOOD)]
+    first = judge_folder(tmp_path / "run", model="eye", base_url=server.url, repeats=3)
+    asked = len(server.requests)
+    assert judge_folder(tmp_path / "run", model="eye", base_url=server.url)["answers"] == first["answers"]
+    assert len(first["answers"]) == len(server.requests) == asked == 3
+
+
 def test_what_was_answered_outlives_a_kill(server: Server, picture: Path, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     for name in "abc":

@@ -78,6 +78,10 @@ class Work(Protocol):
         """The prompt that the run stands by, of those validated (at least one)."""
         ...
 
+    def shown(self, prompt: str) -> str:
+        """A searched prompt as a user pastes it."""
+        ...
+
     def report(self, prompt: str) -> dict[str, Any]:
         """The task's part of ``result.json``; touches the test data, once.
 

@@ -144,6 +144,10 @@ class ClassifyWork:
 
         return choose(trials, len(self.splits.validation), self._policy_lm.perplexity)
 
+    def shown(self, prompt: str) -> str:
+        """As it is."""
+        return prompt
+
     def report(self, prompt: str) -> dict[str, Any]:
         """The found prompt, the empty one and the manual one, side by side on the test texts."""
         from hardprompt.metrics import classification_metrics, paired_difference

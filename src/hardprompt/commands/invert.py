@@ -3,6 +3,8 @@
 import contextlib
 import dataclasses
 import json
+import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +21,11 @@ if TYPE_CHECKING:
     from hardprompt.engine import Trial
     from hardprompt.lms.causal import CausalLM
 
+_LOG = logging.getLogger(__name__)
+
 # The papers' settings for this task (PIN App. D.1 and D.3), where they differ from those for classification.
 _K = 20_000
+_CLASSES = 2  # of several pictures that the classifier's caption names
 _SUGGESTED: dict[str, dict[str, Any]] = {
     "pin": {"top_k": _K},
     "pin-prior": {"top_k": _K},
@@ -93,7 +98,7 @@ class InvertWork:
     def __init__(self, config: Invert, _policy_lm: "CausalLM", notify: Notify) -> None:
         from hardprompt.rewards import Cached
         from hardprompt.tasks.inversion import Inversion
-        from hardprompt.towers import load_image_text
+        from hardprompt.towers import check_length, load_image_text
 
         self._config, self._notify = config, notify
         if config.draw is not None:
@@ -109,6 +114,8 @@ class InvertWork:
             model=self._model, images=self._images, before=config.start or "", require=config.require,
             forbid=config.forbid,
         )  # fmt: skip
+        if config.manual is not None:
+            check_length(self._model, config.manual, self._model.count(config.manual))
         self.reward = Cached(self._task)
         self._drawn: dict[str, Image] = {}
         self._caption = ""
@@ -129,10 +136,15 @@ class InvertWork:
         best = max(trials, key=lambda trial: trial.score)
         if not self._task.allowed(best.prompt):
             raise InputError(
-                f"every prompt that was found has one of the forbidden words {', '.join(self._config.forbid)}; "
-                "forbid fewer or give more evaluations."
+                "every prompt that was found has a forbidden word or is longer than the "
+                f"{self._model.text_limit} tokens that the image model reads; forbid or require less, or shorten it "
+                "with --length."
             )
         return best
+
+    def shown(self, prompt: str) -> str:
+        """The whole caption."""
+        return self._task.complete(prompt)
 
     def report(self, prompt: str) -> dict[str, Any]:
         """The caption of the found prompt, the manual one and that of a classifier."""
@@ -141,7 +153,9 @@ class InvertWork:
         self._caption = caption = self._task.complete(prompt)
         others = {} if self._config.manual is None else {"manual": self._config.manual}
         with contextlib.suppress(MissingExtra):  # the classifier is a baseline only
-            others["top class"] = f"a photo of {_top_classes(self._model, self._images)}"
+            top = f"a photo of {_top_classes(self._model, self._images)}"
+            if self._model.count(top) <= self._model.text_limit:
+                others["top class"] = top
         plain = Inversion(model=self._model, images=self._images)  # theirs are whole captions already
         rows = dict.fromkeys([caption, *others.values()])
         scores = {text: row.tolist() for text, row in zip(rows, plain.scores(list(rows)), strict=True)}
@@ -153,11 +167,12 @@ class InvertWork:
             from hardprompt.drawing import draw
 
             self._notify(f"drawing {len(rows)} pictures with {self._config.draw}")
-            self._drawn = dict(
-                zip(rows, draw(list(rows), model=self._config.draw, seed=self._config.seed), strict=True)
-            )
+            try:
+                drawn = draw(list(rows), model=self._config.draw, seed=self._config.seed)
+                self._drawn = dict(zip(rows, drawn, strict=True))
+            except InputError as error:  # the result of a search is not lost for want of a drawing
+                _LOG.warning("nothing is drawn: %s", error)
         return {
-            "prompt": caption,
             "images": [str(Path(path).resolve()) for path in self._config.images],
             "image_model": self._config.image_model,
             "stand_in": self._model.stand_in,
@@ -202,7 +217,8 @@ def _top_classes(model: Any, images: "Sequence[Image]") -> str:
     from hardprompt.towers.conse import ConSE
 
     classifier = model if isinstance(model, ConSE) else ConSE()
-    return " and ".join(dict.fromkeys(classifier.top_class(image) for image in images))
+    found = Counter(classifier.top_class(image) for image in images)
+    return " and ".join(name for name, _ in found.most_common(_CLASSES))
 
 
 def parts(config: Invert, out: Path) -> list[tuple[Invert, Path]]:
@@ -211,7 +227,8 @@ def parts(config: Invert, out: Path) -> list[tuple[Invert, Path]]:
         return [(config, out)]
     files = [Path(path) for path in config.files()]
     stems = [file.stem for file in files]
-    names = [file.stem if stems.count(file.stem) == 1 else file.name for file in files]
+    short = len(set(stems)) == len(stems) and not {"run.yaml", "result.json", "README.md"} & set(stems)
+    names = stems if short else [file.name for file in files]
     return [
         (dataclasses.replace(config, images=(str(file),)), out / name) for file, name in zip(files, names, strict=True)
     ]

@@ -56,6 +56,10 @@ class OptimizeWork:
         """The one of the highest reward, the earliest among equals."""
         return max(trials, key=lambda trial: trial.score)
 
+    def shown(self, prompt: str) -> str:
+        """As it is."""
+        return prompt
+
     def report(self, prompt: str) -> dict[str, Any]:
         """The reward of the found prompt and of the manual one."""
         others = {} if self._config.manual is None else {"manual": self._config.manual}
@@ -80,9 +84,9 @@ class OptimizeWork:
 
 
 def _plan(config: Optimize) -> dict[str, Any]:
-    from hardprompt.tasks.function import load_reward
+    from hardprompt.tasks.function import find_reward
 
-    load_reward(config.reward)
+    find_reward(config.reward)
     return {"reward": config.reward}
 
 

@@ -31,7 +31,8 @@ _RLPROMPT = ("rlprompt", "rlprompt-fluency", "rlprompt-rb", "rlprompt-rb-fluency
 _SHARE = 0.25  # of TEXTS that is kept for validation, and as much for the test, where no file is given
 _EXAMPLES = 4000  # of a style that a classifier is trained on; more cost minutes and add little
 _REAL = 100  # sentences of each style whose median perplexity is the measure of fluency
-_IMAGINED = 3  # texts of each kind that the policy model reads before it proposes
+_IMAGINED = 3  # texts of each kind that the policy model reads before it proposes,
+_WORDS = 24  # so many words of each
 _SEED = 0  # validation and test draw the same random numbers whatever the run's seed: runs are then alike in them
 _SHOWN = 5  # outputs in the tables and on the card
 
@@ -165,27 +166,40 @@ def read(config: StyleRun) -> Texts:
         rows = [rows[i] for i in sorted(random.Random(0).sample(range(len(rows)), min(config.test_on, len(rows))))]
         test = [text for text, _ in rows]
         references = None if config.references is None else [reference for _, reference in rows]
-    left = [text for text in pool if text not in set(test)]
+    if not test:
+        raise InputError(f"{config.test!r} has no text that can be tested on (with a reference, where some are given).")
+    tested = set(test)
+    left = [text for text in pool if text not in tested]
     if config.validation is None:
         taken = min(config.validate_on, max(1, int(_SHARE * len(left))))
         left, validation = left[taken:], left[:taken]
     else:
-        validation = [t for t in dict.fromkeys(filter(None, texts_of(config.validation))) if t not in set(test)]
+        validation = [t for t in dict.fromkeys(filter(None, texts_of(config.validation))) if t not in tested]
         random.Random(0).shuffle(validation)
         validation = validation[: config.validate_on]
-    left = [text for text in left if text not in set(validation)]
+    chosen_by = set(validation)
+    left = [text for text in left if text not in chosen_by]
     if len(left) < config.shots or not validation:
         raise InputError(
             f"{config.texts!r} leaves {len(left)} texts to train on and {len(validation)} to validate on; "
             f"{config.shots} and 1 are needed."
         )
     train = random.Random(config.seed).sample(left, config.shots)
-    held = {*test, *validation}
+    held = {*test, *validation, *(references or ())}
     examples = {
         name: [t for t in dict.fromkeys(filter(None, texts_of(path))) if t not in held] if path else []
         for name, path in (("source", config.source_examples), ("target", config.target_examples))
     }
-    source = examples["source"] or left
+    source = left if config.source_examples is None else examples["source"]
+    if config.target_examples is not None:
+        from hardprompt.styles import LEAST
+
+        for name, found in (("their own", source), ("the target", examples["target"])):
+            if len(found) < LEAST:
+                raise InputError(
+                    f"there are {len(found)} examples of {name} style beside the test and validation texts; a "
+                    f"classifier needs {LEAST} or more."
+                )
     return Texts(train, validation, test, references, source[:_EXAMPLES], examples["target"][:_EXAMPLES])
 
 
@@ -202,6 +216,7 @@ class RestyleWork:
         from hardprompt import models
         from hardprompt.content import content
         from hardprompt.embedding import load_embedder
+        from hardprompt.fluency import acceptability
         from hardprompt.lms.causal import CausalLM
         from hardprompt.rewards import Cached
         from hardprompt.tasks.restyle import PerText
@@ -220,7 +235,14 @@ class RestyleWork:
         self._style, self._test_style, self.classifier = self._styles(embedder)
         texts = self.texts
         notify(f"{len(texts.train)} training, {len(texts.validation)} validation and {len(texts.test)} test texts")
+        self._acceptability = (
+            None
+            if config.acceptability_model is None
+            else acceptability(config.acceptability_model, str(config.acceptability_label))
+        )
         train = self._task(texts.train, seed=config.seed)
+        for task in (train, self._task(texts.validation), self._task(texts.test)):
+            task.check_room(self._lm.context_length, ["", *([] if self.manual is None else [self.manual])])
         self.reward: Any = (
             PerText(train, per_step=config.per_step or config.shots, zscore=config.zscore, seed=config.seed)
             if config.per_step or config.zscore
@@ -247,7 +269,7 @@ class RestyleWork:
             texts = sorted(self.texts.train, key=lambda text: (len(text), text))
             return self._template.before_prompt(texts[len(texts) // 2])
         kinds = (self.texts.train[:_IMAGINED], self.texts.target[:_IMAGINED])
-        first, second = ("".join(f"- {text}\n" for text in kind) for kind in kinds)
+        first, second = ("".join(f"- {' '.join(text.split()[:_WORDS])}\n" for text in kind) for kind in kinds)
         gap = "" if self.spaced else "\n"  # as tokens are: a word without a space before it begins a line
         return (
             f"Sentences of the first kind:\n{first}Sentences of the second kind:\n{second}"
@@ -271,6 +293,10 @@ class RestyleWork:
         (scores,) = self.validate.scores([top.prompt])
         error = float(scores.std()) / math.sqrt(len(scores)) if len(scores) > 1 else 0.0
         return most_natural(trials, error, self._policy_lm.perplexity)
+
+    def shown(self, prompt: str) -> str:
+        """As it is."""
+        return prompt
 
     def report(self, prompt: str) -> dict[str, Any]:
         """The found prompt, the empty one, the manual one, and the copied input, side by side on the test texts."""
@@ -405,12 +431,12 @@ class RestyleWork:
 
     def _fluency(self) -> "Fluency":
         from hardprompt import models
-        from hardprompt.fluency import RelativePerplexity, acceptability
+        from hardprompt.fluency import RelativePerplexity
         from hardprompt.lms.causal import CausalLM
 
         config = self._config
-        if config.acceptability_model is not None:
-            return acceptability(config.acceptability_model, str(config.acceptability_label))
+        if self._acceptability is not None:
+            return self._acceptability
         try:
             name = config.judge
             judge = self._policy_lm if name == config.policy_model else CausalLM(*models.load_causal(name))
@@ -422,6 +448,10 @@ class RestyleWork:
 
 
 def _plan(config: StyleRun) -> dict[str, Any]:
+    if config.style_function is not None:
+        from hardprompt.styles import function_style
+
+        function_style(config.style_function)
     texts = read(config)
     return {
         "template": config.template,

@@ -70,7 +70,7 @@ class CausalLM:
     def perplexity(self, texts: Sequence[str]) -> Float[Tensor, " n"]:
         """Perplexity of each text after nothing but ``start_ids``: exp of the mean negative log-probability of a token.
 
-        A text without a token has none: NaN.
+        A text without a token has none: NaN. Of a text that is longer than the model reads, the beginning counts.
         """
         start = start_ids(self.tokenizer)
         result = []
@@ -80,6 +80,8 @@ class CausalLM:
                 if not ids:
                     result.append(float("nan"))
                     continue
+                if self.context_length is not None:
+                    ids = ids[: self.context_length - len(start)]
                 whole = torch.tensor([[*start, *ids]], device=self.packed.device)
                 logits = self.packed.model(input_ids=whole).logits[0, len(start) - 1 : -1].float()
                 nll = torch.nn.functional.cross_entropy(logits, whole[0, len(start) :])
@@ -98,7 +100,8 @@ class CausalLM:
     ) -> list[list[str]]:
         """Continuations of each context, sampled, each up to the first of ``stop`` (left out) or the text's end.
 
-        A continuation depends on the seed, its context and its number only, not on what else is asked for.
+        A continuation depends on the seed, its context and its number only; what else is asked for can move a logit in
+        its last digits and no more.
 
         Args:
             contexts: what is continued.

@@ -11,7 +11,8 @@ from transformers import DynamicCache
 
 from hardprompt.lms.packing import PackedModel
 
-_ROWS = 64  # continuations that grow side by side
+_ROWS = 64  # continuations that grow side by side,
+_TOKENS = 16_384  # as long as they hold no more tokens than this, padding included
 
 
 @torch.no_grad()
@@ -41,7 +42,11 @@ def sample(
     at = 0
     while at < len(order):
         batch: list[int] = []
-        while at < len(order) and (not batch or sum(len(keys[i]) for i in (*batch, order[at])) <= _ROWS):
+        while at < len(order):
+            rows_then = sum(len(keys[i]) for i in (*batch, order[at]))
+            width = len(contexts[order[at]]) + max(limits[i] for i in (*batch, order[at]))
+            if batch and (rows_then > _ROWS or rows_then * width > _TOKENS):
+                break
             batch.append(order[at])
             at += 1
         rows = [(i, j) for i in batch for j in range(len(keys[i]))]

@@ -5,7 +5,7 @@ import inspect
 import math
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,27 @@ Scorer = Callable[[list[str]], Sequence[float]]
 def load_reward(name: str) -> Scorer:
     """The reward called ``package.module:name``: a function from prompts to numbers, or a class that makes one.
 
-    A class is called without arguments; what it makes is called with prompts. The module is looked for where the user
-    stands, too.
+    A class is called without arguments; what it makes is called with prompts.
+
+    Raises:
+        InputError: as ``find_reward``, or the class fails to make a reward.
+    """
+    found = find_reward(name)
+    if inspect.isclass(found):
+        try:
+            found = found()
+        except HardpromptError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise InputError(f"reward {name!r}: making a {name.partition(':')[2]} raised {_said(error)}.") from error
+        if not callable(found):
+            raise InputError(f"reward {name!r} makes a {type(found).__name__}, which cannot be called with prompts.")
+    scorer: Scorer = found
+    return scorer
+
+
+def find_reward(name: str) -> Any:
+    """The function or class called ``package.module:name``; the module is looked for where the user stands, too.
 
     Raises:
         InputError: no such module or name, a module that fails to load, or something that cannot be called.
@@ -35,29 +54,21 @@ def load_reward(name: str) -> Scorer:
             f"reward {name!r} names a file; name the module: {module_name.removesuffix('.py')}:{attribute}."
         )
     if str(Path.cwd()) not in sys.path:  # an installed script does not look where the user stands
-        sys.path.insert(0, str(Path.cwd()))
+        sys.path.append(str(Path.cwd()))
     try:
         module = importlib.import_module(module_name)
     except HardpromptError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InputError(f"reward {name!r}: importing {module_name} raised {_said(error)}.") from error
     try:
         found = getattr(module, attribute)
     except AttributeError:
         public = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
         raise unknown(f"name in {module_name}", attribute, public) from None
-    if inspect.isclass(found):
-        try:
-            found = found()
-        except HardpromptError:
-            raise
-        except Exception as error:
-            raise InputError(f"reward {name!r}: making a {attribute} raised {_said(error)}.") from error
     if not callable(found):
         raise InputError(f"reward {name!r} is a {type(found).__name__}, which cannot be called with prompts.")
-    scorer: Scorer = found
-    return scorer
+    return found
 
 
 class FunctionReward:
@@ -66,11 +77,10 @@ class FunctionReward:
     Args:
         function: takes a list of prompts, returns as many finite numbers, higher is better.
         timeout: seconds that one call may take; None waits for ever.
-        before: text that every prompt follows.
     """
 
-    def __init__(self, function: Scorer, *, timeout: float | None = None, before: str = "") -> None:
-        self._function, self._timeout, self._before = function, timeout, before
+    def __init__(self, function: Scorer, *, timeout: float | None = None) -> None:
+        self._function, self._timeout = function, timeout
 
     def __call__(self, prompts: list[str]) -> Float[Tensor, " n"]:
         """One number per prompt, float64.
@@ -78,14 +88,8 @@ class FunctionReward:
         Raises:
             RewardError: an exception, too long a time, the wrong length, or what is no finite number.
         """
-        texts = [self._before + prompt for prompt in prompts]
-        values = self._call(texts)
-        try:
-            numbers = values.tolist() if isinstance(values, Tensor) else list(values)
-        except TypeError:
-            raise RewardError(
-                f"the reward returned {_short(values)} for {_of(texts)}; a list of {len(texts)} numbers was expected."
-            ) from None
+        texts = list(prompts)
+        numbers = self._call(texts)
         if len(numbers) != len(texts):
             raise RewardError(f"the reward returned {len(numbers)} numbers for {_of(texts)}; one each was expected.")
         for text, number in zip(texts, numbers, strict=True):
@@ -97,12 +101,15 @@ class FunctionReward:
                 raise RewardError(f"the reward of {text!r} is {_short(number)}; a finite number was expected.")
         return torch.tensor([float(number) for number in numbers], dtype=torch.float64)
 
-    def _call(self, texts: list[str]) -> Any:
+    def _call(self, texts: list[str]) -> list[Any]:
         outcome: dict[str, Any] = {}
 
         def work() -> None:
             try:
-                outcome["values"] = self._function(list(texts))
+                outcome["values"] = values = self._function(list(texts))
+                if isinstance(values, Iterable) and not isinstance(values, str | bytes):
+                    # Here, where the clock runs: a generator computes while it is read.
+                    outcome["numbers"] = values.tolist() if isinstance(values, Tensor) else list(values)
             except BaseException as error:  # also a SystemExit: it is the reward's, not ours
                 outcome["error"] = error
 
@@ -120,7 +127,13 @@ class FunctionReward:
             raise error
         if error is not None:
             raise RewardError(f"the reward raised {_said(error)} for {_of(texts)}.") from error
-        return outcome["values"]
+        numbers = outcome.get("numbers")
+        if not isinstance(numbers, list):
+            raise RewardError(
+                f"the reward returned {_short(outcome['values'])} for {_of(texts)}; a list of {len(texts)} numbers was "
+                "expected."
+            )
+        return numbers
 
 
 def _of(texts: Sequence[str]) -> str:

@@ -63,9 +63,17 @@ class Inversion:
         self._targets: Float[Tensor, "images d"] = model.images(images).double()
 
     def __call__(self, prompts: Sequence[str]) -> Float[Tensor, " n"]:
-        """Mean cosine of each prompt's caption with the pictures, less 2 for each forbidden word in it, in float64."""
+        """Mean cosine of each prompt's caption with the pictures, less 2 for each forbidden word in it, in float64.
+
+        A caption that the model cannot read whole has the cosine -1, and the same 2 less.
+        """
+        fits = [self._fits(prompt) for prompt in prompts]
         broken = [sum(_occurs(word, self.complete(prompt)) for word in self._forbid) for prompt in prompts]
-        return self.scores(prompts).mean(-1) - _PENALTY * torch.tensor(broken, dtype=torch.float64)
+        means = torch.full((len(prompts),), -1.0 - _PENALTY, dtype=torch.float64)
+        if any(fits):
+            read = [prompt for prompt, fit in zip(prompts, fits, strict=True) if fit]
+            means[torch.tensor(fits)] = self.scores(read).mean(-1)
+        return means - _PENALTY * torch.tensor(broken, dtype=torch.float64)
 
     def scores(self, prompts: Sequence[str]) -> Float[Tensor, "n images"]:
         """Cosine of each prompt's caption with each picture, in float64.
@@ -87,8 +95,11 @@ class Inversion:
         return caption
 
     def allowed(self, prompt: str) -> bool:
-        """Whether the prompt's caption has no forbidden word."""
-        return not any(_occurs(word, self.complete(prompt)) for word in self._forbid)
+        """Whether the prompt's caption has no forbidden word and can be read whole."""
+        return self._fits(prompt) and not any(_occurs(word, self.complete(prompt)) for word in self._forbid)
+
+    def _fits(self, prompt: str) -> bool:
+        return self.model.count(self.complete(prompt)) <= self.model.text_limit
 
     def check_room(self, prompts: Sequence[str]) -> None:
         """Raise an InputError that says the limit for a prompt whose caption the model cannot read whole."""

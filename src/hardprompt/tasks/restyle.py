@@ -13,6 +13,7 @@ from hardprompt.errors import InputError
 from hardprompt.tasks.template import Template
 
 Content = Callable[[Sequence[str], Sequence[str]], Float[Tensor, " n"]]
+_RESERVE = 64  # tokens kept free for a prompt
 _SHORTEST = 10  # tokens that an output may have beyond its source's, or half as many as the source has
 
 
@@ -92,6 +93,19 @@ class Restyle:
         self._samples, self._seed = samples, seed
         self._stop = tuple(dict.fromkeys([stop, "\n"])) if stop else ("\n",)
         self._longest = [max(3 * n // 2, n + _SHORTEST) for n in map(lm.count, self.texts)]
+
+    def check_room(self, context_length: int | None, prompts: Sequence[str]) -> None:
+        """Raise an InputError for a text that leaves these prompts, or one of 64 tokens, no room in the task model."""
+        if context_length is None:
+            return
+        most = max(_RESERVE, *(self._lm.count(prompt) for prompt in prompts))
+        for text, longest in zip(self.texts, self._longest, strict=True):
+            needed = self._lm.count(self._template.fill(text, "")[0]) + most + longest
+            if needed > context_length:
+                raise InputError(
+                    f"the text {text[:60]!r} has {self._lm.count(text)} tokens; with the template, a prompt and its "
+                    f"rewriting it needs {needed}, and the task model reads {context_length}."
+                )
 
     def __call__(self, prompts: list[str]) -> Float[Tensor, " n"]:
         """Mean reward of each prompt over the texts, in [0, 100], float64."""
