@@ -198,7 +198,7 @@ def test_every_kind_of_method_searches_every_task(
         ("restyle", {"shots": 1000}, "leaves 31 texts to train on"),
         ("restyle", {"style-function": "own_rewards:style", "target-examples": None}, "has no attribute 'style'"),
         ("restyle", {"acceptability-model": "no/such", "acceptability-label": "1"}, "'no/such' could not be loaded"),
-        ("restyle", {"manual": "word " * 200}, "and the task model reads 256"),
+        ("restyle", {"manual": "word " * 300}, "and the task model reads 256"),
         ("restyle", {"per-step": 4}, "cannot be more than the 3 shots"),
         ("restyle", {"references": "x.txt"}, "name it with --test"),
         ("restyle", {"style-label": "x"}, "belong together"),
