@@ -83,7 +83,7 @@ def invert_cells(root: Path, data: Path) -> Iterator[tuple[Path, Search]]:
                 name = path.stem if path.stem.isalpha() else f"lexica-{path.stem}"
                 yield (
                     root / "invert" / f"{name}-{method}-{seed}",
-                    Invert(images=(str(path),), method=method, seed=seed, evaluations=480, threads=1),
+                    Invert(images=(str(path),), method=method, seed=seed, evaluations=320, threads=1),
                 )
 
 
