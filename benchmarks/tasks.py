@@ -40,10 +40,10 @@ SEEDS = (0, 1, 2)
 DIRECTIONS = {"negative to positive": ("0", "1"), "positive to negative": ("1", "0")}
 MANUAL = "Change the following sentence from {} sentiment to {} sentiment but keep its semantics."
 PHOTOS = {
-    "sklearn.datasets": ("china.jpg", "flower.jpg"),
+    "sklearn.datasets": ("flower.jpg",),
     "skimage": ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg"),
 }
-LEXICA = ("0.jpg", "1.jpg")
+LEXICA = ("0.jpg",)
 _BEGIN, _END = "<!-- {}: begin -->", "<!-- {}: end -->"
 
 
@@ -83,7 +83,7 @@ def invert_cells(root: Path, data: Path) -> Iterator[tuple[Path, Search]]:
                 name = path.stem if path.stem.isalpha() else f"lexica-{path.stem}"
                 yield (
                     root / "invert" / f"{name}-{method}-{seed}",
-                    Invert(images=(str(path),), method=method, seed=seed, evaluations=320, threads=1),
+                    Invert(images=(str(path),), method=method, seed=seed, evaluations=192, threads=1),
                 )
 
 
