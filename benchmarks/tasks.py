@@ -76,6 +76,10 @@ def pictures(data: Path) -> list[Path]:
     return [*found, *(data / "images" / "lexica" / name for name in LEXICA)]
 
 
+def name_of(path: Path) -> str:
+    return path.stem if path.stem.isalpha() else f"lexica-{path.stem}"
+
+
 def invert_cells(root: Path, data: Path) -> Iterator[tuple[Path, Search]]:
     for seed in SEEDS:
         for path in pictures(data):
@@ -247,14 +251,14 @@ def draw(found: dict[str, Any], data: Path) -> None:
     pyplot.close(figure)
     cells = found.get("invert", {})
     rows = []
-    for path in pictures(data)[:6] if cells else []:  # the photographs
-        row = [(read_image(path), path.stem)]
+    for path in pictures(data) if cells else []:
+        lines = [name_of(path)]
         for method in METHODS:
-            runs = [v for k, v in cells.items() if k.startswith(f"{path.stem}-") and v["method"] == method]
+            runs = [v for k, v in cells.items() if k.startswith(f"{name_of(path)}-{method}-") and v["method"] == method]
             if runs:
                 best = max(runs, key=lambda v: v["test"]["cosine"])
-                row[0] = (row[0][0], f"{row[0][1]}\n{method} {best['test']['cosine']:.2f}: {best['prompt']}")
-        rows.append(row[0])
+                lines.append(f"{method} {best['test']['cosine']:.2f}: {best['prompt']}")
+        rows.append((read_image(path), "\n".join(lines)))
     if rows:
         write_bytes(DOCS / "figures" / "pictures.png", png(grid([rows[:3], rows[3:]], width=330)))
 
