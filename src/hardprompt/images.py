@@ -206,7 +206,11 @@ def _natural(name: str) -> list[tuple[int, str]]:
 
 
 def _wrap(text: str, font: Any, width: int) -> list[str]:
-    """Lines that are at most ``width`` pixels wide; a word that is wider is broken."""
+    """Lines that are at most ``width`` pixels wide; a word that is wider is broken, and a line break is kept."""
+    return [line for part in text.split("\n") for line in _fill(part, font, width)]
+
+
+def _fill(text: str, font: Any, width: int) -> list[str]:
     lines = [""]
     for word in text.split():
         trial = f"{lines[-1]} {word}".strip()
