@@ -57,7 +57,7 @@ performance: $(STAMP)
 	@$(BIN)/python benchmarks/scaling.py long
 
 install: $(STAMP)
-	@echo "$(VENV) is ready"
+	@echo "$(VENV) is ready: call $(BIN)/hardprompt, or first: source $(BIN)/activate"
 
 # Last of all comes the stamp: an installation that was interrupted is taken up again.
 $(STAMP): pyproject.toml constraints.txt

@@ -37,7 +37,13 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code: 0 done, 1 the reward failed, 2 bad input, 130 interrupted."""
     try:
-        arguments = _parser().parse_args(argv)
+        parser, flags = _parser()
+        arguments, rest = parser.parse_known_args(argv)
+        if rest:
+            name = rest[0].partition("=")[0]
+            if name.startswith("-"):
+                raise unknown(f"flag of hardprompt {arguments.command}", name, flags[arguments.command])
+            raise InputError(f"{name!r} is one argument too many (see: hardprompt {arguments.command} --help).")
         code: int = arguments.run(arguments)
         sys.stdout.flush()
         return code
@@ -62,7 +68,8 @@ def _fail(message: str, code: int) -> int:
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> tuple[argparse.ArgumentParser, dict[str, list[str]]]:
+    """The parser, and the flags of each command."""
     parser = _Parser(
         prog="hardprompt",
         description="Finds short, readable text prompts for a frozen language model.",
@@ -75,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
     def command(name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False)
         sub.set_defaults(run=run)
         sub.add_argument("--json", action="store_true", help="print one JSON object on standard output")
         return sub
@@ -108,7 +115,11 @@ def _parser() -> argparse.ArgumentParser:
     judge.add_argument("--timeout", type=float, default=60.0, metavar="S", help="seconds to wait for an answer (60)")
     command("methods", _methods, "list the search methods and where their settings come from")
     command("doctor", _doctor, "say what is installed, what is ready, and how to make the rest so")
-    return parser
+    flags = {
+        name: [flag for flag in sub._option_string_actions if flag.startswith("--")]
+        for name, sub in commands.choices.items()
+    }
+    return parser, flags
 
 
 def _add_flags(sub: argparse.ArgumentParser, settings: "type[Search]") -> None:
@@ -121,7 +132,8 @@ def _add_flags(sub: argparse.ArgumentParser, settings: "type[Search]") -> None:
         if not meta:
             continue
         kinds = [k for k in (get_args(hints[field.name]) or (hints[field.name],)) if k is not NoneType]
-        options: dict[str, Any] = {"help": meta["help"], "default": argparse.SUPPRESS}
+        shown = "" if field.default in (None, False, (), dataclasses.MISSING) else f" ({_typed(field.default)})"
+        options: dict[str, Any] = {"help": (meta["help"] + shown).replace("%", "%%"), "default": argparse.SUPPRESS}
         if get_origin(hints[field.name]) in (tuple, Mapping):
             options |= {"nargs": "+"} if meta["positional"] else {"action": "append"}
         elif kinds == [bool]:
@@ -142,6 +154,11 @@ def _add_flags(sub: argparse.ArgumentParser, settings: "type[Search]") -> None:
     sub.add_argument("--top-k", type=int, metavar="K", help="tokens that the policy model may choose among")
     sub.add_argument("--out", metavar="FOLDER", help="run folder (runs/COMMAND-METHOD-SEED)")
     sub.add_argument("--dry-run", action="store_true", help="check everything, load no model, write nothing")
+
+
+def _typed(value: Any) -> str:
+    """A default as a person would type it."""
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) and not value.isprintable() else str(value)
 
 
 def _search(arguments: argparse.Namespace) -> int:
@@ -181,7 +198,7 @@ def _begin(config: "Search", arguments: argparse.Namespace) -> int:
     from hardprompt import commands, run
 
     plan = commands.find(config.task).plan(config)
-    out = Path(arguments.out or config.default_out())
+    out = Path(arguments.out) if arguments.out else _free(Path(config.default_out()))
     if arguments.dry_run:
         first = {"out": str(out), "method": config.method, "evaluations": config.evaluations}
         print(json.dumps({**first, **plan}, ensure_ascii=False, indent=None if arguments.json else 2))
@@ -194,6 +211,14 @@ def _begin(config: "Search", arguments: argparse.Namespace) -> int:
     except HardpromptError:  # found once the models were loaded: the folder would only be in the way of the next try
         run.discard(out)
         raise
+
+
+def _free(out: Path) -> Path:
+    """``out``, or the first of ``out-2``, ``out-3`` that is not there: only a named folder may be in the way."""
+    number = 1
+    while (found := out if number == 1 else out.with_name(f"{out.name}-{number}")).exists():
+        number += 1
+    return found
 
 
 def _resume(arguments: argparse.Namespace) -> int:

@@ -97,7 +97,11 @@ class Search:
 
     def default_out(self) -> str:
         """The run folder where none is named."""
-        return f"runs/{self.task}-{self.method.replace(':', '.')}-{self.seed}"
+        return "-".join(["runs/" + self.task, *self.about(), self.method.replace(":", "."), str(self.seed)])
+
+    def about(self) -> list[str]:
+        """What the default run folder is called after, beside task, method and seed."""
+        return []
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for YAML."""

@@ -72,7 +72,7 @@ def read_rows(path: str | Path, *, text: str, label: str, group: str | None = No
 
 
 def read_texts(path: str | Path, *, text: str | None = None) -> list[str]:
-    """Read a text from each line, or from the column ``text`` of each record; blank ones are kept, as empty strings.
+    """Read a text from each line, or from the column ``text`` of a table; blank ones are kept, as empty strings.
 
     Raises:
         InputError: the file is missing, empty, not text or malformed; the column is not there; no text at all.
@@ -80,15 +80,13 @@ def read_texts(path: str | Path, *, text: str | None = None) -> list[str]:
     """
     file = _file(path)
     reader = _READERS.get(file.suffix.lower())
-    if text is None:
-        if reader is not None:
-            raise InputError(f"{str(path)!r} is a table; name the column of its texts with --text COLUMN.")
+    if reader is None:
         # Only these end a line: str.splitlines would also break a text at what a writer may use inside it.
         lines = _read_text(file).replace("\r\n", "\n").replace("\r", "\n").split("\n")
         texts = [line.strip() for line in lines[: -1 if lines[-1] == "" else None]]
+    elif text is None:
+        raise InputError(f"{str(path)!r} is a table; name the column of its texts with --text COLUMN.")
     else:
-        if reader is None:
-            raise unknown("data format", file.suffix or file.name, _READERS)
         texts = []
         for record in reader(file):
             if text not in record:

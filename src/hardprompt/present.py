@@ -3,14 +3,14 @@
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from hardprompt import commands
@@ -30,8 +30,9 @@ class LiveLine:
         self._first: tuple[float, float] | None = None
         self._last = -_PLAIN_SECONDS
         self._bar = Progress(
-            TextColumn("{task.description}"), BarColumn(bar_width=16), TextColumn("{task.percentage:>3.0f}%"),
-            TimeRemainingColumn(), console=self._console, disable=not self._console.is_terminal,
+            SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=16),
+            TextColumn("{task.percentage:>3.0f}%"), TimeElapsedColumn(), TimeRemainingColumn(),
+            console=self._console, disable=not self._console.is_terminal,
         )  # fmt: skip
         self._task = self._bar.add_task(escape(label), total=1.0)
 
@@ -89,8 +90,21 @@ def table(title: str, words: Sequence[str], figures: Sequence[str], *, fold: boo
 def print_result(result: Mapping[str, Any]) -> None:
     """The result of a run on standard output."""
     screen = standard_output()
-    for part in commands.find("classify" if result["task"] == "demo" else result["task"]).show(result):
+    command = commands.find("classify" if result["task"] == "demo" else result["task"])
+    for part in (*command.show(result), *filter(None, [behind(result, command.headline)])):
         screen.print(escape(part) if isinstance(part, str) else part, highlight=False)
+
+
+def behind(result: Mapping[str, Any], headline: Callable[[Mapping[str, Any]], float]) -> str | None:
+    """A plain word where something that was not searched for scores higher than the found prompt."""
+    rows = [row for row in result.get("baselines", []) if headline(row["test"]) > headline(result["test"])]
+    if not rows:
+        return None
+    best = max(rows, key=lambda row: headline(row["test"]))
+    return (
+        f"The found prompt is behind {best['name']!r}: {headline(result['test']):.3f} against "
+        f"{headline(best['test']):.3f}. More evaluations or more training texts may mend that."
+    )
 
 
 def print_methods(found: Mapping[str, Method]) -> None:

@@ -21,6 +21,7 @@ from hardprompt.files import StateStore, write_json, write_text
 from hardprompt.lms.causal import CausalLM
 from hardprompt.outcome import judge_perplexity, prompts_csv, versions
 from hardprompt.policy import PolicyLM
+from hardprompt.present import behind
 
 Settings = TypeVar("Settings", bound=Search)
 
@@ -209,12 +210,12 @@ def _execute(
         return None
     if outcome.trials:
         outcome = dataclasses.replace(outcome, best=session.work.choose(outcome.trials))
-    notify(f"testing {outcome.best.prompt!r}")
+    notify(f"testing {session.work.shown(outcome.best.prompt)!r}")
     result = _report(config, session, outcome, log.last_support)
     session.work.write(out)
     headline = commands.find(config.task).headline
     write_text(out / "prompts.csv", prompts_csv(outcome, session.work.shown, session.reward.known, result, headline))
-    write_text(out / "README.md", session.work.card(result) + _provenance(result))
+    write_text(out / "README.md", session.work.card(result) + _provenance(result, headline))
     write_json(out / "result.json", result)  # last: a run with a result is never run again
     return result
 
@@ -262,9 +263,11 @@ def combine(out: Path, results: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
     return whole
 
 
-def _provenance(result: Mapping[str, Any]) -> str:
+def _provenance(result: Mapping[str, Any], headline: Callable[[Mapping[str, Any]], float]) -> str:
+    worse = behind(result, headline)
     return (
-        f"\nFound by `{result['method']}` with {result['evaluations']} evaluations, seed {result['seed']}; "
+        (f"\n{worse}\n" if worse else "")
+        + f"\nFound by `{result['method']}` with {result['evaluations']} evaluations, seed {result['seed']}; "
         f"every setting is in `run.yaml`, every step in `steps.jsonl`, all numbers in `result.json`.\n"
     )
 

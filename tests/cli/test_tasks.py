@@ -203,7 +203,6 @@ def test_every_kind_of_method_searches_every_task(
         ("restyle", {"references": "x.txt"}, "name it with --test"),
         ("restyle", {"style-label": "x"}, "belong together"),
         ("restyle", {"embedder": "embedded:minilmm"}, "Did you mean 'minilm'"),
-        ("restyle", {"text": "words"}, "unknown data format '.txt'"),
         ("restyle", {"samples": 0}, "samples is 0; it must be a number between 1 and 1,000"),
         ("invert", {"first": "nowhere.png"}, "'nowhere.png' does not exist"),
         ("invert", {"require": "dog", "forbid": "dog"}, "'dog'"),

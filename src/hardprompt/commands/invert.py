@@ -56,7 +56,9 @@ class Invert(Search):
     start: str | None = flag(
         'how the prompt begins, such as "a photo of"; it is part of the prompt', default=None, metavar="TEXT"
     )
-    require: tuple[str, ...] = flag("a word that the prompt must have", default=(), metavar="WORD")
+    require: tuple[str, ...] = flag(
+        "a word that the prompt must have, appended where it lacks", default=(), metavar="WORD"
+    )
     forbid: tuple[str, ...] = flag("a word that the prompt must not have", default=(), metavar="WORD")
     manual: str | None = flag("a hand-written prompt to compare with", default=None, metavar="PROMPT")
     draw: str | None = flag(
@@ -70,7 +72,10 @@ class Invert(Search):
     save_every: int = flag("steps between checkpoints", default=10, metavar="N", low=1, high=1e9)
 
     def check_task(self) -> None:
-        """A folder stands alone."""
+        """A folder stands alone, and no word is both required and forbidden."""
+        from hardprompt.tasks.inversion import check_words
+
+        check_words(self.start or "", self.require, self.forbid)
         if len(self.images) > 1:
             for path in self.images:
                 if Path(path).is_dir():
@@ -84,9 +89,9 @@ class Invert(Search):
             return [str(path) for path in image_files(self.images[0])]
         return list(self.images)
 
-    def default_out(self) -> str:
-        """With the first picture's name: many pictures are tried one after the other."""
-        return f"runs/invert-{Path(self.images[0]).stem}-{self.method.replace(':', '.')}-{self.seed}"
+    def about(self) -> list[str]:
+        """The first picture: many are tried one after the other."""
+        return [Path(self.images[0]).stem]
 
 
 class InvertWork:
@@ -101,10 +106,6 @@ class InvertWork:
         from hardprompt.towers import check_length, load_image_text
 
         self._config, self._notify = config, notify
-        if config.draw is not None:
-            from hardprompt.drawing import check_installed
-
-            check_installed()  # before minutes are spent on a search
         self._images = _read(config)
         notify(f"loading the image model {config.image_model}")
         self._model = load_image_text(config.image_model)
@@ -237,6 +238,10 @@ def parts(config: Invert, out: Path) -> list[tuple[Invert, Path]]:
 def _plan(config: Invert) -> dict[str, Any]:
     from hardprompt.images import read_image
 
+    if config.draw is not None:
+        from hardprompt.drawing import check_installed
+
+        check_installed()  # before minutes are spent on a search
     for path in config.files():  # each is read before any is searched for
         read_image(path)
     return {"images": config.files(), "image_model": config.image_model, "runs": len(parts(config, Path()))}

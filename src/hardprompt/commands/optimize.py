@@ -36,13 +36,16 @@ class Optimize(Search):
     manual: str | None = flag("a hand-written prompt to compare with", default=None, metavar="PROMPT")
     save_every: int = flag("steps between checkpoints", default=1, metavar="N", low=1, high=1e9)
 
+    def about(self) -> list[str]:
+        """The reward's own name."""
+        return [self.reward.rpartition(":")[2]]
+
 
 class OptimizeWork:
     """A user's reward, loaded."""
 
     validate = None
     start = ""
-    spaced = False
     precision = "float32"
 
     def __init__(self, config: Optimize, _policy_lm: "CausalLM", _notify: Notify) -> None:
@@ -51,6 +54,11 @@ class OptimizeWork:
 
         self._config = config
         self.reward = Cached(FunctionReward(load_reward(config.reward), timeout=config.reward_timeout))
+
+    @property
+    def spaced(self) -> bool:
+        """Where the policy model imagines words before the prompt."""
+        return bool(self._config.start and not self._config.start[-1].isspace())
 
     def choose(self, trials: "Sequence[Trial]") -> "Trial":
         """The one of the highest reward, the earliest among equals."""

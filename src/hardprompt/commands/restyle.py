@@ -101,6 +101,10 @@ class StyleRun(Search):
     validate_every: int = flag("steps between validations", default=3, metavar="N", low=1, high=1e9)
     save_every: int = flag("steps between checkpoints", default=1, metavar="N", low=1, high=1e9)
 
+    def about(self) -> list[str]:
+        """The file of texts."""
+        return [Path(self.texts).stem]
+
     def check_task(self) -> None:
         """The template, and that the target style is given in one way."""
         from hardprompt.tasks.template import Template
@@ -194,11 +198,15 @@ def read(config: StyleRun) -> Texts:
     if config.target_examples is not None:
         from hardprompt.styles import LEAST
 
-        for name, found in (("their own", source), ("the target", examples["target"])):
+        for path, found in (
+            (config.source_examples or config.texts, source),
+            (config.target_examples, examples["target"]),
+        ):
             if len(found) < LEAST:
                 raise InputError(
-                    f"there are {len(found)} examples of {name} style beside the test and validation texts; a "
-                    f"classifier needs {LEAST} or more."
+                    f"{path!r} has {len(found)} examples of a style that are neither test nor validation texts; a "
+                    f"classifier needs {LEAST} or more. Give more lines, --source-examples FILE, a smaller --test-on "
+                    "and --validate-on, or --style-model."
                 )
     return Texts(train, validation, test, references, source[:_EXAMPLES], examples["target"][:_EXAMPLES])
 
@@ -248,9 +256,14 @@ class RestyleWork:
             if config.per_step or config.zscore
             else Cached(train)
         )
-        self.validate = self._task(texts.validation)
+        self._validation = self._task(texts.validation)
         self._written: dict[str, list[Output]] = {}
         self._columns: dict[str, torch.Tensor] = {}
+
+    def validate(self, prompts: list[str]) -> "torch.Tensor":
+        """Mean reward on the validation texts."""
+        self._notify(f"validating {len(prompts)} prompts on {len(self.texts.validation)} texts")
+        return self._validation(prompts)
 
     @property
     def spaced(self) -> bool:
@@ -290,7 +303,7 @@ class RestyleWork:
         from hardprompt.outcome import most_natural
 
         top = max(trials, key=lambda trial: trial.score)
-        (scores,) = self.validate.scores([top.prompt])
+        (scores,) = self._validation.scores([top.prompt])
         error = float(scores.std()) / math.sqrt(len(scores)) if len(scores) > 1 else 0.0
         return most_natural(trials, error, self._policy_lm.perplexity)
 
@@ -324,6 +337,7 @@ class RestyleWork:
         fluency = self._fluency()
         columns: dict[tuple[str, bool], dict[str, torch.Tensor]] = {}
         everything = {**{(name, True): o for name, o in free.items()}, **{(p, False): o for p, o in written.items()}}
+        self._notify(f"measuring fluency: {fluency.name}")
         for key, outputs in everything.items():
             texts = [output.text for output in outputs]
             columns[key] = {
@@ -380,8 +394,8 @@ class RestyleWork:
         return (
             f"# A prompt for {self._config.task_model}\n\n"
             f"Give the model this, with your text in place of `{{text}}`:\n\n```\n{before}\n```\n\n"
-            f"sample {self._config.samples} continuations (among the 10 likeliest tokens), cut each at its first "
-            f"`{self._config.stop}` or line break, and keep the one that scores best on content and style.\n\n"
+            f"Of {self._config.samples} continuations, sampled among the 10 likeliest tokens and cut at the first "
+            f"`{self._config.stop}` or line break, the one that scored best on content and style was kept.\n\n"
             f"On {test['n']} texts that took no part: J {test['j']:.3f} (95 % interval {low:.3f} to {high:.3f}), "
             f"content {test['content']:.3f}, style {test['style']:.3f}, fluency {test['fluency']:.3f}.\n\n"
             f"{examples}\n"

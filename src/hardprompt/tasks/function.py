@@ -1,10 +1,12 @@
 """Any reward: a user's own function or class, named on the command line, held to what a reward promises."""
 
+import contextlib
 import importlib
 import inspect
 import math
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -56,7 +58,8 @@ def find_reward(name: str) -> Any:
     if str(Path.cwd()) not in sys.path:  # an installed script does not look where the user stands
         sys.path.append(str(Path.cwd()))
     try:
-        module = importlib.import_module(module_name)
+        with contextlib.redirect_stdout(sys.stderr):  # standard output is for results
+            module = importlib.import_module(module_name)
     except HardpromptError:
         raise
     except (Exception, SystemExit) as error:
@@ -106,10 +109,11 @@ class FunctionReward:
 
         def work() -> None:
             try:
-                outcome["values"] = values = self._function(list(texts))
-                if isinstance(values, Iterable) and not isinstance(values, str | bytes):
-                    # Here, where the clock runs: a generator computes while it is read.
-                    outcome["numbers"] = values.tolist() if isinstance(values, Tensor) else list(values)
+                with contextlib.redirect_stdout(sys.stderr):
+                    outcome["values"] = values = self._function(list(texts))
+                    if isinstance(values, Iterable) and not isinstance(values, str | bytes):
+                        # Here, where the clock runs: a generator computes while it is read.
+                        outcome["numbers"] = values.tolist() if isinstance(values, Tensor) else list(values)
             except BaseException as error:  # also a SystemExit: it is the reward's, not ours
                 outcome["error"] = error
 
@@ -121,7 +125,9 @@ class FunctionReward:
             thread.start()
             thread.join(self._timeout)
             if thread.is_alive():
-                raise RewardError(f"the reward gave no answer within {self._timeout:g} seconds for {_of(texts)}.")
+                raise RewardError(
+                    f"the reward gave no answer within {self._timeout:g} seconds (--reward-timeout) for {_of(texts)}."
+                )
         error = outcome.get("error")
         if isinstance(error, KeyboardInterrupt | HardpromptError):
             raise error
@@ -142,7 +148,11 @@ def _of(texts: Sequence[str]) -> str:
 
 def _said(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0].rstrip('.')}" if lines else type(error).__name__
+    said = f"{type(error).__name__}: {lines[0].rstrip('.')}" if lines else type(error).__name__
+    # The innermost place that is the user's: what the user can mend.
+    places = [f for f in traceback.extract_tb(error.__traceback__) if "importlib" not in f.filename]
+    place = places[-1] if places and places[-1].filename != __file__ else None
+    return f"{said} ({Path(place.filename).name}, line {place.lineno})" if place else said
 
 
 def _short(value: Any) -> str:

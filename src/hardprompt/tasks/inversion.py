@@ -51,13 +51,7 @@ class Inversion:
         if not images:
             raise InputError("there is no image to find a prompt for.")
         self._before = " ".join(before.split())
-        self._require, self._forbid = _words("required", require), _words("forbidden", forbid)
-        for word in self._forbid:
-            if _occurs(word, self._before):
-                raise InputError(f"the forbidden word {word!r} is in the beginning {before!r} of every caption.")
-            for other in self._require:
-                if _occurs(word, other):
-                    raise InputError(f"the word {word!r} is forbidden, and required in {other!r}; keep one of the two.")
+        self._require, self._forbid = check_words(self._before, require, forbid)
         self.model = model
         self.check_room([""])
         self._targets: Float[Tensor, "images d"] = model.images(images).double()
@@ -106,6 +100,18 @@ class Inversion:
         for prompt in prompts:
             caption = self.complete(prompt)
             check_length(self.model, caption, self.model.count(caption))
+
+
+def check_words(before: str, require: Sequence[str], forbid: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The required and the forbidden words, each with single spaces; raises an InputError where they contradict."""
+    required, forbidden = _words("required", require), _words("forbidden", forbid)
+    for word in forbidden:
+        if _occurs(word, before):
+            raise InputError(f"the forbidden word {word!r} is in the beginning {before!r} of every caption.")
+        for other in required:
+            if _occurs(word, other):
+                raise InputError(f"the word {word!r} is forbidden, and required in {other!r}; keep one of the two.")
+    return required, forbidden
 
 
 def _joined(before: str, prompt: str) -> str:
