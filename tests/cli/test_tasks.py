@@ -334,7 +334,7 @@ def test_a_reward_that_fails_keeps_the_run_which_goes_on_to_the_same_end(
 def test_a_reward_that_hangs_is_left_behind(build: Callable[..., list[str]], hardprompt: Hardprompt) -> None:
     done = hardprompt(*build("optimize", first="own_rewards:hangs", **{"reward-timeout": 0.2}))
     assert done.returncode == 1
-    assert "no answer within 0.2 seconds for 16 prompts, the first" in done.stderr
+    assert "no answer within 0.2 seconds (--reward-timeout) for 16 prompts, the first" in done.stderr
 
 
 def test_a_class_makes_a_reward(

@@ -52,7 +52,7 @@ def test_a_function_and_a_class_are_found_where_the_user_stands(module: str) -> 
         ("own_reward", "is not MODULE:NAME"),
         ("own_reward.py:reward", "name the module: own_reward:reward"),
         ("own_reward:rewad", "Did you mean 'reward'"),
-        ("own_rewards:reward", "importing own_rewards raised ModuleNotFoundError"),
+        ("no_such_rewards:reward", "importing no_such_rewards raised ModuleNotFoundError"),
         ("broken_reward:reward", "nothing_of_the_kind"),
         ("own_reward:number", "is a int, which cannot be called"),
         ("own_reward:NeedsMore", "making a NeedsMore raised TypeError"),
@@ -117,7 +117,7 @@ def test_an_exception_is_the_rewards_and_names_the_prompt(error: BaseException, 
 def test_a_hang_is_left_behind() -> None:
     hold = threading.Event()
     try:
-        with pytest.raises(RewardError, match=r"no answer within 0.05 seconds for the prompt 'a'"):
+        with pytest.raises(RewardError, match=r"no answer within 0.05 seconds \(--reward-timeout\) for the prompt 'a'"):
             FunctionReward(lambda _: [float(hold.wait())], timeout=0.05)(["a"])
     finally:
         hold.set()
