@@ -1,6 +1,6 @@
 """A task of one's own: the shortest prompt that makes a model answer in JSON.
 
-Run it with: hardprompt optimize examples.json_answers:JsonAnswers --length 3 --start "An instruction that asks for JSON:"
+Run it with: hardprompt optimize examples.json_answers:JsonAnswers --length 3 --start "..." (see docs/tasks.md)
 """
 
 import json
