@@ -141,7 +141,8 @@ def collect(root: Path) -> None:
             result = json.loads(file.read_text())
             steps = [json.loads(line) for line in (file.parent / "steps.jsonl").read_text().splitlines()]
             result.pop("versions")
-            result.pop("images", None)
+            for key in ("images", "examples"):  # data and paths are not published
+                result.pop(key, None)
             result["curve"] = [[s["evaluations"], statistics.fmean(s["rewards"]), s["best_reward"]] for s in steps]
             found.setdefault(task, {})[file.parent.name] = result
     write_json(path, found)
@@ -251,7 +252,7 @@ def draw(found: dict[str, Any], data: Path) -> None:
     pyplot.close(figure)
     cells = found.get("invert", {})
     rows = []
-    for path in pictures(data) if cells else []:
+    for path in pictures(data)[: -len(LEXICA)] if cells else []:  # the free ones
         lines = [name_of(path)]
         for method in METHODS:
             runs = [v for k, v in cells.items() if k.startswith(f"{name_of(path)}-{method}-") and v["method"] == method]
