@@ -4,21 +4,20 @@ import base64
 import io
 import json
 import math
-import os
 import re
 import shlex
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
-from urllib.parse import quote, unquote, urlsplit
 
 from rich.markup import escape
 from rich.table import Table
 
-from hardprompt.errors import InputError, MissingExtra
+from hardprompt.api import PASSING, Address, client_of, complaint, open_address, reason
+from hardprompt.errors import InputError
 from hardprompt.files import write_json
 from hardprompt.present import read_result
 
@@ -42,8 +41,6 @@ _PENDING = "pending"
 _SIDE = 512  # pixels
 _ANSWER_TOKENS = 64  # the object in a fence takes half of them
 _GIVE_UP = 3  # questions in a row that nothing answers before the address is taken to be wrong
-_SHOWN = 200  # characters of what a server said
-_PASSING = (408, 409, 425, 429)  # statuses below 500 that another try may mend
 _FILTERED = ("content_filter", "content_policy_violation")  # codes of a refusal that comes as status 400
 _BLANK = " \t\r\n"  # what JSON calls whitespace
 _FENCE = re.compile(r"```(?:json)?[ \t]*\r?\n(.*)\n[ \t]*```", re.DOTALL)
@@ -100,7 +97,7 @@ def judge(
     Source: Choi et al., 2024 (PIN), section 5.3 and appendix D.4; the wording is ours.
     """
     _check(pairs, model, repeats, timeout, retries)
-    address = _address(base_url, key)
+    address = open_address(base_url, key)
     answers = _agenda(pairs, repeats, known)
 
     def result() -> dict[str, Any]:
@@ -111,7 +108,7 @@ def judge(
         return result()
     heard = False
     silent = 0
-    with _client(address, timeout, retries) as client:
+    with client_of(address, timeout, retries) as client:
         for done, i in enumerate(todo, 1):
             prompt, images = pairs[i // repeats]
             reply = _ask(client, model, _question(prompt, images), address)
@@ -239,23 +236,6 @@ class _Pairs(list[tuple[str, Any]]):
 
 
 @dataclass(frozen=True)
-class _Address:
-    """Where to ask, fit to be shown, and what opens it, which is not."""
-
-    url: str
-    key: str = field(repr=False)
-    headers: dict[str, str] = field(repr=False)
-    secrets: tuple[str, ...] = field(repr=False)
-
-    def line(self, text: str) -> str:
-        """One short line of what a server said, without the secrets that it may have repeated."""
-        for secret in self.secrets:
-            text = text.replace(secret, "[key]")
-        text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-        return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
-
-
-@dataclass(frozen=True)
 class _Reply:
     """What became of one question; ``fatal`` is the HTTP status that ends the judging, or 0."""
 
@@ -285,57 +265,6 @@ def _check(pairs: Sequence[tuple[str, Sequence[Path]]], model: str, repeats: int
                 raise InputError(f"the image {str(image)!r} of the prompt {prompt!r} is gone; put it back.")
 
 
-def _address(base_url: str, key: str | None) -> _Address:
-    bare = base_url.strip().rpartition("@")[2]  # the part that can be shown, whatever is wrong with the rest
-    try:
-        parts = urlsplit(base_url.strip())
-        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
-    except ValueError:  # a port that is no number
-        sound = False
-    if not sound or "@" in parts.path or parts.query or parts.fragment:
-        raise InputError(
-            f"base URL {re.split('[?#]', bare)[0]!r} cannot be used; give one such as http://localhost:8000/v1, "
-            "without a query, and with %-escapes in a user name or password."
-        )
-    key = (key or os.environ.get("OPENAI_API_KEY") or "").strip()
-    if not (key.isascii() and key.isprintable()) or " " in key:
-        # The transport's own message would show the key.
-        raise InputError(
-            "the API key holds a blank, a line break or a letter that no key has; set OPENAI_API_KEY anew."
-        )
-    headers = {}
-    secrets = {key}
-    login, at, host = parts.netloc.rpartition("@")
-    if at:
-        user, _, password = (unquote(part) for part in login.partition(":"))
-        # As a header: the transport writes whole addresses into its log.
-        coded = base64.b64encode(f"{user}:{password}".encode()).decode()
-        headers["Authorization"] = f"Basic {coded}"
-        secrets |= {login, user, password, coded}
-    # A server may repeat them as it got them, inside JSON or inside an address.
-    forms = {form for s in secrets if s for form in (s, json.dumps(s)[1:-1], quote(s, safe=""))}
-    return _Address(
-        f"{parts.scheme}://{host}{parts.path.rstrip('/')}",
-        key or "none",  # the client insists on one; a server without keys ignores it
-        headers,
-        tuple(sorted(forms, key=len, reverse=True)),
-    )
-
-
-def _client(address: _Address, timeout: float, retries: int) -> Any:
-    try:
-        from openai import OpenAI
-    except ImportError as error:
-        raise MissingExtra("judging needs the package openai: pip install 'hardprompt[api]'") from error
-    return OpenAI(
-        api_key=address.key,
-        base_url=address.url,
-        default_headers=address.headers,
-        timeout=timeout,
-        max_retries=retries,
-    )
-
-
 def _question(prompt: str, images: Sequence[Path]) -> list[dict[str, Any]]:
     """One message: the template with the prompt in it, then the images."""
     from hardprompt.images import read_image
@@ -352,7 +281,7 @@ def _question(prompt: str, images: Sequence[Path]) -> list[dict[str, Any]]:
     return [{"role": "user", "content": content}]
 
 
-def _ask(client: Any, model: str, messages: list[dict[str, Any]], address: _Address) -> _Reply:
+def _ask(client: Any, model: str, messages: list[dict[str, Any]], address: Address) -> _Reply:
     """One question with its retries. No exception leaves it: theirs hold the key, in a header or in what was said."""
     from openai import APIConnectionError, APIStatusError
 
@@ -362,12 +291,12 @@ def _ask(client: Any, model: str, messages: list[dict[str, Any]], address: _Addr
             model=model, messages=messages, temperature=0, max_tokens=_ANSWER_TOKENS
         )
     except APIConnectionError as error:
-        return _Reply("failed", said=address.line(_reason(error)), silent=True)
+        return _Reply("failed", said=address.line(reason(error)), silent=True)
     except APIStatusError as error:
-        code, said = _complaint(error.response.text)
+        code, said = complaint(error.response.text)
         if code in _FILTERED:
             return _Reply("refused", said=address.line(said))
-        if error.status_code >= 500 or error.status_code in _PASSING:
+        if error.status_code >= 500 or error.status_code in PASSING:
             return _Reply("failed", said=address.line(f"HTTP {error.status_code} {said}"))
         return _Reply("failed", said=address.line(said), fatal=error.status_code)
     body = response.http_response.text
@@ -382,25 +311,6 @@ def _ask(client: Any, model: str, messages: list[dict[str, Any]], address: _Addr
     if marks is None:
         return _Reply("nonsense", said=address.line(str(content)))
     return _Reply("answered", marks)
-
-
-def _reason(error: BaseException) -> str:
-    """The first cause of a lost connection, which the package's own message leaves out."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
-
-
-def _complaint(body: str) -> tuple[str, str]:
-    """Code and text of an error, in any of the shapes that servers send it; the whole body where it has none."""
-    try:
-        found = json.loads(body)
-        found = found.get("error", found)
-        text = found if isinstance(found, str) else found.get("message") or found.get("detail")
-        code = "" if isinstance(found, str) else found.get("code")
-    except (ValueError, RecursionError, AttributeError):
-        return "", body
-    return str(code or ""), text if isinstance(text, str) else body
 
 
 def _agenda(

@@ -18,6 +18,7 @@ from tests.cli.test_bad_input import complaint
 from tests.cli.test_resume import stopped_after
 from tests.conftest import Tiny
 from tests.contract.test_image_text import save_tiny
+from tests.unit.test_judge import KEY, Reply, Server
 
 Hardprompt = Callable[..., "subprocess.CompletedProcess[str]"]
 TASKS = ("restyle", "invert", "optimize")
@@ -199,6 +200,9 @@ def test_every_kind_of_method_searches_every_task(
         ("restyle", {"style-function": "own_rewards:style", "target-examples": None}, "has no attribute 'style'"),
         ("restyle", {"acceptability-model": "no/such", "acceptability-label": "1"}, "'no/such' could not be loaded"),
         ("restyle", {"manual": "word " * 300}, "and the task model reads 256"),
+        ("restyle", {"task-model": "openai:writer"}, "--task-model openai:NAME with --base-url URL"),
+        ("restyle", {"base-url": "http://localhost/v1"}, "any other has no base URL"),
+        ("restyle", {"task-model": "openai:w", "base-url": "http://a:b@localhost/v1"}, "leave it out"),
         ("restyle", {"per-step": 4}, "cannot be more than the 3 shots"),
         ("restyle", {"references": "x.txt"}, "name it with --test"),
         ("restyle", {"style-label": "x"}, "belong together"),
@@ -378,6 +382,24 @@ def test_a_style_may_be_a_function_and_test_texts_have_references(
     )  # a text and its reference stay together when they are drawn
     assert all(pairs[row["text"]] == row["reference"] for row in rows)
     assert len(rows) == 10
+
+
+def test_a_model_behind_an_api_may_rewrite(
+    build: Callable[..., list[str]], here: None, capsys: pytest.CaptureFixture[str], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    server = Server()
+    server.script = [Reply({"choices": [{"text": "The food was great"}]})]
+    try:
+        changes = {"task-model": "openai:writer", "base-url": server.url, "evaluations": 16}
+        assert hardprompt.cli.main([*build("restyle", **changes), "--json"]) == 0
+    finally:
+        server.close()
+    result = json.loads(capsys.readouterr().out)
+    assert all(row["output"] == "The food was great" for row in result["examples"])
+    assert not [f for f in (tmp_path / "run").rglob("*") if f.is_file() and KEY.encode() in f.read_bytes()]
 
 
 def test_the_test_texts_take_no_other_part(build: Callable[..., list[str]]) -> None:

@@ -33,6 +33,7 @@ _EXAMPLES = 4000  # of a style that a classifier is trained on; more cost minute
 _REAL = 100  # sentences of each style whose median perplexity is the measure of fluency
 _IMAGINED = 3  # texts of each kind that the policy model reads before it proposes,
 _WORDS = 24  # so many words of each
+_REMOTE = "openai:"
 _SEED = 0  # validation and test draw the same random numbers whatever the run's seed: runs are then alike in them
 _SHOWN = 5  # outputs in the tables and on the card
 
@@ -87,7 +88,8 @@ class StyleRun(Search):
     )
     stop: str = flag("what ends a rewriting, beside the line's end (\")", default='"', metavar="TEXT")
     manual: str | None = flag("a hand-written prompt to compare with", default=None, metavar="PROMPT")
-    task_model: str = flag("model that rewrites", default=DEFAULT_MODEL, metavar="MODEL")
+    task_model: str = flag("model that rewrites; openai:NAME with --base-url", default=DEFAULT_MODEL, metavar="MODEL")
+    base_url: str | None = flag("of an OpenAI-compatible API that serves the task model", default=None, metavar="URL")
     embedder: str = flag(
         "model whose embeddings measure content and feed the classifier", default="embedded:minilm", metavar="MODEL"
     )
@@ -123,6 +125,15 @@ class StyleRun(Search):
             if (getattr(self, model) is None) != (getattr(self, label) is None):
                 one, other = (n.replace("_", "-") for n in ((model, label)))
                 raise InputError(f"--{one} and --{other} belong together: give both or none.")
+        if self.task_model.startswith(_REMOTE) != (self.base_url is not None):
+            raise InputError(
+                f"the task model is {self.task_model!r} and the base URL {self.base_url!r}: a model behind an API is "
+                "--task-model openai:NAME with --base-url URL, any other has no base URL."
+            )
+        if self.base_url is not None and "@" in self.base_url:
+            raise InputError(
+                "the base URL has a user name or password in it, which would be written down; leave it out."
+            )
         if self.references is not None and self.test is None:
             raise InputError("--references are line by line those of a test file; name it with --test.")
         if self.per_step is not None and self.per_step > self.shots:
@@ -233,8 +244,12 @@ class RestyleWork:
         self._config, self._policy_lm, self._notify = config, policy_lm, notify
         self._template = Template(config.template)
         self.texts = read(config)
-        self._lm = policy_lm
-        if config.task_model != config.policy_model:
+        self._lm: Any = policy_lm
+        if config.base_url is not None:
+            from hardprompt.lms.remote import RemoteLM
+
+            self._lm = RemoteLM(config.task_model.removeprefix(_REMOTE), base_url=config.base_url)
+        elif config.task_model != config.policy_model:
             notify(f"loading the task model {config.task_model}")
             self._lm = CausalLM(*models.load_causal(config.task_model))
         notify(f"loading the sentence model {config.embedder}")

@@ -1,0 +1,111 @@
+"""Asks an OpenAI-compatible API, and keeps its key out of everything that can be read."""
+
+import base64
+import json
+import os
+import re
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote, unquote, urlsplit
+
+from hardprompt.errors import InputError, MissingExtra
+
+PASSING = (408, 409, 425, 429)  # statuses below 500 that another try may mend
+_SHOWN = 200  # characters of what a server said
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where to ask, fit to be shown, and what opens it, which is not."""
+
+    url: str
+    key: str = field(repr=False)
+    headers: dict[str, str] = field(repr=False)
+    secrets: tuple[str, ...] = field(repr=False)
+
+    def line(self, text: str) -> str:
+        """One short line of what a server said, without the secrets that it may have repeated."""
+        for secret in self.secrets:
+            text = text.replace(secret, "[key]")
+        text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+        return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
+def open_address(base_url: str, key: str | None = None) -> Address:
+    """Where to ask, by its URL and a key, or the one in OPENAI_API_KEY.
+
+    Raises:
+        InputError: no URL of an API, or no key that can be sent.
+    """
+    bare = base_url.strip().rpartition("@")[2]  # the part that can be shown, whatever is wrong with the rest
+    try:
+        parts = urlsplit(base_url.strip())
+        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:  # a port that is no number
+        sound = False
+    if not sound or "@" in parts.path or parts.query or parts.fragment:
+        raise InputError(
+            f"base URL {re.split('[?#]', bare)[0]!r} cannot be used; give one such as http://localhost:8000/v1, "
+            "without a query, and with %-escapes in a user name or password."
+        )
+    key = (key or os.environ.get("OPENAI_API_KEY") or "").strip()
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        # The transport's own message would show the key.
+        raise InputError(
+            "the API key holds a blank, a line break or a letter that no key has; set OPENAI_API_KEY anew."
+        )
+    headers = {}
+    secrets = {key}
+    login, at, host = parts.netloc.rpartition("@")
+    if at:
+        user, _, password = (unquote(part) for part in login.partition(":"))
+        # As a header: the transport writes whole addresses into its log.
+        coded = base64.b64encode(f"{user}:{password}".encode()).decode()
+        headers["Authorization"] = f"Basic {coded}"
+        secrets |= {login, user, password, coded}
+    # A server may repeat them as it got them, inside JSON or inside an address.
+    forms = {form for s in secrets if s for form in (s, json.dumps(s)[1:-1], quote(s, safe=""))}
+    return Address(
+        f"{parts.scheme}://{host}{parts.path.rstrip('/')}",
+        key or "none",  # the client insists on one; a server without keys ignores it
+        headers,
+        tuple(sorted(forms, key=len, reverse=True)),
+    )
+
+
+def client_of(address: Address, timeout: float, retries: int) -> Any:
+    """A client of the package openai.
+
+    Raises:
+        MissingExtra: it is not installed.
+    """
+    try:
+        from openai import OpenAI
+    except ImportError as error:
+        raise MissingExtra("an API needs the package openai: pip install 'hardprompt[api]'") from error
+    return OpenAI(
+        api_key=address.key,
+        base_url=address.url,
+        default_headers=address.headers,
+        timeout=timeout,
+        max_retries=retries,
+    )
+
+
+def reason(error: BaseException) -> str:
+    """The first cause of a lost connection, which the package's own message leaves out."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+
+
+def complaint(body: str) -> tuple[str, str]:
+    """Code and text of an error, in any of the shapes that servers send it; the whole body where it has none."""
+    try:
+        found = json.loads(body)
+        found = found.get("error", found)
+        text = found if isinstance(found, str) else found.get("message") or found.get("detail")
+        code = "" if isinstance(found, str) else found.get("code")
+    except (ValueError, RecursionError, AttributeError):
+        return "", body
+    return str(code or ""), text if isinstance(text, str) else body

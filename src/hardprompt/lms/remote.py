@@ -1,0 +1,90 @@
+"""A model behind an OpenAI-compatible API as a task model that writes."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from hardprompt.api import PASSING, client_of, complaint, open_address, reason
+from hardprompt.errors import InputError, RewardError
+
+_SIDE_BY_SIDE = 8  # questions under way at a time
+_CHARACTERS = 4  # of a token, about: a remote tokenizer cannot be asked
+
+
+class RemoteLM:
+    """Continues contexts by the API's ``completions``; every sample is a question of its own with a seed of its own.
+
+    A server may ignore the seed: a resumed run is then not the same.
+
+    Args:
+        model: name of the model, as the server knows it.
+        base_url: address of the API, such as ``http://localhost:8000/v1``; the key is in OPENAI_API_KEY.
+        timeout: seconds that the server may be silent.
+        retries: further tries after a timeout, a lost connection or a server's passing error.
+
+    Raises:
+        InputError: no URL of an API, one with a password in it, or no key that can be sent.
+        MissingExtra: the package openai is not installed.
+    """
+
+    context_length = None
+
+    def __init__(self, model: str, *, base_url: str, timeout: float = 60.0, retries: int = 3) -> None:
+        if "@" in base_url:
+            raise InputError(
+                "the base URL has a user name or password in it, which would be written down; leave it out."
+            )
+        self._model, self._address = model, open_address(base_url)
+        self._client = client_of(self._address, timeout, retries)
+
+    def generate(
+        self, contexts: Sequence[str], *, samples: int, seed: int, longest: Sequence[int], stop: Sequence[str]
+    ) -> list[list[str]]:
+        """So many continuations of each context, each up to the first of ``stop``.
+
+        Raises:
+            InputError: the server turns the question itself down (a wrong key or model, say).
+            RewardError: no answer after all tries, or one that is no completion.
+        """
+        asked = [(context, limit, n) for context, limit in zip(contexts, longest, strict=True) for n in range(samples)]
+        with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
+            texts = list(pool.map(lambda one: self._ask(*one, seed=seed, stop=list(stop)), asked))
+        return [texts[i : i + samples] for i in range(0, len(texts), samples)]
+
+    def count(self, text: str) -> int:
+        """Tokens of ``text``, as far as can be told from outside."""
+        return -(-len(text) // _CHARACTERS)
+
+    def _ask(self, context: str, longest: int, number: int, *, seed: int, stop: list[str]) -> str:
+        from openai import APIConnectionError, APIStatusError
+
+        own = int.from_bytes(hashlib.sha256(f"{seed}|{number}|{context}".encode()).digest()[:4], "big") >> 1
+        try:
+            response = self._client.completions.with_raw_response.create(
+                model=self._model, prompt=context, max_tokens=longest, stop=stop[:4], temperature=1.0, seed=own
+            )
+        except APIConnectionError as error:
+            said = self._address.line(reason(error))
+            raise RewardError(f"nothing answers at {self._address.url} ({said}).") from None
+        except APIStatusError as error:
+            said = self._address.line(complaint(error.response.text)[1])
+            if error.status_code >= 500 or error.status_code in PASSING:
+                raise RewardError(f"{self._address.url} answered HTTP {error.status_code}: {said}.") from None
+            raise InputError(
+                f"{self._address.url} turned down the model {self._model!r} with HTTP {error.status_code}: {said}."
+            ) from None
+        return _text(response.http_response.text, self._address.url)
+
+
+def _text(body: str, url: str) -> str:
+    """The continuation in an answer of ``completions``; some servers give it the shape of a chat."""
+    try:
+        choice: dict[str, Any] = json.loads(body)["choices"][0]
+        text = choice["text"] if "text" in choice else choice["message"]["content"]
+    except (ValueError, RecursionError, LookupError, TypeError):
+        text = None
+    if not isinstance(text, str):
+        raise RewardError(f"{url} answered with something that is no completion.")
+    return text
