@@ -58,7 +58,7 @@ def packed_of(tiny_of: Callable[[str], Tiny]) -> Callable[[str], PackedModel]:
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_the_probe_packs_the_models_that_take_a_tree_and_runs_the_others_plainly(packed_of: Any, arch: str) -> None:
-    assert packed_of(arch)._packs is PACKING[arch]
+    assert packed_of(arch).packs is PACKING[arch]
 
 
 @pytest.mark.parametrize("arch", [*ARCHITECTURES, *WINDOWED])
@@ -197,7 +197,7 @@ def test_half_precision_models_pack_and_stay_close_to_whole_sequences(dtype: tor
     packed = PackedModel(make_tiny("llama").to(dtype))
     ids = [[5, 6, 7, 8, end] for end in (20, 21, 22)]
     packed.keep([[5, 6, 7]])
-    assert packed._packs
+    assert packed.packs
     (states,) = packed.hidden(ids)
     for state, sequence in zip(states, ids, strict=True):
         assert state.dtype == dtype
@@ -225,6 +225,6 @@ def test_a_model_that_silently_ignores_positions_or_the_tree_is_found_out_and_ru
     deaf = Deaf(model.get_decoder(), ignored)
     monkeypatch.setattr(model, "get_decoder", lambda: deaf)
     packed = PackedModel(model)
-    assert not packed._packs
+    assert not packed.packs
     packed.keep([[5, 6, 7]])
     assert_same_as_whole(packed, [[5, 6, 7, 8, 9], [5, 6, 7, 9, 8, 7]])
