@@ -113,6 +113,14 @@ def test_pictures_are_embedded_once_and_averaged() -> None:
     assert model.embedded == 3
 
 
+def test_an_overlong_proposal_is_worse_than_a_forbidden_word_and_ends_no_search() -> None:
+    it = task(model=Wordy({"dog": -1.0, "a cat": 0.9}), forbid=["dog"])
+    fine, forbidden, long = it(["a cat", "dog", "word " * 60]).tolist()
+    assert fine == pytest.approx(0.9)
+    assert long <= forbidden == pytest.approx(-3.0)
+    assert [it.allowed(p) for p in ("a cat", "dog", "word " * 60)] == [True, False, False]
+
+
 def test_an_overlong_caption_is_refused_with_the_limit() -> None:
     it = task(before="a photo of", require=["cat"])
     it.check_room(["dog " * 34])

@@ -121,7 +121,7 @@ class ClassifyWork:
     @property
     def manual(self) -> str:
         """The hand-written prompt, with the space that the template needs before it."""
-        return f" {self._config.manual}" if self.spaced and self._config.manual[:1] != " " else self._config.manual
+        return self._template.joined(self._config.manual)
 
     @property
     def spaced(self) -> bool:
@@ -135,8 +135,7 @@ class ClassifyWork:
         A prompt is proposed as a continuation of what it will stand behind; a template that begins with the prompt
         leaves nothing to imagine.
         """
-        texts = sorted((row.text for row in self.splits.train), key=lambda text: (len(text), text))
-        return self._template.before_prompt(" ".join(texts[len(texts) // 2].split()[:_START_WORDS]))
+        return self._template.in_place([row.text for row in self.splits.train], words=_START_WORDS)
 
     def choose(self, trials: "Sequence[Trial]") -> "Trial":
         """The most natural of those that validation cannot tell from the best."""

@@ -1,6 +1,7 @@
 """Templates: where the text, the prompt and the answer stand in what the task model reads."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hardprompt.errors import InputError, unknown
@@ -45,6 +46,15 @@ class Template:
         """Whether the prompt's first word needs a space of its own: something stands right before it."""
         before = self.body.split("{prompt}")[0]
         return before != "" and not before[-1].isspace()
+
+    def joined(self, prompt: str) -> str:
+        """A prompt as a person writes it, with the space that the template needs before it."""
+        return f" {prompt}" if self.spaced and not prompt.startswith(" ") else prompt
+
+    def in_place(self, texts: Sequence[str], *, words: int) -> str:
+        """What stands before the prompt around the text of median length, cut to so many words."""
+        ordered = sorted(texts, key=lambda text: (len(text), text))
+        return self.before_prompt(" ".join(ordered[len(ordered) // 2].split()[:words]))
 
     def fill(self, text: str, prompt: str) -> tuple[str, str]:
         """What stands before the answer, and what stands after it."""
