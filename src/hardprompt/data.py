@@ -67,7 +67,7 @@ def read_rows(path: str | Path, *, text: str, label: str, group: str | None = No
     if not rows:
         raise InputError(f"data file {str(path)!r} has a header but no rows{' with a text' if blank else ''}.")
     if blank:  # published test sets have some too
-        _LOG.warning("%d rows of %s left out, the first row %d: their %r is empty", len(blank), path, blank[0], text)
+        _LOG.warning("left out of %s: %d with an empty %r, the first in row %d", path, len(blank), text, blank[0])
     return rows
 
 

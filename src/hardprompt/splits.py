@@ -60,7 +60,7 @@ def read_splits(config: "Classify") -> Splits:
     validation, shared = _without(validation, test)
     rows, more = _without(rows, test)
     if shared + more:
-        _LOG.warning("%d rows left out: their text or group stands in the test set too", shared + more)
+        _LOG.warning("left out of training and validation: %d with a text or group of the test set", shared + more)
     common = len(rows) - len(_without(rows, validation)[0])
     if common:  # published few-shot splits do this: they are used as they are
         _LOG.warning(
