@@ -107,7 +107,6 @@ def prepare(config: Search, notify: Notify = lambda _: None) -> Session:
     if config.threads:
         torch.set_num_threads(config.threads)
     command = commands.find(config.task)
-    command.plan(config)  # faults of the data are found before a model is waited for
     notify(f"loading the policy model {config.policy_model}")
     model, tokenizer = models.load_causal(config.policy_model)
     policy_lm = CausalLM(model, tokenizer)
