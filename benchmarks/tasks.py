@@ -13,6 +13,7 @@ Found and tested results go to ``docs/tasks.json``, from which a fresh clone wri
 import argparse
 import functools
 import importlib.util
+import itertools
 import json
 import math
 import statistics
@@ -40,28 +41,33 @@ SEEDS = (0, 1, 2)
 DIRECTIONS = {"negative to positive": ("0", "1"), "positive to negative": ("1", "0")}
 MANUAL = "Change the following sentence from {} sentiment to {} sentiment but keep its semantics."
 PHOTOS = {
-    "sklearn.datasets": ("flower.jpg",),
+    "sklearn.datasets": ("china.jpg", "flower.jpg"),
     "skimage": ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg"),
 }
-LEXICA = ("0.jpg",)
+LEXICA = tuple(f"{number}.jpg" for number in range(10))
+TASK_MODELS = {  # that rewrite, by what their cells begin with; with evaluations and methods
+    "": ("embedded:smollm2", 96, METHODS),
+    "gemma3-": ("embedded:gemma3", 48, ("pin-prior", "rlprompt", "best-of-n")),  # it takes ten minutes for 96
+}
 _BEGIN, _END = "<!-- {}: begin -->", "<!-- {}: end -->"
 
 
 def restyle_cells(root: Path, data: Path) -> Iterator[tuple[Path, Search]]:
     folder = data / "yelp-style"
-    for seed in SEEDS:
-        for source, target in DIRECTIONS.values():
-            for method in METHODS:
-                words = ["negative", "positive"] if source == "0" else ["positive", "negative"]
-                yield root / "restyle" / f"{source}to{target}-{method}-{seed}", StyleRun(
-                    texts=str(folder / f"sentiment.train.{source}.clean"),
-                    target_examples=str(folder / f"sentiment.train.{target}.clean"),
-                    validation=str(folder / f"sentiment.dev.{source}.clean"),
-                    test=str(folder / f"sentiment.test.{source}.clean"),
-                    references=str(folder / f"sentiment.ref.{source}.clean"),
-                    manual=MANUAL.format(*words), method=method, seed=seed, evaluations=96, shots=6, samples=2,
-                    validate_on=16, validate_every=6, test_on=100, threads=1,
-                )  # fmt: skip
+    for (prefix, (model, evaluations, methods)), seed, (source, target) in itertools.product(
+        TASK_MODELS.items(), SEEDS, DIRECTIONS.values()
+    ):
+        for method in methods:
+            words = ["negative", "positive"] if source == "0" else ["positive", "negative"]
+            yield root / "restyle" / f"{prefix}{source}to{target}-{method}-{seed}", StyleRun(
+                texts=str(folder / f"sentiment.train.{source}.clean"),
+                target_examples=str(folder / f"sentiment.train.{target}.clean"),
+                validation=str(folder / f"sentiment.dev.{source}.clean"),
+                test=str(folder / f"sentiment.test.{source}.clean"),
+                references=str(folder / f"sentiment.ref.{source}.clean"),
+                manual=MANUAL.format(*words), task_model=model, method=method, seed=seed,
+                    evaluations=evaluations, shots=6, samples=2,                validate_on=16, validate_every=6, test_on=100, threads=1,
+            )  # fmt: skip
 
 
 def pictures(data: Path) -> list[Path]:

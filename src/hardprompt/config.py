@@ -14,6 +14,8 @@ DEFAULT_MODEL = "embedded:smollm2"
 DEFAULT_JUDGE = "embedded:gemma3"
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 _KINDS = {int: "a whole number", float: "a number", str: "a text", Mapping: "a mapping", tuple: "a list"}
+# What a person writes for a method, and the settings that may hold it, the first that is given before the others.
+_WRITTEN = {"manual": ("manual",), "instruction": ("instruction",), "phrase": ("instruction", "manual")}
 _TOKENS = ("words", "any")  # as hardprompt.vocabulary has them, which brings in torch
 
 
@@ -58,6 +60,9 @@ class Search:
     tokens: str | None = flag("what a prompt is made of: words or any", default=None, metavar="KIND")
     script: str = flag("of the words, by its Unicode name", default="latin", metavar="NAME")
     start: str | None = flag("text that the policy model imagines before the prompt", default=None, metavar="TEXT")
+    instruction: str | None = flag(
+        "an instruction, for the methods that begin with one", default=None, metavar="PROMPT"
+    )
     length: int = flag("tokens of the prompt", default=5, metavar="L", low=1, high=32)
     evaluations: int = flag("budget in prompts scored", default=192, metavar="N", low=1, high=1e9)
     seconds: float | None = flag("budget in seconds", default=None, metavar="S", low=1e-3, high=1e9)
@@ -89,6 +94,17 @@ class Search:
 
     def check_task(self) -> None:
         """Raise an InputError for what is wrong with a task's own settings."""
+
+    def lacking(self, thing: str) -> str | None:
+        """Why there is no such thing (of ``optimizers.GIVEN``) for a method that needs it; None when there is."""
+        if thing in _WRITTEN:
+            flags = " or ".join(f"--{name}" for name in _WRITTEN[thing])
+            return None if self.written(thing) is not None else f"give one with {flags}"
+        return None if thing in ("policy", "length", "seed") else f"the task {self.task!r} has none"
+
+    def written(self, thing: str) -> str | None:
+        """What a person wrote: ``manual``, ``instruction``, or a ``phrase``, which is the one or the other."""
+        return next((text for name in _WRITTEN[thing] if (text := getattr(self, name, None)) is not None), None)
 
     def files(self) -> list[str]:
         """Every file of data that the settings name."""
@@ -136,7 +152,12 @@ class Search:
     def _check_method(self) -> None:
         from hardprompt import optimizers  # only here: it brings in torch, which --help must not wait for
 
-        accepted = optimizers.find(self.method).accepted()
+        method = optimizers.find(self.method)
+        for thing in method.needs:
+            reason = self.lacking(thing)
+            if reason is not None:
+                raise InputError(f"method {self.method!r} needs {optimizers.GIVEN[thing]}: {reason}.")
+        accepted = method.accepted()
         for name, value in self.settings.items():
             if name not in accepted:
                 raise unknown(f"setting of method {self.method!r}", name, accepted)
@@ -146,7 +167,7 @@ class Search:
                 raise InputError(f"q is {value!r}; it must be a number of at least 1 (1 softmax, 2 sparsemax).")
             if name in ("alpha", "learning_rate") and isinstance(value, int | float) and not value > 0:
                 raise InputError(f"{name} is {value!r}; it must be a number above 0.")
-        faults = _faults(optimizers.find(self.method).build, self.settings)
+        faults = _faults(method.build, self.settings)
         if faults:
             raise InputError(" ".join(faults))
 
@@ -184,7 +205,8 @@ def _readable(number: float) -> str:
 
 def _faults(signature: Any, values: Mapping[str, Any]) -> list[str]:
     """Values that are not of the kind that ``signature`` says; an int is good for a float, a bool for neither."""
-    hints = get_type_hints(signature if isinstance(signature, type) and is_dataclass(signature) else signature.__init__)
+    plain_class = isinstance(signature, type) and not is_dataclass(signature)
+    hints = get_type_hints(signature.__init__ if plain_class else signature)
     faults = []
     for name, value in values.items():
         kinds = get_args(hints[name]) if get_origin(hints.get(name)) in (Union, UnionType) else (hints.get(name),)

@@ -24,10 +24,15 @@ class Reward(Protocol):
 
 @dataclass(frozen=True)
 class Proposal:
-    """Prompts to be scored; ``memo`` is handed back to ``tell`` untouched (token ids, say)."""
+    """Prompts to be scored; ``memo`` is handed back to ``tell`` untouched (token ids, say).
+
+    ``passes`` counts the passes through the training set that were made to propose them, such as for gradients: each
+    is an evaluation, too.
+    """
 
     prompts: list[str]
     memo: Any = None
+    passes: int = 0
 
 
 @runtime_checkable
@@ -35,7 +40,7 @@ class PromptOptimizer(Protocol):
     """Proposes prompts and learns from their rewards; never sees validation or test."""
 
     def ask(self) -> Proposal:
-        """Prompts to be scored next, at least one."""
+        """Prompts to be scored next; none when there is nothing left to try."""
         ...
 
     def tell(self, proposal: Proposal, rewards: Float[Tensor, " n"]) -> dict[str, float]:
@@ -68,8 +73,9 @@ class Trial:
 class Step:
     """What one step did, for callbacks and logs.
 
-    ``rewards`` belong to ``prompts``; ``evaluations`` and ``seconds`` count from the start of the run, a resumed
-    run's earlier part included; ``fraction`` is how much of the budget is used, in [0, 1].
+    ``rewards`` belong to ``prompts``; ``evaluations``, ``passes`` (those among them that were no prompt scored) and
+    ``seconds`` count from the start of the run, a resumed run's earlier part included; ``fraction`` is how much of the
+    budget is used, in [0, 1].
     """
 
     number: int
@@ -81,6 +87,7 @@ class Step:
     log: dict[str, float]
     best_reward: float
     best: Trial | None
+    passes: int = 0
 
 
 @dataclass(frozen=True)
@@ -91,7 +98,8 @@ class Result:
     trials: list[Trial]
     evaluations: int
     seconds: float = 0.0
-    stopped: str = "evaluations"  # or "seconds", "interrupt"
+    stopped: str = "evaluations"  # or "seconds", "interrupt", "nothing left to try"
+    passes: int = 0
 
 
 @dataclass
@@ -100,11 +108,12 @@ class Progress:
 
     step: int = 0
     evaluations: int = 0
-    width: int = 0  # prompts of the latest step: what the next one is expected to cost
+    width: int = 0  # evaluations of the latest step: what the next one is expected to cost
     seconds: float = 0.0
     best_reward: float = -math.inf
     best_prompt: str = ""
     trials: list[Trial] = field(default_factory=list)
+    passes: int = 0  # evaluations that were no prompt scored
 
     def state_dict(self) -> dict[str, Any]:
         """As plain values."""
@@ -131,8 +140,10 @@ def optimize(
 ) -> Result:
     """Search until the budget is spent and return the best trial.
 
-    An evaluation is one prompt asked for, also when the reward remembers it. A step is run whole or not at all: the
-    first one always, a later one if it fits into what is left. Scores of recommendations are not evaluations.
+    An evaluation is one prompt asked for, also when the reward remembers it, or one pass through the training set that
+    the optimizer made for itself, such as for gradients. A step is run whole or not at all: the first one always, a
+    later one if it fits into what is left. Scores of recommendations are not evaluations. A search ends early when the
+    optimizer proposes nothing.
 
     Args:
         optimizer: proposes prompts.
@@ -165,12 +176,16 @@ def optimize(
     while stopped is None:
         proposal = optimizer.ask()
         if not proposal.prompts:
-            raise InputError("the optimizer proposed no prompt; ask() must return at least one.")
+            if at.step == 0:
+                raise InputError("the optimizer proposed no prompt; its first ask() must return at least one.")
+            stopped = "nothing left to try"
+            break
         rewards = _score(reward, proposal.prompts)
         log = optimizer.tell(proposal, rewards)
-        at.width = len(proposal.prompts)
+        at.width = len(proposal.prompts) + proposal.passes
         at.step += 1
         at.evaluations += at.width
+        at.passes += proposal.passes
         at.seconds = time.monotonic() - began
         top = int(rewards.argmax())
         if float(rewards[top]) > at.best_reward:
@@ -179,7 +194,7 @@ def optimize(
             _validate(optimizer, judge, at, scored)
         step = Step(
             at.step, proposal.prompts, rewards.tolist(), at.evaluations, at.seconds,
-            _used(at, evaluations, seconds), log, at.best_reward, best_trial(at.trials),
+            _used(at, evaluations, seconds), log, at.best_reward, best_trial(at.trials), at.passes,
         )  # fmt: skip
         for callback in callbacks:
             callback(step)
@@ -191,7 +206,7 @@ def optimize(
         if save is not None:
             save(at)
     best = best_trial(at.trials) or Trial(at.step, at.best_prompt, at.best_reward)
-    return Result(best, at.trials, at.evaluations, at.seconds, stopped)
+    return Result(best, at.trials, at.evaluations, at.seconds, stopped, at.passes)
 
 
 def _spent(at: Progress, evaluations: int, seconds: float | None) -> str | None:

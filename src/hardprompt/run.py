@@ -19,6 +19,7 @@ from hardprompt.engine import Progress, PromptOptimizer, Result, Reward, Step, o
 from hardprompt.errors import InputError
 from hardprompt.files import StateStore, write_json, write_text
 from hardprompt.lms.causal import CausalLM
+from hardprompt.optimizers import Method
 from hardprompt.outcome import judge_perplexity, prompts_csv, versions
 from hardprompt.policy import PolicyLM
 from hardprompt.present import behind
@@ -112,21 +113,30 @@ def prepare(config: Search, notify: Notify = lambda _: None) -> Session:
     policy_lm = CausalLM(model, tokenizer)
     work = command.load(config, policy_lm, notify)
     method = optimizers.find(config.method)
+    settings = {**method.settings, **config.suggested.get(config.method, {}), **config.settings}
+    if "top_k" not in config.settings and settings.get("top_k"):
+        # A method's own k is meant for a vocabulary of 50,000; a smaller one is kept whole.
+        settings["top_k"] = min(settings["top_k"], len(policy_lm.packed.head.weight))
+    own: dict[str, Callable[[], Any]] = {
+        "policy": lambda: _policy(config, method, work, policy_lm),
+        "length": lambda: config.length,
+        "seed": lambda: config.seed,
+    }
+    given = {thing: own[thing]() if thing in own else work.give(thing, config) for thing in method.needs}
+    optimizer = method.build(**given, **settings)
+    return Session(work, policy_lm, optimizer, work.reward, work.validate)
+
+
+def _policy(config: Search, method: Method, work: Work, policy_lm: CausalLM) -> PolicyLM:
     imagined = work.start if method.in_place else ""
-    policy = PolicyLM(
-        model,
-        tokenizer,
+    return PolicyLM(
+        policy_lm.model,
+        policy_lm.tokenizer,
         start=imagined if config.start is None else config.start,
         tokens=config.tokens or method.tokens,  # type: ignore[arg-type]  # checked by Search.check
         script=config.script,
         spaced=work.spaced,
     )
-    settings = {**method.settings, **config.suggested.get(config.method, {}), **config.settings}
-    if "top_k" not in config.settings and settings.get("top_k"):
-        # A method's own k is meant for a vocabulary of 50,000; a smaller one is kept whole.
-        settings["top_k"] = min(settings["top_k"], policy.vocabulary_size)
-    optimizer = method.build(policy=policy, length=config.length, seed=config.seed, **settings)
-    return Session(work, policy_lm, optimizer, work.reward, work.validate)
 
 
 def execute(
@@ -225,7 +235,7 @@ def _report(config: Search, session: Session, outcome: Result, support: float | 
     part = session.work.report(outcome.best.prompt)
     shown = session.work.shown(outcome.best.prompt)
     rows = part["baselines"]
-    prompts = [shown, *(row["prompt"] for row in rows if row["prompt"] is not None)]
+    prompts = [shown] * part.get("readable", True) + [row["prompt"] for row in rows if row["prompt"] is not None]
     perplexity, judge = judge_perplexity(list(dict.fromkeys(prompts)), config, session.policy_lm)
     return {
         "task": config.task,
@@ -233,11 +243,12 @@ def _report(config: Search, session: Session, outcome: Result, support: float | 
         "seed": config.seed,
         "prompt": shown,
         "evaluations": outcome.evaluations,
+        "gradient_passes": outcome.passes,
         "distinct": distinct,
         "seconds": round(outcome.seconds, 1),
         "stopped": outcome.stopped,
         "support_size": support,
-        "perplexity": perplexity[shown],
+        "perplexity": perplexity.get(shown),
         "perplexity_by": judge,
         "validation": outcome.best.score,
         "validation_best": max((trial.score for trial in outcome.trials), default=outcome.best.score),

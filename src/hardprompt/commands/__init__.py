@@ -74,6 +74,10 @@ class Work(Protocol):
         """Of the rewards that the search learns from."""
         ...
 
+    def give(self, thing: str, config: Search) -> Any:
+        """What a method needs, of ``optimizers.GIVEN``, where ``Search.lacking`` says that it is there."""
+        ...
+
     def choose(self, trials: "Sequence[Trial]") -> "Trial":
         """The prompt that the run stands by, of those validated (at least one)."""
         ...

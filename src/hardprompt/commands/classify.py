@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from hardprompt.lms import TaskLM
     from hardprompt.lms.causal import CausalLM
     from hardprompt.splits import Splits
-    from hardprompt.tasks.classification import Classification
+    from hardprompt.tasks.classification import Classification, Example
 
+PREDICTIONS = "predictions.csv"
+_SOFT_FILE = "soft_prompts.safetensors"
 _START_WORDS = 64  # of the text that the policy model imagines before a prompt
 
 
@@ -64,6 +66,10 @@ class Classify(Search):
 
         Template(self.template)
 
+    def lacking(self, thing: str) -> str | None:
+        """Nothing: texts, answers and a model that is at hand give all that a method may need."""
+        return None if thing in ("examples", "objective") else super().lacking(thing)
+
 
 class ValidationAccuracy:
     """Chooses by what will be reported: accuracy, and the mean probability gap only to part equals."""
@@ -88,13 +94,20 @@ class ClassifyWork:
     """
 
     def __init__(self, config: Classify, policy_lm: "CausalLM", notify: Notify) -> None:
-        from hardprompt import models
+        from hardprompt import models, optimizers
+        from hardprompt.objectives import SoftPrompts
         from hardprompt.rewards import Cached
         from hardprompt.splits import read_splits
         from hardprompt.tasks.classification import Classification
         from hardprompt.tasks.template import Template
 
-        self._config, self._template = config, Template(config.template)
+        self._config, self._template, self._written = config, Template(config.template), Template(config.template)
+        self._leads = optimizers.find(config.method).leads
+        if self._leads:
+            written = self._template.joined(config.manual)
+            self._template = Template("{prompt}" + config.template.replace("{prompt}", written))
+        self._soft = SoftPrompts()
+        self._tested: list[str] = []
         self.splits: Splits = read_splits(config)
         check_task(config, self.splits)
         self.verbalizers = default_verbalizers(self.splits.classes, config.verbalizers)
@@ -108,7 +121,7 @@ class ClassifyWork:
         self._train, validation = (
             Classification(
                 lm=lm, examples=[r.example for r in rows], template=self._template, verbalizers=self.verbalizers,
-                sharpness=config.sharpness, keep=keep,
+                sharpness=config.sharpness, keep=keep, soft=self._soft,
             )
             for lm, rows, keep in ((search_lm, splits.train, True), (self.task_lm, splits.validation, False))
         )  # fmt: skip
@@ -121,7 +134,33 @@ class ClassifyWork:
     @property
     def manual(self) -> str:
         """The hand-written prompt, with the space that the template needs before it."""
-        return self._template.joined(self._config.manual)
+        return "" if self._leads else self._template.joined(self._config.manual)
+
+    def give(self, thing: str, config: Search) -> Any:
+        """What a person wrote, as the template needs it; examples to show; a loss with gradients, in float32."""
+        if thing == "examples":
+            from hardprompt.tasks.demonstrations import Demonstrations
+
+            room = self.validate.task.prompt_room
+            return Demonstrations(
+                [row.example for row in self.splits.train], self._rendered, 10**9 if room is None else room,
+                self.task_lm.count,
+            )  # fmt: skip
+        if thing == "objective":
+            from hardprompt import optimizers
+            from hardprompt.tasks.classification import Classification
+
+            task = Classification(
+                lm=self.task_lm, examples=[row.example for row in self.splits.train], template=self._template,
+                verbalizers=self.verbalizers, keep=False, soft=self._soft,
+            )  # fmt: skip
+            tokens: Any = config.tokens or optimizers.find(config.method).tokens
+            return task.objective(tokens=tokens, script=config.script)
+        return self._template.joined(config.written(thing) or "")
+
+    def _rendered(self, example: "Example") -> str:
+        before, after = self._written.fill(example.text, self._written.joined(self._config.manual))
+        return f"{before}{self.verbalizers[example.label]}{after}\n\n"
 
     @property
     def spaced(self) -> bool:
@@ -138,9 +177,11 @@ class ClassifyWork:
         return self._template.in_place([row.text for row in self.splits.train], words=_START_WORDS)
 
     def choose(self, trials: "Sequence[Trial]") -> "Trial":
-        """The most natural of those that validation cannot tell from the best."""
+        """The most natural of those that validation cannot tell from the best; the best of those that are no text."""
         from hardprompt.outcome import choose
 
+        if len(self._soft):
+            return max(trials, key=lambda trial: trial.score)
         return choose(trials, len(self.splits.validation), self._policy_lm.perplexity)
 
     def shown(self, prompt: str) -> str:
@@ -156,23 +197,26 @@ class ClassifyWork:
         rows = self.splits.test
         task = Classification(
             lm=self.task_lm, examples=[r.example for r in rows], template=self._template, verbalizers=self.verbalizers,
-            keep=False,
+            keep=False, soft=self._soft,
         )  # fmt: skip
-        others = {"empty": "", "manual": self.manual}
+        others = {"manual": ""} if self._leads else {"empty": "", "manual": self.manual}
+        shown = {**others, **({"manual": self._config.manual} if self._leads else {})}  # there it is in the template
         names = list(dict.fromkeys([prompt, *others.values()]))
         predicted = dict(zip(names, task.predictions(names).numpy(), strict=True))
         labels = task.labels.numpy()
+        self._tested = [self.splits.classes[i] for i in predicted[prompt]]
 
         def tested(prompt: str) -> dict[str, Any]:
             return classification_metrics(labels, predicted[prompt], self.splits.classes)
 
         return {
-            "template": self._config.template,
+            "template": self._template.source,
+            "readable": prompt not in self._soft,
             "verbalizers": self.verbalizers,
             "test": tested(prompt),
             "difference_to_manual": paired_difference(labels, predicted[prompt], predicted[self.manual]),
             "baselines": [
-                {"name": name, "prompt": other, "test": tested(other), "evaluations": 0}
+                {"name": name, "prompt": shown[name], "test": tested(other), "evaluations": 0}
                 for name, other in others.items()
             ],
             "texts": {
@@ -190,16 +234,39 @@ class ClassifyWork:
         filled = f"{before}{{answer}}{after}" if after else before
         words = "\n".join(f"- `{label}`: the model answers `{word}`" for label, word in self.verbalizers.items())
         low, high = test["interval"]
-        return (
-            f"# A prompt for {self._config.task_model}\n\n"
+        how = (
             f"Give the model this, with your text in place of `{{text}}`:\n\n```\n{filled}\n```\n\n"
             f"and compare the probabilities of these {'answers' if after else 'continuations'}:\n\n{words}\n\n"
+        )
+        if not result["readable"]:
+            how = (
+                f"`{_SOFT_FILE}` holds vectors that stand where the template has `{{prompt}}`:\n\n```\n"
+                f"{self._template.source}\n```\n\nThey are no text: they cannot be read, pasted, or moved to another "
+                f"model.\n\n"
+            )
+        return (
+            f"# A prompt for {self._config.task_model}\n\n{how}"
             f"Accuracy on {test['n']} texts that took no part: {test['accuracy']:.3f} "
             f"(95 % interval {low:.3f} to {high:.3f}), macro-F1 {test['macro_f1']:.3f}.\n"
         )
 
     def write(self, out: Path) -> None:
-        """Nothing of its own."""
+        """What was predicted for each test text; and a soft prompt, which ``result.json`` can only name."""
+        import csv
+        import io
+
+        from hardprompt.files import write_bytes, write_text
+
+        stream = io.StringIO()
+        writer = csv.writer(stream)
+        writer.writerow(["text", "label", "predicted", "right"])
+        for row, name in zip(self.splits.test, self._tested, strict=True):
+            writer.writerow([row.text, row.label, name, int(row.label == name)])
+        write_text(out / PREDICTIONS, stream.getvalue())
+        if len(self._soft):
+            from safetensors.torch import save
+
+            write_bytes(out / _SOFT_FILE, save(self._soft.state_dict()))
 
 
 def default_verbalizers(names: Sequence[str], given: Mapping[str, str]) -> dict[str, str]:

@@ -89,6 +89,12 @@ class Invert(Search):
             return [str(path) for path in image_files(self.images[0])]
         return list(self.images)
 
+    def lacking(self, thing: str) -> str | None:
+        """Worked examples."""
+        if thing == "examples":
+            return "a picture has no examples"
+        return None if thing == "objective" else super().lacking(thing)
+
     def about(self) -> list[str]:
         """The first picture: many are tried one after the other."""
         return [Path(self.images[0]).stem]
@@ -120,6 +126,15 @@ class InvertWork:
         self.reward = Cached(self._task)
         self._drawn: dict[str, Image] = {}
         self._caption = ""
+
+    def give(self, thing: str, config: Search) -> Any:
+        """What a person wrote; a loss with gradients."""
+        if thing == "objective":
+            from hardprompt import optimizers
+
+            tokens: Any = config.tokens or optimizers.find(config.method).tokens
+            return self._task.objective(tokens=tokens, script=config.script)
+        return config.written(thing)
 
     start = "A photo of"
 

@@ -36,6 +36,12 @@ class Optimize(Search):
     manual: str | None = flag("a hand-written prompt to compare with", default=None, metavar="PROMPT")
     save_every: int = flag("steps between checkpoints", default=1, metavar="N", low=1, high=1e9)
 
+    def lacking(self, thing: str) -> str | None:
+        """Gradients and examples: a function of the user's has neither."""
+        if thing in ("objective", "examples"):
+            return "a reward of yours is a function that gives numbers and nothing else"
+        return super().lacking(thing)
+
     def about(self) -> list[str]:
         """The reward's own name."""
         return [self.reward.rpartition(":")[2]]
@@ -59,6 +65,10 @@ class OptimizeWork:
     def spaced(self) -> bool:
         """Where the policy model imagines words before the prompt."""
         return bool(self._config.start and not self._config.start[-1].isspace())
+
+    def give(self, thing: str, config: Search) -> str | None:
+        """What a person wrote."""
+        return config.written(thing)
 
     def choose(self, trials: "Sequence[Trial]") -> "Trial":
         """The one of the highest reward, the earliest among equals."""

@@ -101,6 +101,14 @@ class StyleRun(Search):
     validate_every: int = flag("steps between validations", default=3, metavar="N", low=1, high=1e9)
     save_every: int = flag("steps between checkpoints", default=1, metavar="N", low=1, high=1e9)
 
+    def lacking(self, thing: str) -> str | None:
+        """Gradients, because the reward is of sampled texts; worked examples, because there are no pairs."""
+        if thing == "objective":
+            return "the reward of restyle is of texts that are sampled, which have no gradient"
+        if thing == "examples":
+            return "restyle has texts of two styles, and no pairs of them"
+        return super().lacking(thing)
+
     def about(self) -> list[str]:
         """The file of texts."""
         return [Path(self.texts).stem]
@@ -223,6 +231,10 @@ class RestyleWork:
     def manual(self) -> str | None:
         """The hand-written prompt, if any, with the space that the template needs before it."""
         return None if self._config.manual is None else self._template.joined(self._config.manual)
+
+    def give(self, thing: str, config: Search) -> str:
+        """What a person wrote, as the template needs it."""
+        return self._template.joined(config.written(thing) or "")
 
     def choose(self, trials: "Sequence[Trial]") -> "Trial":
         """The most natural of those that validation cannot tell from the best.

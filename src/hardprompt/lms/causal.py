@@ -39,7 +39,7 @@ class CausalLM:
 
     def prepare(self, contexts: Sequence[str]) -> None:
         """Hold the keys and values of these strings, which later contexts will begin with."""
-        self.packed.keep(self._encode(contexts))
+        self.packed.keep(self.encode(contexts))
 
     def score(self, contexts: Sequence[str], choices: Sequence[str]) -> Float[Tensor, "n choices"]:
         """Log-probability of each choice after each context, up to one constant per context.
@@ -55,7 +55,7 @@ class CausalLM:
             if not ids:
                 raise InputError(f"the choice {choice!r} has no token; give a word.")
         tails = [ids[:-1] for ids in options if len(ids) > 1] or [[]]
-        states = self.packed.hidden(self._encode(contexts), tails=tails)
+        states = self.packed.hidden(self.encode(contexts), tails=tails)
         first = torch.tensor([ids[0] for ids in options], device=states[0].device)
         scores = self.packed.finish(logits_at(self.packed.head, states[0], first))
         at = 1
@@ -115,7 +115,7 @@ class CausalLM:
             InputError: a context that leaves no room in what the model can read.
         """
         limits = [longest] * len(contexts) if isinstance(longest, int) else list(longest)
-        encoded = self._encode(contexts)
+        encoded = self.encode(contexts)
         for ids, limit in zip(encoded, limits, strict=True):
             if self.context_length is not None and len(ids) + limit > self.context_length:
                 raise InputError(
@@ -135,7 +135,8 @@ class CausalLM:
         """The first ``tokens`` tokens of ``text`` as a string."""
         return truncate(self.tokenizer, text, tokens)
 
-    def _encode(self, contexts: Sequence[str]) -> list[list[int]]:
+    def encode(self, contexts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each context, as it is read: what opens a text is there, what closes it is not."""
         encoded = self.tokenizer(list(contexts), add_special_tokens=True)["input_ids"] if contexts else []
         eos = self.tokenizer.eos_token_id
         # Some tokenizers close a text with the end token; a context is still open.

@@ -105,12 +105,12 @@ class MaskedLM:
             ids = torch.tensor([sequences[i] + [pad] * (width - len(sequences[i])) for i in batch])
             seen = torch.tensor([[1] * len(sequences[i]) + [0] * (width - len(sequences[i])) for i in batch])
             places = torch.tensor([at[i] for i in batch], device=self.device)
-            logits = self._logits(ids.to(self.device), seen.to(self.device), places)
+            logits = self.logits(ids.to(self.device), seen.to(self.device), places)
             out[batch] = logits.float().log_softmax(-1)[:, tokens].cpu()
             self.tokens_run += sum(len(sequences[i]) for i in batch)
         return out
 
-    def _logits(self, ids: Tensor, seen: Tensor, at: Tensor) -> Float[Tensor, "n vocabulary"]:
+    def logits(self, ids: Tensor, seen: Tensor, at: Tensor) -> Float[Tensor, "n vocabulary"]:
         """Logits at one place of each row; the head sees no other place, where the model lets itself be asked so."""
         rows = torch.arange(len(ids), device=self.device)
         if not self._short:
@@ -136,9 +136,9 @@ class MaskedLM:
         at = torch.tensor([2, 1], device=self.device)
         try:
             self._short = False
-            whole = self._logits(ids, torch.ones_like(ids), at)
+            whole = self.logits(ids, torch.ones_like(ids), at)
             self._short = True
-            short = self._logits(ids, torch.ones_like(ids), at)
+            short = self.logits(ids, torch.ones_like(ids), at)
         except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError):
             return False
         finally:

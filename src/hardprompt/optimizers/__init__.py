@@ -13,7 +13,17 @@ from typing import Any
 from hardprompt.errors import InputError, unknown
 from hardprompt.vocabulary import Tokens
 
-GIVEN = ("policy", "length", "seed")  # what a run hands to a constructor; everything else is a setting
+# What a constructor may ask a run for, by the name of its argument; everything else is a setting.
+GIVEN = {
+    "policy": "a policy language model",
+    "length": "a number of tokens",
+    "seed": "a seed",
+    "manual": "a hand-written prompt",
+    "instruction": "an instruction",
+    "phrase": "a prompt to begin with",
+    "examples": "labelled texts",
+    "objective": "the gradient of a loss",
+}
 
 
 @dataclass(frozen=True)
@@ -21,7 +31,8 @@ class Method:
     """A named way to search: the class that is built, the settings that the name stands for, and where they come from.
 
     ``tokens`` is what a prompt may be made of, and ``in_place`` whether the policy LM reads a training text in the
-    template before it proposes one; both unless the user says otherwise. The papers do neither.
+    template before it proposes one; both unless the user says otherwise. The papers do neither. ``leads`` says that its
+    prompts stand before everything, the rest of the template as it is with the hand-written prompt.
     """
 
     build: Callable[..., Any]
@@ -30,6 +41,12 @@ class Method:
     settings: Mapping[str, Any] = field(default_factory=dict)
     tokens: Tokens = "words"
     in_place: bool = True
+    leads: bool = False
+
+    @property
+    def needs(self) -> list[str]:
+        """What the constructor asks a run for, of ``GIVEN``."""
+        return [name for name in inspect.signature(self.build).parameters if name in GIVEN]
 
     def accepted(self) -> dict[str, Any]:
         """The settings that the constructor takes, with the values that they would have."""

@@ -9,8 +9,12 @@ from torch import Tensor
 
 from hardprompt.errors import InputError
 from hardprompt.lms import TaskLM
+from hardprompt.objectives import SoftPrompts
+from hardprompt.tasks.classification_loss import ClassificationObjective
 from hardprompt.tasks.template import Template
+from hardprompt.vocabulary import Tokens
 
+_LONG = 128  # tokens
 _RESERVE = 64  # tokens kept free for a prompt when a text has to be cut
 
 
@@ -33,6 +37,7 @@ class Classification:
         keep: hold the task model's keys and values of the texts; worth it for a set that is scored again and again.
         correct: weight of a positive gap.
         incorrect: weight of a negative gap.
+        soft: prompts that are no text; one of their names is scored by its vectors.
         sharpness: power that the probabilities are raised to, and renormalised, inside the reward. 1 is the paper,
             whose task model is sure of itself; a small model is not, and its mean gap follows how far a prompt
             moves the probabilities more than how often it is right. Predictions do not depend on it.
@@ -55,6 +60,7 @@ class Classification:
         correct: float = 200.0,
         incorrect: float = 180.0,
         sharpness: float = 1.0,
+        soft: SoftPrompts | None = None,
     ) -> None:
         check_examples(examples, verbalizers)
         self.classes = list(verbalizers)
@@ -65,6 +71,8 @@ class Classification:
         self._correct, self._incorrect, self._sharpness = correct, incorrect, sharpness
         self.labels: Int[Tensor, " n"] = torch.tensor([self.classes.index(e.label) for e in examples])
         self._texts, self.truncated = self._fit([e.text for e in examples])
+        self._soft = soft
+        self._objective: ClassificationObjective | None = None
         if keep:
             self.hold()
 
@@ -88,7 +96,12 @@ class Classification:
         Raises:
             InputError: as ``check_room``.
         """
+        if self._soft is not None and any(prompt in self._soft for prompt in prompts):
+            return torch.stack([self._probabilities_of(prompt) for prompt in prompts])
         self.check_room(prompts)
+        if not self._template.before_prompt(""):
+            # A long prompt that stands first, such as worked examples, is run once and not with every text.
+            self._lm.prepare([prompt for prompt in prompts if self._lm.count(prompt) > _LONG])
         filled = [self._template.fill(text, prompt) for prompt in prompts for text in self._texts]
         tails = {after for _, after in filled}
         if self._lm.blank:
@@ -100,6 +113,22 @@ class Classification:
         else:  # the text or the prompt stands after the answer, so every context has choices of its own
             scores = torch.cat([self._lm.score([b], [choice + a for choice in self._choices]) for b, a in filled])
         return scores.double().softmax(-1).reshape(len(prompts), len(self._texts), len(self._choices))
+
+    def objective(self, *, tokens: Tokens = "any", script: str = "latin") -> ClassificationObjective:
+        """The loss of this task that has gradients, for prompts of such tokens.
+
+        Raises:
+            InputError: a task model without gradients, or a causal one whose prompt comes after the answer.
+        """
+        return ClassificationObjective(
+            lm=self._lm, texts=self._texts, labels=self.labels, template=self._template, choices=self._choices,
+            tokens=tokens, script=script, soft=self._soft,
+        )  # fmt: skip
+
+    @property
+    def prompt_room(self) -> int | None:
+        """Tokens that a prompt may have beside the longest text; None without a limit."""
+        return None if self._lm.context_length is None else self._prompt_room
 
     def hold(self) -> None:
         """Hold the task model's keys and values of the texts from now on."""
@@ -119,6 +148,14 @@ class Classification:
     def predictions(self, prompts: Sequence[str]) -> Int[Tensor, "prompts n"]:
         """Index of the most probable class for each prompt and text."""
         return self.probabilities(prompts).argmax(-1)
+
+    def _probabilities_of(self, prompt: str) -> Float[Tensor, "n classes"]:
+        if self._soft is None or prompt not in self._soft:
+            return self.probabilities([prompt])[0]
+        if self._objective is None:
+            self._objective = self.objective()
+        with torch.no_grad():
+            return self._objective.scores(self._soft[prompt][None])[0].double().softmax(-1).cpu()
 
     def _fit(self, texts: list[str]) -> tuple[list[str], int]:
         """Cut texts that would push prompt or answer out of the model's context; how many were cut."""

@@ -11,7 +11,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hardprompt.errors import InputError
+from hardprompt.objectives import SoftPrompts, embedded, special_ids, substituted
 from hardprompt.towers import ImageText, check_length
+from hardprompt.vocabulary import Tokens, allowed_tokens, first_tokens
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -54,7 +56,7 @@ class Inversion:
         self._require, self._forbid = check_words(self._before, require, forbid)
         self.model = model
         self.check_room([""])
-        self._targets: Float[Tensor, "images d"] = model.images(images).double()
+        self.targets: Float[Tensor, "images d"] = model.images(images).double()
 
     def __call__(self, prompts: Sequence[str]) -> Float[Tensor, " n"]:
         """Mean cosine of each prompt's caption with the pictures, less 2 for each forbidden word in it, in float64.
@@ -75,7 +77,11 @@ class Inversion:
         Raises:
             InputError: as ``check_room``.
         """
-        return self.model.texts([self.complete(prompt) for prompt in prompts]).double() @ self._targets.T
+        return self.model.texts([self.complete(prompt) for prompt in prompts]).double() @ self.targets.T
+
+    def objective(self, *, tokens: Tokens = "any", script: str = "latin") -> InversionObjective:
+        """The loss of this task that has gradients, for prompts of such tokens."""
+        return InversionObjective(self, tokens=tokens, script=script)
 
     def complete(self, prompt: str) -> str:
         """The caption that a user pastes: the beginning, the prompt, and the required words that they lack.
@@ -100,6 +106,42 @@ class Inversion:
         for prompt in prompts:
             caption = self.complete(prompt)
             check_length(self.model, caption, self.model.count(caption))
+
+
+class InversionObjective:
+    """One minus the mean cosine of a caption with the pictures.
+
+    The caption is what the task makes of a prompt; a required word stands behind it whether it is in it or not, and a
+    forbidden word is for the reward to punish.
+
+    Args:
+        task: the pictures and what a caption is made of.
+        tokens: what a prompt may be made of, of the text tower's vocabulary.
+        script: of its words.
+
+    Source: PEZ section 4.1 (Wen et al., 2023).
+    """
+
+    soft: SoftPrompts | None = None  # a picture's prompt is there to be read
+
+    def __init__(self, task: Inversion, *, tokens: Tokens = "any", script: str = "latin") -> None:
+        self._task = task
+        self.tokenizer = task.model.tokenizer
+        self.table = embedded(task.model.embedding)
+        allowed = allowed_tokens(self.tokenizer, len(self.table), tokens=tokens, script=script)
+        before, _, after = task.complete("\0").partition("\0")
+        self.opens, self.follows = first_tokens(self.tokenizer, allowed, tokens=tokens, spaced=before != "")
+        opening, closing = special_ids(self.tokenizer)
+        left, right = (self.tokenizer(part, add_special_tokens=False)["input_ids"] for part in (before, after))
+        self._left, self._right = [*opening, *left], [*right, *closing]
+        self._blank = int(allowed.nonzero()[0])
+
+    def loss(self, vectors: Float[Tensor, "n length d"]) -> Float[Tensor, " n"]:
+        """1 - cosine, averaged over the pictures, in [0, 2]."""
+        ids = [*self._left, *[self._blank] * vectors.shape[1], *self._right]
+        with substituted(self._task.model.embedding, len(self._left), vectors):
+            read = self._task.model.read([ids] * len(vectors))
+        return 1.0 - (read @ self._task.targets.to(read).T).mean(-1)
 
 
 def check_words(before: str, require: Sequence[str], forbid: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from hardprompt.errors import InputError, unknown
 
@@ -36,6 +36,18 @@ class ImageText(Protocol):
 
     def count(self, text: str) -> int:
         """Tokens of ``text``, special ones included."""
+        ...
+
+    tokenizer: Any
+    """Of its texts."""
+
+    @property
+    def embedding(self) -> Any:
+        """The module that turns a text's tokens into vectors."""
+        ...
+
+    def read(self, ids: Sequence[Sequence[int]]) -> Float[Tensor, "n d"]:
+        """Unit vectors of tokenised texts, with gradients for what the input embedding gives."""
         ...
 
 

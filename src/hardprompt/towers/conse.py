@@ -56,7 +56,7 @@ class ConSE:
         from transformers import AutoModel
 
         self._sentences = _load(AutoModel, self.name, source).requires_grad_(False)
-        self._tokenizer = _tokenizer(self.name, source)
+        self.tokenizer = _tokenizer(self.name, source)
 
     def images(self, images: Sequence[Image]) -> Float[Tensor, "n d"]:
         """Unit vectors of one picture or more."""
@@ -76,19 +76,25 @@ class ConSE:
         """
         for text in texts:
             check_length(self, text, self.count(text))
-        found = []
-        for start in range(0, len(texts), _BATCH):
-            batch = self._tokenizer(
-                list(texts[start : start + _BATCH]), padding=True, truncation=False, return_tensors="pt"
-            ).to(self._sentences.device)
-            hidden = self._sentences(**batch).last_hidden_state
-            mask = batch["attention_mask"][..., None].to(hidden.dtype)
-            found.append((hidden * mask).sum(1) / mask.sum(1))
-        return torch.nn.functional.normalize(torch.cat(found), dim=-1).cpu()
+        ids = self.tokenizer(list(texts), padding=False, truncation=False)["input_ids"] if texts else []
+        return torch.cat([self.read(ids[start : start + _BATCH]) for start in range(0, len(ids), _BATCH)])
+
+    def read(self, ids: Sequence[Sequence[int]]) -> Float[Tensor, "n d"]:
+        """Unit vectors of tokenised texts, with gradients for what the input embedding gives."""
+        batch = self.tokenizer.pad({"input_ids": [list(own) for own in ids]}, return_tensors="pt")
+        batch = batch.to(self._sentences.device)
+        hidden = self._sentences(**batch).last_hidden_state
+        mask = batch["attention_mask"][..., None].to(hidden.dtype)
+        return torch.nn.functional.normalize((hidden * mask).sum(1) / mask.sum(1), dim=-1).cpu()
+
+    @property
+    def embedding(self) -> Any:
+        """The module that turns a text's tokens into vectors."""
+        return self._sentences.get_input_embeddings()
 
     def count(self, text: str) -> int:
         """Tokens of ``text``, special ones included."""
-        return len(self._tokenizer(text, padding=False, truncation=False)["input_ids"])
+        return len(self.tokenizer(text, padding=False, truncation=False)["input_ids"])
 
     def top_class(self, image: Image) -> str:
         """Name of the most probable ImageNet class."""

@@ -67,17 +67,23 @@ class DualEncoder:
         ids = self._ids(texts)
         for text, its in zip(texts, ids, strict=True):
             check_length(self, text, len(its))
-        found = []
-        for start in range(0, len(ids), _TEXTS):
-            batch = self.tokenizer.pad(
-                {"input_ids": ids[start : start + _TEXTS]},
-                padding="max_length" if self._padded else "longest",
-                max_length=self.text_limit if self._padded else None,
-                return_attention_mask=not self._padded,
-                return_tensors="pt",
-            )
-            found.append(self.model.get_text_features(**batch.to(self.model.device)).pooler_output)
-        return _unit(torch.cat(found))
+        return torch.cat([self.read(ids[start : start + _TEXTS]) for start in range(0, len(ids), _TEXTS)])
+
+    def read(self, ids: Sequence[Sequence[int]]) -> Float[Tensor, "n d"]:
+        """Unit vectors of tokenised texts, with gradients for what the input embedding gives."""
+        batch = self.tokenizer.pad(
+            {"input_ids": [list(own) for own in ids]},
+            padding="max_length" if self._padded else "longest",
+            max_length=self.text_limit if self._padded else None,
+            return_attention_mask=not self._padded,
+            return_tensors="pt",
+        )
+        return _unit(self.model.get_text_features(**batch.to(self.model.device)).pooler_output)
+
+    @property
+    def embedding(self) -> Any:
+        """The module that turns a text's tokens into vectors."""
+        return self.model.text_model.get_input_embeddings()
 
     def count(self, text: str) -> int:
         """Tokens of ``text``, special ones included."""

@@ -1,0 +1,112 @@
+"""AutoPrompt: one token at a time is changed for one of those that the gradient points to."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from hardprompt.engine import Proposal
+from hardprompt.errors import InputError
+from hardprompt.objectives import Objective, check_objective, draw, flips, gradient
+from hardprompt.optimizers import Method
+from hardprompt.replay import keep_best
+from hardprompt.vocabulary import survives
+
+
+class AutoPrompt:
+    """Changes one place of a prompt a step: the best of the tokens that the gradient puts first, if it is better.
+
+    Args:
+        objective: a loss with gradients.
+        length: tokens of a prompt.
+        seed: of the first prompt and of the places.
+        candidates: tokens tried at a place.
+        recommended: how many of the best prompts ``recommend`` returns.
+
+    Raises:
+        InputError: a task without gradients, or a setting out of range.
+
+    Source: Shin et al. 2020, section 2.2. The first prompt is random where the paper's is made of mask tokens, which a
+    prompt that can be pasted may not hold.
+    """
+
+    def __init__(
+        self, *, objective: Objective, length: int = 5, seed: int = 0, candidates: int = 15, recommended: int = 9
+    ) -> None:
+        check_objective(objective, "AutoPrompt")
+        if not (1 <= length <= 32 and candidates >= 1 and recommended >= 1):
+            raise InputError(
+                f"length={length}, candidates={candidates}, recommended={recommended}: length must lie between 1 and "
+                "32, the others be at least 1."
+            )
+        self._objective, self._length = objective, length
+        self._candidates, self._recommended = candidates, recommended
+        self._generator = torch.Generator().manual_seed(seed)
+        self._ids = draw(objective, length, self._generator)
+        self._reward: float | None = None
+        self._seen: dict[str, float] = {}
+
+    def ask(self) -> Proposal:
+        """The prompt with other tokens in one place; the first time, the prompt itself as well."""
+        _, slope = gradient(self._objective, self._objective.table[self._ids][None])
+        change = flips(self._objective, self._ids, slope[0].cpu())
+        tried = [self._ids] if self._reward is None else []
+        for place in torch.randperm(self._length, generator=self._generator).tolist():
+            found = self._flipped(place, change[place])
+            if found:  # at some places no token may follow its neighbours
+                break
+        else:
+            found = [draw(self._objective, self._length, self._generator)]
+        ids = [*tried, *found]
+        return Proposal([str(self._objective.tokenizer.decode(i)) for i in ids], {"ids": ids}, passes=1)
+
+    def tell(self, proposal: Proposal, rewards: Float[Tensor, " n"]) -> dict[str, float]:
+        """Take over the best prompt if it is better than the one that there is."""
+        self._seen.update(zip(proposal.prompts, rewards.tolist(), strict=True))
+        keep_best(self._seen)
+        top = int(rewards.argmax())
+        if self._reward is None or float(rewards[top]) > self._reward:
+            self._ids, self._reward = list(proposal.memo["ids"][top]), float(rewards[top])
+        return {"reward": self._reward}
+
+    def recommend(self) -> list[str]:
+        """The best prompts seen by training reward."""
+        return sorted(self._seen, key=lambda p: -self._seen[p])[: self._recommended]
+
+    def state_dict(self) -> dict[str, Any]:
+        """The prompt, what was seen and the generator."""
+        return {
+            "ids": list(self._ids),
+            "reward": self._reward,
+            "seen": [[p, r] for p, r in self._seen.items()],
+            "generator": self._generator.get_state(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what ``state_dict`` returned."""
+        self._ids, self._reward = list(state["ids"]), state["reward"]
+        self._seen = dict(state["seen"])
+        self._generator.set_state(state["generator"])
+
+    def _flipped(self, place: int, change: Float[Tensor, " vocabulary"]) -> list[list[int]]:
+        found: list[list[int]] = []
+        order = change.argsort(stable=True)[: int(torch.isfinite(change).sum())]
+        for token in order.tolist():
+            ids = [*self._ids[:place], token, *self._ids[place + 1 :]]
+            if token != self._ids[place] and survives(self._objective.tokenizer, ids):
+                found.append(ids)
+            if len(found) == self._candidates:
+                break
+        return found
+
+
+METHODS = {
+    "autoprompt": Method(
+        AutoPrompt,
+        "one place a step, the best of the tokens that the gradient puts first",
+        "Shin et al., 2020; 15 candidates (the paper: 10 or 100) and one gradient make a step of 16 evaluations",
+        tokens="any",
+        in_place=False,
+    )
+}

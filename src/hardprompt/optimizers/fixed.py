@@ -1,0 +1,83 @@
+"""Prompts that are not searched for: a hand-written one, an instruction, worked examples."""
+
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor
+
+from hardprompt.engine import Proposal
+from hardprompt.errors import InputError
+from hardprompt.optimizers import Method
+from hardprompt.tasks.demonstrations import Demonstrations
+
+
+class Fixed:
+    """Proposes one prompt, once.
+
+    Args:
+        prompt: the prompt.
+    """
+
+    def __init__(self, *, prompt: str) -> None:
+        self._prompt, self._asked = prompt, False
+
+    def ask(self) -> Proposal:
+        """The prompt; nothing when it was asked for before."""
+        return Proposal([] if self._asked else [self._prompt])
+
+    def tell(self, proposal: Proposal, rewards: Float[Tensor, " n"]) -> dict[str, float]:  # noqa: ARG002
+        """Nothing is learned."""
+        self._asked = True
+        return {}
+
+    def recommend(self) -> list[str]:
+        """The prompt."""
+        return [self._prompt]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Whether it was proposed."""
+        return {"asked": self._asked}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what ``state_dict`` returned."""
+        self._asked = bool(state["asked"])
+
+
+def manual(*, manual: str) -> Fixed:
+    """The task's hand-written prompt."""
+    return Fixed(prompt=manual)
+
+
+def instruction(*, instruction: str) -> Fixed:
+    """The task's instruction."""
+    return Fixed(prompt=instruction)
+
+
+def demonstrations(*, examples: Demonstrations, seed: int = 0, shots: int = 4) -> Fixed:
+    """Worked examples, drawn and ordered by the seed.
+
+    Args:
+        examples: what they are drawn from.
+        seed: of the draw.
+        shots: examples of each class; fewer where no more fit.
+
+    Raises:
+        InputError: not one example fits, or fewer than one is asked for.
+
+    Source: in-context learning, Brown et al. 2020.
+    """
+    if shots < 1:
+        raise InputError(f"shots is {shots}; it must be at least 1.")
+    return Fixed(prompt=examples.draw(seed, shots))
+
+
+METHODS = {
+    "manual": Method(manual, "the hand-written prompt", "the user's own (--manual)"),
+    "instruction": Method(instruction, "an instruction in a sentence", "the user's own (--instruction)"),
+    "demonstrations": Method(
+        demonstrations,
+        "worked examples before the text, drawn by the seed, no more than the context holds",
+        "Brown et al., 2020; 4 of each class are ours (RLPrompt and PIN: 1)",
+        leads=True,
+    ),
+}

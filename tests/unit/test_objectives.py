@@ -1,0 +1,143 @@
+"""Losses with gradients: the same numbers as the rewards' own scoring, and the slopes of finite differences."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+
+from hardprompt.errors import InputError
+from hardprompt.lms.causal import CausalLM
+from hardprompt.lms.masked import MaskedLM
+from hardprompt.objectives import SoftPrompts, gradient
+from hardprompt.tasks.classification import Classification, Example
+from hardprompt.tasks.template import Template
+from tests.conftest import ARCHITECTURES, RESCALED, WINDOWED
+
+EXAMPLES = [
+    Example("The film was a great story", "good"),
+    Example("It was not bad", "bad"),
+    Example("The service was slow and the food was cold, but the room was clean", "bad"),
+    Example("What a great day it was", "good"),
+]
+ONE = {"good": " great", "bad": " bad"}
+MANY = {"good": " it is kind and warm", "bad": " it is cold"}  # several tokens, the first of them shared
+PROMPT = " the man said"
+
+
+def task(lm: Any, template: str, words: dict[str, str], **options: Any) -> Classification:
+    return Classification(lm=lm, examples=EXAMPLES, template=Template(template), verbalizers=words, **options)
+
+
+def vectors(objective: Any, *prompts: str) -> torch.Tensor:
+    return torch.stack(
+        [objective.table[objective.tokenizer(p, add_special_tokens=False)["input_ids"]] for p in prompts]
+    )
+
+
+@pytest.mark.parametrize("words", [ONE, MANY], ids=["one token", "several tokens"])
+@pytest.mark.parametrize("template", ["{text}{prompt}", "{prompt}\n{text}", "{text}{prompt}. In a word:"])
+@pytest.mark.parametrize("arch", [*ARCHITECTURES, *WINDOWED, *RESCALED, "phi"])
+def test_a_causal_loss_at_a_prompts_own_vectors_is_the_rewards_view_of_its_text(
+    tiny_of: Any, arch: str, template: str, words: dict[str, str]
+) -> None:
+    reward = task(CausalLM(*tiny_of(arch)), template, words)
+    objective = reward.objective()
+    prompts = [PROMPT, " a good book"]
+    expected = reward.probabilities(prompts)
+    found = objective.scores(vectors(objective, *prompts)).softmax(-1).double()
+    torch.testing.assert_close(found, expected, atol=2e-5, rtol=1e-4)
+    cross_entropy = -expected.log()[:, torch.arange(len(EXAMPLES)), reward.labels].mean(-1)
+    torch.testing.assert_close(
+        objective.loss(vectors(objective, *prompts)).double(), cross_entropy, atol=1e-4, rtol=1e-3
+    )
+
+
+@pytest.mark.parametrize("words", [ONE, MANY], ids=["one token", "several tokens"])
+@pytest.mark.parametrize(
+    "template",
+    ["{text}{prompt}{mask}.", "{mask}{prompt} {text}", "{prompt} {text} it was{mask}", "{text}{mask}{prompt}"],
+)
+def test_a_masked_loss_at_a_prompts_own_vectors_is_the_rewards_view_of_its_text(
+    tiny_masked: Any, template: str, words: dict[str, str]
+) -> None:
+    reward = task(MaskedLM(*tiny_masked), template, words)
+    objective = reward.objective()
+    found = objective.scores(vectors(objective, PROMPT)).softmax(-1).double()
+    torch.testing.assert_close(found, reward.probabilities([PROMPT]), atol=2e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("arch", ["llama", "gpt2", "roberta"])
+def test_the_gradient_is_that_of_finite_differences(tiny_of: Any, arch: str) -> None:
+    tiny = tiny_of(arch)
+    lm = MaskedLM(*tiny) if arch == "roberta" else CausalLM(*tiny)
+    objective = task(lm, "{text}{prompt}{mask}." if arch == "roberta" else "{text}{prompt}", MANY).objective()
+    at = vectors(objective, PROMPT)
+    loss, slope = gradient(objective, at)
+    assert slope.shape == at.shape
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(3):
+        direction = torch.randn(at.shape, generator=generator)
+        step = 1e-2 / float(direction.norm())
+        ahead, behind = (objective.loss(at + s * step * direction) for s in (1, -1))
+        assert float((ahead - behind) / (2 * step)) == pytest.approx(
+            float((slope * direction).sum()), rel=2e-2, abs=2e-4
+        )
+    assert float(loss) == pytest.approx(float(objective.loss(at)))
+
+
+def test_a_gradient_leaves_the_model_as_it_was(tiny_causal: Any) -> None:
+    reward = task(CausalLM(*tiny_causal), "{text}{prompt}", ONE)
+    before = reward.probabilities([PROMPT])
+    objective = reward.objective()
+    gradient(objective, vectors(objective, PROMPT))
+    assert all(p.grad is None for p in tiny_causal.model.parameters())
+    assert torch.equal(task(CausalLM(*tiny_causal), "{text}{prompt}", ONE).probabilities([PROMPT]), before)
+
+
+def test_many_prompts_at_once_are_each_prompt_alone(tiny_causal: Any) -> None:
+    objective = task(CausalLM(*tiny_causal), "{text}{prompt}", ONE).objective()
+    several = torch.randn(70, 3, objective.table.shape[1], generator=torch.Generator().manual_seed(1))
+    whole = objective.loss(several)
+    alone = torch.cat([objective.loss(v[None]) for v in several])
+    torch.testing.assert_close(whole, alone, atol=1e-5, rtol=1e-5)
+
+
+def test_a_prompt_behind_the_answer_is_refused_with_the_reason(tiny_causal: Any) -> None:
+    with pytest.raises(InputError, match=r"before \{mask\}"):
+        task(CausalLM(*tiny_causal), "{text}{mask}{prompt}", ONE).objective()
+
+
+def test_a_model_without_gradients_is_refused_with_the_reason() -> None:
+    class Remote:
+        blank, context_length = "", None
+
+        def prepare(self, contexts: Any) -> None:
+            pass
+
+    with pytest.raises(InputError, match="gives no gradients"):
+        task(Remote(), "{text}{prompt}", ONE).objective()
+
+
+def test_a_soft_prompt_is_scored_by_its_vectors(tiny_causal: Any) -> None:
+    soft = SoftPrompts()
+    reward = task(CausalLM(*tiny_causal), "{text}{prompt}", ONE, soft=soft)
+    objective = reward.objective()
+    assert objective.soft is soft
+    name = soft.add(vectors(objective, PROMPT)[0])
+    other = soft.add(torch.zeros(2, objective.table.shape[1]))
+    both = reward([name, PROMPT, other])
+    assert float(both[0]) == pytest.approx(float(both[1]), abs=1e-2)
+    assert float(both[2]) != pytest.approx(float(both[1]), abs=1e-2)
+    assert math.isfinite(float(both[2]))
+
+
+def test_soft_prompts_are_named_after_their_numbers_and_come_back_from_a_state() -> None:
+    soft, again = SoftPrompts(), SoftPrompts()
+    names = [soft.add(torch.full((2, 3), float(i))) for i in (1, 2, 1)]
+    assert names[0] == names[2] != names[1]
+    again.load_state_dict(soft.state_dict())
+    again.keep([names[1]])
+    assert names[0] in soft
+    assert names[0] not in again
+    assert torch.equal(again[names[1]], torch.full((2, 3), 2.0))
