@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from hardprompt.errors import InputError
@@ -128,12 +128,13 @@ def check_objective(objective: object, method: str) -> None:
 
 
 @contextlib.contextmanager
-def substituted(embedding: Any, begin: int, vectors: Float[Tensor, "rows length d"]) -> Iterator[None]:
-    """Put vectors in the place of what ``embedding`` returns from column ``begin`` on, in every row, once."""
+def substituted(embedding: Any, begin: Int[Tensor, " rows"], vectors: Float[Tensor, "rows length d"]) -> Iterator[None]:
+    """Put vectors in the place of what ``embedding`` returns from each row's column ``begin`` on."""
 
     def replace(_module: Any, _inputs: Any, output: Tensor) -> Tensor:
-        end = begin + vectors.shape[1]
-        return torch.cat([output[:, :begin], vectors.to(output), output[:, end:]], 1)
+        row = torch.arange(len(vectors), device=output.device)[:, None]
+        column = begin.to(output.device)[:, None] + torch.arange(vectors.shape[1], device=output.device)
+        return output.index_put((row, column), vectors.to(output))
 
     hook = embedding.register_forward_hook(replace)
     try:

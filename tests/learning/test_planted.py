@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from hardprompt.engine import Proposal, optimize
+from hardprompt.engine import optimize
 from hardprompt.optimizers.pin import QLearner
+from hardprompt.optimizers.random_search import RandomSearch
 from hardprompt.policy import PolicyLM
-from hardprompt.vocabulary import survives
 from tests.conftest import make_tiny
 
 LENGTH, EVALUATIONS, SEEDS = 4, 320, range(5)
@@ -19,37 +19,6 @@ WORDS = (
     PLANTED, "film", "good", "story", "man", "woman", "sea", "food", "dog", "world", "news", "game", "music",
     "morning", "friend", "house", "water", "book", "sun", "wind", "time", "day", "market", "people",
 )  # fmt: skip
-
-
-class Uniform:
-    """Random search over the very tokens that the learner may propose."""
-
-    def __init__(self, *, policy: PolicyLM, seed: int, proposals: int = 16) -> None:
-        self._policy, self._proposals = policy, proposals
-        self._generator = torch.Generator().manual_seed(seed)
-        self._best = (float("-inf"), "")
-
-    def ask(self) -> Proposal:
-        prompts: list[str] = []
-        while len(prompts) < self._proposals:
-            masks = [self._policy.opens, *[self._policy.follows] * (LENGTH - 1)]
-            ids = [int(torch.multinomial(mask.float(), 1, generator=self._generator)) for mask in masks]
-            if survives(self._policy.tokenizer, ids):
-                prompts.append(self._policy.text(ids))
-        return Proposal(prompts)
-
-    def tell(self, proposal: Proposal, rewards: Tensor) -> dict[str, float]:
-        self._best = max(self._best, max(zip(rewards.tolist(), proposal.prompts, strict=True)))
-        return {}
-
-    def recommend(self) -> list[str]:
-        return [self._best[1]]
-
-    def state_dict(self) -> dict[str, Any]:
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        pass
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +51,7 @@ def best_rewards(build: Callable[[int], Any]) -> list[float]:
 @pytest.fixture(scope="module")
 def by_chance(policy: PolicyLM) -> float:
     """What random search reaches, on average over the seeds; the largest possible reward is 100."""
-    best = best_rewards(lambda seed: Uniform(policy=policy, seed=seed))
+    best = best_rewards(lambda seed: RandomSearch(policy=policy, length=LENGTH, seed=seed))
     return sum(best) / len(best)
 
 

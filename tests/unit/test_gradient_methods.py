@@ -48,7 +48,7 @@ class Planted:
         for text in TEXTS:
             left = self.tokenizer(text)["input_ids"]
             ids = torch.tensor([[*left, *[5] * vectors.shape[1]]] * len(vectors))
-            with substituted(self.embedding, len(left), vectors):
+            with substituted(self.embedding, torch.full((len(vectors),), len(left)), vectors):
                 found.append(self.model(input_ids=ids).logits[:, -1].log_softmax(-1))
         return torch.stack(found, 1)
 

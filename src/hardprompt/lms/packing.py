@@ -132,6 +132,25 @@ class PackedModel:
                 out.append(torch.stack([states[i * width + k][j + 1] for i in range(len(sequences))]))
         return out
 
+    def holds(self, prefix: Sequence[int], more: int) -> bool:
+        """Whether ``follow`` can go on from this prefix with so many tokens."""
+        return (
+            self.packs
+            and self._longest(prefix)[1] == len(prefix) > 0
+            and not self._too_long([[0] * (len(prefix) + more)])
+        )
+
+    def follow(
+        self, prefixes: Sequence[Sequence[int]], sequences: Sequence[Sequence[int]]
+    ) -> Float[Tensor, "n tokens hidden"]:
+        """States of sequences of one length, each behind a prefix that is held; with gradients for their inputs."""
+        rows = []
+        for prefix, ids in zip(prefixes, sequences, strict=True):
+            row = _Row(self._longest(prefix)[0])
+            row.add([*prefix, *ids], len(prefix))
+            rows.append(row)
+        return self._forward(rows)
+
     def finish(self, logits: Tensor) -> Tensor:
         """What the model makes of its head's output before it calls it logits."""
         logits = logits * self._scale

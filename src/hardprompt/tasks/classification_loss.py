@@ -1,15 +1,13 @@
 """The loss behind few-shot classification, with gradients: cross-entropy among the verbalizers."""
 
-import copy
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from transformers import DynamicCache
 
 from hardprompt.errors import InputError
 from hardprompt.lms.causal import CausalLM
@@ -18,7 +16,8 @@ from hardprompt.objectives import SoftPrompts, embedded, special_ids, substitute
 from hardprompt.tasks.template import Template
 from hardprompt.vocabulary import Tokens, allowed_tokens, first_tokens
 
-_ROWS = 256  # sequences of one forward pass
+_ROWS = 64  # sequences of one forward pass
+_LONGEST = 1024  # tokens of a prompt
 
 
 @dataclass(frozen=True)
@@ -73,13 +72,11 @@ class ClassificationObjective:
         allowed = allowed_tokens(lm.tokenizer, len(self.table), tokens=tokens, script=script)
         self.opens, self.follows = first_tokens(lm.tokenizer, allowed, tokens=tokens, spaced=template.spaced)
         self._blank = int(allowed.nonzero()[0])  # stands in the prompt's place; its vector is never read
+        self._pad = lm.tokenizer.pad_token_id or 0
         rows: Any = _causal_rows if isinstance(lm, CausalLM) else _masked_rows
-        # Sequences of one shape need no padding, so that nothing depends on how a model treats it.
-        self._groups: dict[tuple[int, int], list[tuple[int, _Row]]] = defaultdict(list)
-        for number, text in enumerate(texts):
-            for row in rows(lm, template, text, choices):
-                self._groups[len(row.left), len(row.right)].append((number, row))
-        self._pasts: dict[tuple[int, int, int], Any] = {}
+        found = [(number, row) for number, text in enumerate(texts) for row in rows(lm, template, text, choices)]
+        self._rows = sorted(found, key=lambda pair: len(pair[1].left) + len(pair[1].right))
+        self._held = isinstance(lm, CausalLM) and self._hold(lm)
 
     def loss(self, vectors: Float[Tensor, "n length d"]) -> Float[Tensor, " n"]:
         """Mean over texts of -log P(class | text, prompt), renormalised over the verbalizers."""
@@ -91,84 +88,69 @@ class ClassificationObjective:
         """Log-probability of each choice in each text, up to one constant per text; differentiable."""
         parts: list[Tensor] = []
         places: list[Tensor] = []
-        for shape, group in self._groups.items():
-            for at in range(0, len(group), _ROWS):
-                part = group[at : at + _ROWS]
-                # as many prompts at a time as a forward pass holds
-                each = max(1, _ROWS // len(part))
-                read = [self._read(shape, at, part, v) for v in vectors.split(each)]
-                parts.append(torch.cat(read))
-                where = [number * self._columns + column for number, row in part for column, _, _ in row.reads]
-                places.append(torch.tensor(where))
+        for at in range(0, len(self._rows), _ROWS):
+            part = self._rows[at : at + _ROWS]
+            each = max(1, _ROWS // len(part))  # prompts at a time, as many as a forward pass holds
+            parts.append(torch.cat([self._read([row for _, row in part], v) for v in vectors.split(each)]))
+            where = [number * self._columns + column for number, row in part for column, _, _ in row.reads]
+            places.append(torch.tensor(where))
         flat = torch.zeros(len(vectors), self._count * self._columns, device=parts[0].device)
         # an answer of several tokens is read in several places: they add up
         flat = flat.index_add(1, torch.cat(places).to(flat.device), torch.cat(parts, -1))
         return flat.reshape(len(vectors), self._count, self._columns)
 
-    def _read(
-        self, shape: tuple[int, int], at: int, rows: Sequence[tuple[int, _Row]], vectors: Float[Tensor, "n length d"]
-    ) -> Float[Tensor, "n reads"]:
+    def _read(self, rows: Sequence[_Row], vectors: Float[Tensor, "n length d"]) -> Float[Tensor, "n reads"]:
         """Scores of the answers' tokens, for each prompt those of every row in turn."""
         n, length = vectors.shape[:2]
-        prompts = vectors.repeat_interleave(len(rows), 0).to(self._embedding.weight)
-        right = torch.tensor([row.right for _, row in rows], dtype=torch.long)
-        blank = torch.full((len(rows), length), self._blank)
-        past = self._past(shape, at, rows)
-        begin = 0 if past is not None else shape[0]
-        left = [] if past is not None else [torch.tensor([row.left for _, row in rows], dtype=torch.long)]
-        ids = torch.cat([*left, blank, right], -1).repeat(n, 1).to(self._lm.device)
-        if past is not None:
-            past = copy.deepcopy(past)
-            past.batch_repeat_interleave(n)
-            past.reorder_cache(torch.arange(n * len(rows), device=ids.device).reshape(len(rows), n).T.flatten())
-        index = torch.tensor([r for r, (_, row) in enumerate(rows) for _ in row.reads])
-        place = torch.tensor([p + (length if p >= shape[0] else 0) for _, row in rows for _, p, _ in row.reads])
-        if isinstance(self._lm, CausalLM):
-            place = place - 1 - (shape[0] - begin)  # the token before it predicts it
-        token = torch.tensor([t for _, row in rows for _, _, t in row.reads])
-        offset = torch.arange(n).repeat_interleave(len(index)) * len(rows)
-        with substituted(self._embedding, begin, prompts):
-            found = self._tokens(ids, past, index.repeat(n) + offset, place.repeat(n), token.repeat(n), rows)
-        return found.reshape(n, -1)
+        lefts = [() if self._held else row.left for row in rows]
+        sequences = [[*left, *[self._blank] * length, *row.right] for left, row in zip(lefts, rows, strict=True)]
+        width = max(map(len, sequences))
+        ids = torch.tensor([own + [self._pad] * (width - len(own)) for own in sequences]).repeat(n, 1)
+        seen = torch.tensor([[1] * len(own) + [0] * (width - len(own)) for own in sequences]).repeat(n, 1)
+        ids, seen = ids.to(self._lm.device), seen.to(self._lm.device)
+        begin = torch.tensor([len(left) for left in lefts]).repeat(n)
+        reads = [
+            (r, place + (length if place >= len(row.left) else 0) - (len(row.left) if self._held else 0), token)
+            for r, row in enumerate(rows)
+            for _, place, token in row.reads
+        ]
+        row, place, token = (torch.tensor(column).repeat(n) for column in zip(*reads, strict=True))
+        row = row + torch.arange(n).repeat_interleave(len(reads)) * len(rows)
+        with substituted(self._embedding, begin, vectors.repeat_interleave(len(rows), 0)):
+            if isinstance(self._lm, MaskedLM):
+                where = torch.zeros(len(ids), dtype=torch.long).index_copy(0, row, place)  # one place in a row
+                logits = self._lm.logits(ids, seen, where.to(ids.device)).float()
+                return logits.log_softmax(-1)[row, token].reshape(n, -1)
+            if self._held:
+                states = self._lm.packed.follow([own.left for own in rows] * n, ids.tolist())
+            else:  # padding on the right is harmless: no earlier place looks at it
+                states = self._lm.packed.body(input_ids=ids, attention_mask=seen, use_cache=False).last_hidden_state
+        first = [_first(own.reads, column) for own in rows for column, _, _ in own.reads]
+        later = torch.tensor([p != f for (_, p, _), f in zip(_reads(rows), first, strict=True)]).repeat(n)
+        return self._predicted(states[row, place - 1].float(), token, later).reshape(n, -1)
 
-    def _tokens(
-        self, ids: Tensor, past: Any, row: Tensor, place: Tensor, token: Tensor, rows: Sequence[tuple[int, _Row]]
+    def _predicted(
+        self, states: Float[Tensor, "reads hidden"], token: Int[Tensor, " reads"], later: Bool[Tensor, " reads"]
     ) -> Float[Tensor, " reads"]:
-        if isinstance(self._lm, MaskedLM):
-            where = torch.zeros(len(ids), dtype=torch.long).index_copy(0, row, place)  # one place in a row
-            logits = self._lm.logits(ids, torch.ones_like(ids), where.to(ids.device)).float()
-            return logits.log_softmax(-1)[row, token]
+        """Scores of tokens after states of a causal model; those that are not an answer's first are normalised."""
         packed = self._lm.packed
-        # A model without keys and values is run whole.
-        options = {} if past is None else {"past_key_values": past}
-        states = packed.body(input_ids=ids, use_cache=past is not None, **options).last_hidden_state
-        states = states[row, place].float()
-        first = (packed.head.weight[token].float() * states).sum(-1)
+        logits = (packed.head.weight[token].float() * states).sum(-1)
         if packed.head.bias is not None:
-            first = first + packed.head.bias[token].float()
-        first = packed.finish(first)
-        later = [p != _first(part.reads, c) for _, part in rows for c, p, _ in part.reads]
-        chosen = torch.tensor(later).repeat(len(ids) // len(rows))
-        if not bool(chosen.any()):
-            return first  # the normaliser of a choice's first token is the same for all choices
-        every = packed.finish(packed.head(states[chosen].to(packed.head.weight)).float())
-        return first.index_add(0, chosen.nonzero()[:, 0], -every.logsumexp(-1))
+            logits = logits + packed.head.bias[token].float()
+        logits = packed.finish(logits)
+        if not bool(later.any()):
+            return logits  # the normaliser of an answer's first token is the same for all answers
+        every = packed.finish(packed.head(states[later].to(packed.head.weight)).float())
+        return logits.index_add(0, later.nonzero()[:, 0], -every.logsumexp(-1))
 
-    @torch.no_grad()
-    def _past(self, shape: tuple[int, int], at: int, rows: Sequence[tuple[int, _Row]]) -> Any:
-        """Keys and values of what stands before the prompt, of a causal model that has them; else None."""
-        if isinstance(self._lm, MaskedLM) or shape[0] == 0:
-            return None
-        key = (*shape, at)
-        if key not in self._pasts:
-            cache = DynamicCache()
-            ids = torch.tensor([row.left for _, row in rows], device=self._lm.device)
-            try:
-                self._lm.packed.body(input_ids=ids, past_key_values=cache, use_cache=True)
-            except (AttributeError, TypeError, ValueError):  # a model with a state of another kind
-                cache = DynamicCache()
-            self._pasts[key] = cache if self._lm.packed.packs and cache.get_seq_length() == shape[0] else None
-        return self._pasts[key]
+    def _hold(self, lm: CausalLM) -> bool:
+        """Whether what stands before the prompt could be run once and for all."""
+        lm.packed.keep([row.left for _, row in self._rows])
+        return all(lm.packed.holds(row.left, len(row.right) + _LONGEST) for _, row in self._rows)
+
+
+def _reads(rows: Sequence[_Row]) -> list[tuple[int, int, int]]:
+    return [read for row in rows for read in row.reads]
 
 
 def _first(reads: Sequence[tuple[int, int, int]], column: int) -> int:

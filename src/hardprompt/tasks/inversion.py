@@ -139,7 +139,8 @@ class InversionObjective:
     def loss(self, vectors: Float[Tensor, "n length d"]) -> Float[Tensor, " n"]:
         """1 - cosine, averaged over the pictures, in [0, 2]."""
         ids = [*self._left, *[self._blank] * vectors.shape[1], *self._right]
-        with substituted(self._task.model.embedding, len(self._left), vectors):
+        begin = torch.full((len(vectors),), len(self._left))
+        with substituted(self._task.model.embedding, begin, vectors):
             read = self._task.model.read([ids] * len(vectors))
         return 1.0 - (read @ self._task.targets.to(read).T).mean(-1)
 

@@ -1,0 +1,1 @@
+"""Several methods side by side: what their runs can tell, as tables and as figures."""

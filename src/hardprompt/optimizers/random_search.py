@@ -1,0 +1,89 @@
+"""Random search: prompts of tokens drawn uniformly, the best by training reward recommended."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from hardprompt.engine import Proposal
+from hardprompt.errors import InputError
+from hardprompt.optimizers import Method
+from hardprompt.policy import PolicyLM
+from hardprompt.replay import keep_best
+from hardprompt.vocabulary import survives
+
+_DRAWS = 1000  # attempts at a prompt that survives re-tokenisation, before giving up
+
+
+class RandomSearch:
+    """Uniform draws of the very tokens that a learner may propose; the LM's probabilities are not looked at.
+
+    Every prompt that survives re-tokenisation is equally likely.
+
+    Args:
+        policy: the frozen policy LM; only its vocabulary is used.
+        length: tokens of a prompt.
+        seed: of the draws.
+        proposals: prompts asked for in a step.
+        recommended: how many of the best prompts ``recommend`` returns.
+
+    Raises:
+        InputError: a setting out of range.
+    """
+
+    def __init__(
+        self, *, policy: PolicyLM, length: int = 5, seed: int = 0, proposals: int = 16, recommended: int = 9
+    ) -> None:
+        if not (1 <= length <= 32 and proposals >= 1 and recommended >= 1):
+            raise InputError(
+                f"length={length}, proposals={proposals}, recommended={recommended}: "
+                "length must be between 1 and 32, the others at least 1."
+            )
+        self._policy = policy
+        self._proposals, self._recommended = proposals, recommended
+        opens, follows = (mask.nonzero()[:, 0] for mask in (policy.opens, policy.follows))
+        self._choices = [opens, *[follows] * (length - 1)]
+        self._generator = torch.Generator().manual_seed(seed)
+        self._seen: dict[str, float] = {}
+
+    def ask(self) -> Proposal:
+        """Draw prompts."""
+        prompts: list[str] = []
+        for _ in range(_DRAWS):
+            wanted = self._proposals - len(prompts)
+            columns = [ids[torch.randint(len(ids), (wanted,), generator=self._generator)] for ids in self._choices]
+            rows = torch.stack(columns, dim=1).tolist()
+            prompts += [self._policy.text(ids) for ids in rows if survives(self._policy.tokenizer, ids)]
+            if len(prompts) == self._proposals:
+                return Proposal(prompts)
+        raise InputError(f"no surviving prompt of {len(self._choices)} tokens was found in {_DRAWS} draws.")
+
+    def tell(self, proposal: Proposal, rewards: Float[Tensor, " n"]) -> dict[str, float]:
+        """Remember the rewards."""
+        self._seen.update(zip(proposal.prompts, rewards.tolist(), strict=True))
+        keep_best(self._seen)
+        return {}
+
+    def recommend(self) -> list[str]:
+        """The best prompts seen by training reward."""
+        return sorted(self._seen, key=lambda p: -self._seen[p])[: self._recommended]
+
+    def state_dict(self) -> dict[str, Any]:
+        """The generator and what was seen."""
+        return {"generator": self._generator.get_state(), "seen": [[p, r] for p, r in self._seen.items()]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what ``state_dict`` returned."""
+        self._generator.set_state(state["generator"])
+        self._seen = dict(state["seen"])
+
+
+METHODS = {
+    "random": Method(
+        RandomSearch,
+        "tokens drawn uniformly, the best prompt by training reward",
+        "a baseline; nothing is learned",
+        in_place=False,
+    )
+}
