@@ -9,6 +9,7 @@ import os
 import shlex
 import signal
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import NoneType
@@ -18,6 +19,7 @@ from hardprompt.errors import HardpromptError, InputError, RewardError, unknown
 
 # Nothing heavy is imported up here: --help must answer at once.
 if TYPE_CHECKING:
+    from hardprompt.comparison.plan import Plan
     from hardprompt.config import Search
 
 _INTERRUPTED = 130
@@ -39,7 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         parser, flags = _parser()
         arguments, rest = parser.parse_known_args(argv)
-        if rest:
+        if arguments.command == "compare":
+            arguments.rest = rest  # the flags of the task that it names
+        elif rest:
             name = rest[0].partition("=")[0]
             if name.startswith("-"):
                 raise unknown(f"flag of hardprompt {arguments.command}", name, flags[arguments.command])
@@ -107,6 +111,27 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, list[str]]]:
     resume.add_argument("folder", metavar="FOLDER", help="run folder")
     show = command("show", _show, "show the result of a run, or how far it has come")
     show.add_argument("folder", metavar="FOLDER", help="run folder")
+    compare = command("compare", _compare, "compare methods, with tests and figures")
+    compare.add_argument(
+        "what", metavar="FILE|TASK",
+        help="YAML file of a comparison, run.yaml of a search, or a task and then its own arguments",
+    )  # fmt: skip
+    compare.add_argument("--methods", nargs="+", metavar="NAME", help="hardprompt methods lists them")
+    compare.add_argument(
+        "--data", nargs="+", metavar="NAME", help="of the file's data sets, or of the papers', as sst-2"
+    )
+    compare.add_argument(
+        "--splits", nargs="+", metavar="NAME", help="such as 16-100: 16 texts a class, drawn by seed 100"
+    )
+    compare.add_argument("--seeds", nargs="+", type=int, metavar="N", help="of the searches (0 1 2)")
+    compare.add_argument("--models", metavar="NAME", help="which of the file's sets of models")
+    compare.add_argument("--folder", metavar="FOLDER", help="where the data lie (else the papers' come from the hub)")
+    compare.add_argument("--test", type=int, metavar="N", help="test texts of the papers' data sets (all)")
+    compare.add_argument("--reference", metavar="NAME", help="method that the others are tested against (the best)")
+    compare.add_argument("--evaluations", type=int, metavar="N", help="budget of every search")
+    compare.add_argument("--workers", type=int, metavar="N", help="searches side by side (as cores and memory allow)")
+    compare.add_argument("--out", metavar="FOLDER", help="where everything is kept (runs/compare-FILE)")
+    compare.add_argument("--dry-run", action="store_true", help="check every cell and count them, run nothing")
     judge = command("judge", _judge, "have a vision model judge the prompts of an invert run")
     judge.add_argument("folder", metavar="FOLDER", help="run folder, or a folder of several")
     judge.add_argument("--base-url", required=True, metavar="URL", help="of an OpenAI-compatible API")
@@ -122,8 +147,11 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, list[str]]]:
     return parser, flags
 
 
-def _add_flags(sub: argparse.ArgumentParser, settings: "type[Search]") -> None:
-    """A flag for every field of the settings, and for the settings of methods that people turn."""
+def _add_flags(sub: argparse.ArgumentParser, settings: "type[Search]", *, whole: bool = True) -> None:
+    """A flag for every field of the settings, and for the settings of methods that people turn.
+
+    ``whole`` requires what a search needs, and adds what a command that runs one has.
+    """
     hints = get_type_hints(settings)
     fields = dataclasses.fields(settings)
     inherited = len(dataclasses.fields(settings.__mro__[1]))
@@ -143,15 +171,18 @@ def _add_flags(sub: argparse.ArgumentParser, settings: "type[Search]") -> None:
         if meta["metavar"]:
             options["metavar"] = meta["metavar"]
         if meta["positional"]:
-            sub.add_argument(field.name, **{"metavar": field.name.upper(), **options, "default": None})
+            some = {} if whole else {"nargs": "*" if "nargs" in options else "?"}
+            sub.add_argument(field.name, **{"metavar": field.name.upper(), **options, "default": None, **some})
             continue
-        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        required = whole and field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         flag = "--" + (meta["flag"] or field.name).replace("_", "-")
         sub.add_argument(flag, dest=field.name, required=required, **options)
     sub.add_argument("--q", type=float, help="entropic index: 1 softmax, 2 sparsemax")
     sub.add_argument("--alpha", type=float, help="temperature; the reward scale is 1/alpha")
     sub.add_argument("--prior", type=float, metavar="BETA", help="weight of the language model's log-probability")
     sub.add_argument("--top-k", type=int, metavar="K", help="tokens that the policy model may choose among")
+    if not whole:
+        return
     sub.add_argument("--out", metavar="FOLDER", help="run folder (runs/COMMAND-METHOD-SEED)")
     sub.add_argument("--dry-run", action="store_true", help="check everything, load no model, write nothing")
 
@@ -162,16 +193,21 @@ def _typed(value: Any) -> str:
 
 
 def _search(arguments: argparse.Namespace) -> int:
-    fields = {field.name: field for field in dataclasses.fields(arguments.settings)}
-    hints = get_type_hints(arguments.settings)
+    config = arguments.settings.from_dict(_given(arguments, arguments.settings))
+    config.check()
+    return _begin(config, arguments)
+
+
+def _given(arguments: argparse.Namespace, settings: "type[Search]") -> dict[str, Any]:
+    """The settings that were typed."""
+    fields = {field.name: field for field in dataclasses.fields(settings)}
+    hints = get_type_hints(settings)
     values = {k: v for k, v in vars(arguments).items() if k in fields and fields[k].metadata}
     for name, value in values.items():
         if get_origin(hints[name]) is Mapping:
             values[name] = _pairs(value)
-    settings = {name: getattr(arguments, name) for name in ("q", "alpha", "prior", "top_k")}
-    config = arguments.settings.from_dict({**values, "settings": {k: v for k, v in settings.items() if v is not None}})
-    config.check()
-    return _begin(config, arguments)
+    turned = {name: getattr(arguments, name) for name in ("q", "alpha", "prior", "top_k")}
+    return {**values, "settings": {k: v for k, v in turned.items() if v is not None}}
 
 
 def _pairs(given: Sequence[str]) -> dict[str, str]:
@@ -225,6 +261,10 @@ def _resume(arguments: argparse.Namespace) -> int:
     from hardprompt import present, run
 
     folder = Path(arguments.folder)
+    if (folder / "compare.yaml").is_file():
+        from hardprompt.comparison import folder as comparisons
+
+        return _compare_in(folder, comparisons.load(folder), None, arguments.json)
     if (folder / "demo.json").is_file():
         from hardprompt import demo
 
@@ -234,6 +274,92 @@ def _resume(arguments: argparse.Namespace) -> int:
         print(f"hardprompt: {folder} has finished; this is its result.", file=sys.stderr)
         return _print(finished, arguments.json)
     return _go(folder, run.load_config(folder / "run.yaml", check_data=True), arguments.json)
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    from hardprompt import commands
+    from hardprompt.comparison import folder as comparisons
+    from hardprompt.comparison.cells import affordable
+    from hardprompt.comparison.plan import Plan
+
+    if arguments.what in commands.COMMANDS:
+        plan = comparisons.of_search(arguments.what, _typed_task(arguments.what, arguments.rest))
+    elif arguments.rest:
+        raise InputError(f"{arguments.rest[0]!r} is unknown here (see: hardprompt compare --help).")
+    elif not Path(arguments.what).is_file():
+        raise InputError(
+            f"{arguments.what!r} is neither a file nor a task; tasks: {', '.join(commands.COMMANDS)}, and recipes lie "
+            "in recipes/."
+        )
+    else:
+        plan = Plan.read(Path(arguments.what))
+    settings = {} if arguments.evaluations is None else {"evaluations": arguments.evaluations}
+    if arguments.workers is not None and arguments.workers < 1:
+        raise InputError(f"workers is {arguments.workers}; it must be at least 1.")
+    plan = plan.narrowed(
+        methods=arguments.methods, data=arguments.data, splits=arguments.splits, seeds=arguments.seeds,
+        settings=settings, model=arguments.models, folder=arguments.folder, test=arguments.test,
+        reference=arguments.reference,
+    )  # fmt: skip
+    out = Path(arguments.out) if arguments.out else _free(Path(f"runs/compare-{Path(arguments.what).stem}"))
+    if arguments.dry_run:
+        with tempfile.TemporaryDirectory() as scratch:  # named data are written to be checked
+            cells = plan.cells(Path(scratch))
+        said = {
+            "out": str(out), "cells": len(cells), "evaluations": sum(cell.config.evaluations for cell in cells),
+            "workers": arguments.workers or affordable(), "note": plan.note(),
+            "methods": list(plan.methods), "data": list(plan.data), "splits": list(plan.splits),
+            "seeds": list(plan.seeds),
+        }  # fmt: skip
+        print(json.dumps(said, ensure_ascii=False, indent=None if arguments.json else 2))
+        return 0
+    comparisons.start(plan, out)
+    return _compare_in(out, plan, arguments.workers, arguments.json)
+
+
+def _typed_task(task: str, rest: Sequence[str]) -> dict[str, Any]:
+    """The settings of a task whose arguments follow those of ``compare``."""
+    from hardprompt.commands import find
+
+    settings = find(task).settings
+    parser = _Parser(prog=f"hardprompt compare {task}", allow_abbrev=False)
+    _add_flags(parser, settings, whole=False)
+    arguments, unknown_ones = parser.parse_known_args(rest)
+    if unknown_ones:
+        raise unknown(f"flag of hardprompt compare {task}", unknown_ones[0], parser._option_string_actions)
+    return {name: value for name, value in _given(arguments, settings).items() if value}
+
+
+def _compare_in(out: Path, plan: "Plan", workers: int | None, as_json: bool) -> int:
+    """Run what is not finished of a comparison and put the whole together."""
+    from hardprompt import run
+    from hardprompt.comparison import cells as parts
+    from hardprompt.comparison import folder, report
+    from hardprompt.present import CountLine
+
+    how = f"continue with: hardprompt resume {shlex.quote(str(out))}"
+    with run.alone(out, folder.FILE):
+        cells = plan.cells(out)
+        waiting = parts.unfinished(cells)
+        line = CountLine("compare", "cells", done=len(cells) - len(waiting), total=len(cells))
+        try:
+            with _finishing() as asked, line.shown():
+                for cell, error in parts.run_cells(waiting, workers=workers or parts.affordable(), interrupted=asked):
+                    line(cell.folder.name, error)
+                stopped = asked()
+        except KeyboardInterrupt:
+            print(f"hardprompt: interrupted; {how}", file=sys.stderr)
+            return _INTERRUPTED
+        if stopped:
+            print(f"hardprompt: interrupted and saved; {how}", file=sys.stderr)
+            return _INTERRUPTED
+        result = report.write(plan, cells, out)
+    code = _print(result, as_json)
+    failed = result["cells"]["failed"]
+    if failed:
+        print(f"hardprompt: {len(failed)} of {len(cells)} cells failed; try them again: {how[15:]}", file=sys.stderr)
+    print(f"hardprompt: everything is in {out}: README.md, table.csv, table.tex, the figures", file=sys.stderr)
+    return 1 if failed else code
 
 
 def _go(out: Path, config: "Search", as_json: bool) -> int:
@@ -347,7 +473,8 @@ def _show(arguments: argparse.Namespace) -> int:
     result = present.read_result(folder)
     if result is not None:
         return _print(result, arguments.json)
-    parts = sorted(file.parent for file in folder.glob("*/run.yaml"))
+    cells = "cells/" if (folder / "compare.yaml").is_file() else ""
+    parts = sorted(file.parent for file in folder.glob(f"{cells}*/run.yaml"))
     if parts:
         done = [part.name for part in parts if present.read_result(part) is not None]
         if arguments.json:

@@ -135,9 +135,8 @@ class Search:
             if key not in known:
                 raise unknown("setting", str(key), known)
         needed = [f.name for f in fields(cls) if _required(f)]
-        for name in needed:
-            if not values.get(name):
-                raise InputError(f"the configuration has no {name!r}; needed: {', '.join(needed)}.")
+        for name in cls.missing(values):
+            raise InputError(f"the configuration has no {name!r}; needed: {', '.join(needed)}.")
         hints = get_type_hints(cls)
         ready: dict[str, Any] = {}
         for name, value in values.items():
@@ -148,6 +147,11 @@ class Search:
                 value = {str(k): str(v) for k, v in value.items()}
             ready[name] = tuple(value) if kind is tuple and isinstance(value, list) else value
         return cls(**ready)
+
+    @classmethod
+    def missing(cls, values: Mapping[str, Any]) -> list[str]:
+        """The settings that are needed and not given."""
+        return [f.name for f in fields(cls) if _required(f) and not values.get(f.name)]
 
     def _check_method(self) -> None:
         from hardprompt import optimizers  # only here: it brings in torch, which --help must not wait for

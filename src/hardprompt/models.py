@@ -243,7 +243,26 @@ def _converted(file: Path, folder: Path) -> Path:
     return folder
 
 
+_kept: dict[tuple[str, str], Any] | None = None
+
+
+def keep_loaded() -> None:
+    """From now on load each model once: for a process that searches again and again with the same ones."""
+    global _kept
+    _kept = {}
+
+
 def _load(auto: Any, name: str, source: str) -> Any:
+    key = (auto.__name__, source)
+    if _kept is not None and key in _kept:
+        return _kept[key]
+    model = _loaded(auto, name, source)
+    if _kept is not None:
+        _kept[key] = model
+    return model
+
+
+def _loaded(auto: Any, name: str, source: str) -> Any:
     with _quiet(), _named(name):
         # Only safetensors: a pickle could run code.
         model = auto.from_pretrained(source, dtype="float32", use_safetensors=True, trust_remote_code=False)

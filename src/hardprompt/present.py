@@ -77,6 +77,50 @@ class LiveLine:
         return ", ".join(parts)
 
 
+class CountLine:
+    """Shows how many of many searches are done, on standard error: one moving line on a terminal, else a line each."""
+
+    def __init__(self, label: str, things: str, *, done: int, total: int) -> None:
+        self._console = Console(stderr=True)
+        self._label, self._things, self._done, self._total, self._failed = label, things, done, total, 0
+        self._began, self._before = time.monotonic(), done
+        self._bar = Progress(
+            SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=16), TimeElapsedColumn(),
+            TimeRemainingColumn(), console=self._console, disable=not self._console.is_terminal,
+        )  # fmt: skip
+        self._task = self._bar.add_task(escape(self._line()), total=total, completed=done)
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Keep the line on the screen while the block runs."""
+        if not self._console.is_terminal:
+            self._console.print(self._line(), highlight=False, markup=False, soft_wrap=True)
+        with self._bar:
+            yield
+
+    def __call__(self, name: str, error: str | None) -> None:
+        """One more is done, or has failed."""
+        self._done += error is None
+        self._failed += error is not None
+        if error is not None:
+            self._console.print(f"{name} failed: {error}", highlight=False, markup=False, soft_wrap=True)
+        if self._console.is_terminal:
+            self._bar.update(self._task, advance=1, description=escape(self._line()))
+        else:
+            self._console.print(f"{self._line()}: {name}", highlight=False, markup=False, soft_wrap=True)
+
+    def _line(self) -> str:
+        seconds = time.monotonic() - self._began
+        ended = self._done + self._failed - self._before
+        left = self._total - self._done - self._failed
+        pace = ""
+        if ended:
+            minutes = int(seconds / ended * left) // 60
+            pace = f", {ended / seconds * 60:.1f} a minute, {minutes // 60}:{minutes % 60:02d} h left"
+        failed = f", {self._failed} failed" if self._failed else ""
+        return f"{self._label}: {self._done} of {self._total} {self._things}{failed}{pace}"
+
+
 def table(title: str, words: Sequence[str], figures: Sequence[str], *, fold: bool = True) -> Table:
     """An empty table: columns of words to the left, then columns of figures to the right."""
     made = Table(title=escape(title), title_justify="left")
@@ -90,6 +134,12 @@ def table(title: str, words: Sequence[str], figures: Sequence[str], *, fold: boo
 def print_result(result: Mapping[str, Any]) -> None:
     """The result of a run on standard output."""
     screen = standard_output()
+    if result["task"] == "compare":
+        from hardprompt.comparison.tables import show
+
+        for part in show(result["summary"]):
+            screen.print(escape(part) if isinstance(part, str) else part, highlight=False)
+        return
     command = commands.find("classify" if result["task"] == "demo" else result["task"])
     for part in (*command.show(result), *filter(None, [behind(result, command.headline)])):
         screen.print(escape(part) if isinstance(part, str) else part, highlight=False)
@@ -135,7 +185,7 @@ def read_result(folder: Path) -> dict[str, Any] | None:
     Raises:
         InputError: the folder holds no run, or its result cannot be read.
     """
-    if not any((folder / name).is_file() for name in ("run.yaml", "demo.json", "result.json")):
+    if not any((folder / name).is_file() for name in ("run.yaml", "demo.json", "compare.yaml", "result.json")):
         raise InputError(f"{str(folder)!r} holds no run: it has no run.yaml.")
     path = folder / "result.json"
     if not path.is_file():

@@ -153,7 +153,7 @@ def execute(
         InputError: as ``prepare``, or the checkpoint does not fit.
         RewardError: the reward broke its contract.
     """
-    with _alone(out):
+    with alone(out):
         return _execute(out, config, callbacks, interrupted, notify)
 
 
@@ -283,14 +283,14 @@ def _provenance(result: Mapping[str, Any], headline: Callable[[Mapping[str, Any]
 
 
 @contextlib.contextmanager
-def _alone(out: Path) -> Iterator[None]:
-    """Hold a run folder, so that no second process continues the same run; the system lets go when we end."""
+def alone(out: Path, name: str = "run.yaml") -> Iterator[None]:
+    """Hold a folder by its file, so that no second process continues the same; the system lets go when we end."""
     try:
         import fcntl
     except ImportError:  # not on Windows
         yield
         return
-    with (out / "run.yaml").open(encoding="utf-8") as stream:
+    with (out / name).open(encoding="utf-8") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

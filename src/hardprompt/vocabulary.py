@@ -1,5 +1,6 @@
 """Which tokens of a vocabulary may stand in a prompt, and whether a whole prompt survives being pasted."""
 
+import functools
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -39,6 +40,11 @@ def allowed_tokens(
     """
     if tokens not in ("words", "any"):
         raise unknown("kind of tokens", str(tokens), ("words", "any"))
+    return _allowed(tokenizer, size, tokens, script).clone()
+
+
+@functools.lru_cache(maxsize=4)  # a look at every token takes seconds
+def _allowed(tokenizer: Any, size: int, tokens: Tokens, script: str) -> Bool[Tensor, " vocabulary"]:
     known = range(min(size, len(tokenizer)))
     special = set(tokenizer.all_special_ids)
     mask = torch.zeros(size, dtype=torch.bool)

@@ -111,7 +111,9 @@ class Command:
         settings: its settings; their fields are its flags.
         plan: what a dry run says; reads the data and loads no model.
         load: reads the data and loads the task's models, given the policy LM (whose model a task may share).
-        headline: what a table and ``prompts.csv`` call the task's main figure, and the figure of a ``test``.
+        headline: the task's main figure of a ``test``.
+        figure: what a table calls that figure.
+        items: the same figure for each test item, from a finished run folder; None where a test has no items.
         show: the tables of a result.
         parts: the runs that one command line stands for, each with its folder; one when None.
     """
@@ -122,6 +124,8 @@ class Command:
     load: "Callable[[Any, CausalLM, Notify], Work]"
     headline: Callable[[Mapping[str, Any]], float]
     show: "Callable[[Mapping[str, Any]], list[RenderableType]]"
+    figure: str
+    items: Callable[[Path], list[float]] | None = None
     parts: Callable[[Any, Path], list[tuple[Any, Path]]] | None = None
 
 

@@ -1,5 +1,7 @@
 """`hardprompt classify`: a prompt for a text classifier, from labelled texts."""
 
+import csv
+import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -252,9 +254,6 @@ class ClassifyWork:
 
     def write(self, out: Path) -> None:
         """What was predicted for each test text; and a soft prompt, which ``result.json`` can only name."""
-        import csv
-        import io
-
         from hardprompt.files import write_bytes, write_text
 
         stream = io.StringIO()
@@ -342,6 +341,12 @@ def show(result: Mapping[str, Any]) -> "list[RenderableType]":
     return [*shown, f"{cut} texts were too long for the task model and were cut at their end."] if cut else shown
 
 
+def _right(folder: Path) -> list[float]:
+    """1 for each test text that was classified rightly, else 0."""
+    with (folder / PREDICTIONS).open(encoding="utf-8", newline="") as stream:
+        return [float(row["right"]) for row in csv.DictReader(stream)]
+
+
 COMMAND = Command(
     summary="learn a prompt for a text classifier from labelled texts",
     settings=Classify,
@@ -349,4 +354,6 @@ COMMAND = Command(
     load=ClassifyWork,
     headline=lambda test: float(test["accuracy"]),
     show=show,
+    figure="accuracy",
+    items=_right,
 )

@@ -295,5 +295,6 @@ COMMAND = Command(
     load=InvertWork,
     headline=lambda test: float(test["cosine"]),
     show=show,
+    figure="cosine",
     parts=parts,
 )

@@ -137,4 +137,5 @@ COMMAND = Command(
     load=OptimizeWork,
     headline=lambda test: float(test["reward"]),
     show=show,
+    figure="reward",
 )

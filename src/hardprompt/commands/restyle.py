@@ -452,6 +452,14 @@ def show(result: Mapping[str, Any]) -> "list[RenderableType]":
     return shown
 
 
+def _joint(folder: Path) -> list[float]:
+    """Content times style times fluency of each rewritten test text."""
+    with (folder / "outputs.csv").open(encoding="utf-8", newline="") as stream:
+        return [
+            math.prod(float(row[name]) for name in ("content", "style", "fluency")) for row in csv.DictReader(stream)
+        ]
+
+
 COMMAND = Command(
     summary="learn a prompt that makes a model rewrite texts in another style",
     settings=StyleRun,
@@ -459,4 +467,6 @@ COMMAND = Command(
     load=RestyleWork,
     headline=lambda test: float(test["j"]),
     show=show,
+    figure="J",
+    items=_joint,
 )

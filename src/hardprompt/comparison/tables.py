@@ -22,6 +22,7 @@ _LEGEND = (
     "reference on the same data, splits and seeds; p is two-sided, and Holm's adjusts it for all methods of its table."
 )
 _COSTS = ("perplexity", "evaluations", "passes", "seconds")
+_SHOWN = 160  # characters of a prompt
 _ROW = ("data", "method", "runs", "mean", "standard_error", "low", "high", "rank", *_COSTS, "prompt")
 _TEST = ("data", "method", "reference", "difference", "low", "high", "p", "p_holm", "pairs", "data_sets")
 _TEX = str.maketrans({
@@ -240,8 +241,15 @@ def _figures(rows: Sequence[Mapping[str, Any]], headline: str) -> list[list[str]
 
 
 def _prompts(block: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Method and prompt; a prompt as a JSON string in which every character can be seen, a dash for none."""
-    return [(row["method"], "-" if row["prompt"] is None else _quoted(row["prompt"])) for row in block["rows"]]
+    """Method and prompt; a prompt as a JSON string in which every character can be seen, a dash for none.
+
+    The middle of a long one is left out; the table as CSV has it whole.
+    """
+    return [(row["method"], "-" if row["prompt"] is None else _quoted(_short(row["prompt"]))) for row in block["rows"]]
+
+
+def _short(prompt: str) -> str:
+    return prompt if len(prompt) <= _SHOWN else f"{prompt[: _SHOWN // 2]} … {prompt[-_SHOWN // 2 :]}"
 
 
 def _quoted(text: str) -> str:

@@ -21,7 +21,7 @@ class AutoPrompt:
         objective: a loss with gradients.
         length: tokens of a prompt.
         seed: of the first prompt and of the places.
-        candidates: tokens tried at a place.
+        candidates: prompts of a step.
         recommended: how many of the best prompts ``recommend`` returns.
 
     Raises:
@@ -52,11 +52,12 @@ class AutoPrompt:
         _, slope = gradient(self._objective, self._objective.table[self._ids][None])
         change = flips(self._objective, self._ids, slope[0].cpu())
         tried = [self._ids] if self._reward is None else []
+        found: list[list[int]] = []
         for place in torch.randperm(self._length, generator=self._generator).tolist():
-            found = self._flipped(place, change[place])
+            found = self._flipped(place, change[place], self._candidates - len(tried))
             if found:  # at some places no token may follow its neighbours
                 break
-        else:
+        if not found and not tried:
             found = [draw(self._objective, self._length, self._generator)]
         ids = [*tried, *found]
         return Proposal([str(self._objective.tokenizer.decode(i)) for i in ids], {"ids": ids}, passes=1)
@@ -89,14 +90,14 @@ class AutoPrompt:
         self._seen = dict(state["seen"])
         self._generator.set_state(state["generator"])
 
-    def _flipped(self, place: int, change: Float[Tensor, " vocabulary"]) -> list[list[int]]:
+    def _flipped(self, place: int, change: Float[Tensor, " vocabulary"], most: int) -> list[list[int]]:
         found: list[list[int]] = []
         order = change.argsort(stable=True)[: int(torch.isfinite(change).sum())]
         for token in order.tolist():
             ids = [*self._ids[:place], token, *self._ids[place + 1 :]]
             if token != self._ids[place] and survives(self._objective.tokenizer, ids):
                 found.append(ids)
-            if len(found) == self._candidates:
+            if len(found) >= most:
                 break
         return found
 

@@ -23,7 +23,7 @@ class GCG:
         objective: a loss with gradients.
         length: tokens of a prompt.
         seed: of the first prompt and of the changes.
-        candidates: changes tried in a step, B in the paper.
+        candidates: prompts of a step, B in the paper.
         top_k: tokens of a place that are drawn among, k in the paper.
         recommended: how many of the best prompts ``recommend`` returns.
 
@@ -63,7 +63,7 @@ class GCG:
         change = flips(self._objective, self._ids, slope[0].cpu())
         best = [row.argsort(stable=True)[: min(self._top_k, int(torch.isfinite(row).sum()))] for row in change]
         ids = [] if self._begun else [self._ids]
-        for _ in range(self._candidates):
+        for _ in range(self._candidates - len(ids)):
             found = self._changed(best, ids)
             if found is not None:
                 ids.append(found)

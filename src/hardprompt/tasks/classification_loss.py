@@ -65,7 +65,8 @@ class ClassificationObjective:
     ) -> None:
         if not isinstance(lm, CausalLM | MaskedLM):
             raise InputError(f"the task model is a {type(lm).__name__}, which gives no gradients; use a local model.")
-        self._lm, self._labels, self._columns, self._count = lm, labels, len(choices), len(texts)
+        self._lm: Any = lm
+        self._labels, self._columns, self._count = labels, len(choices), len(texts)
         self.tokenizer, self.soft = lm.tokenizer, soft
         self._embedding = lm.model.get_input_embeddings()
         self.table = embedded(self._embedding)
@@ -120,7 +121,8 @@ class ClassificationObjective:
             if isinstance(self._lm, MaskedLM):
                 where = torch.zeros(len(ids), dtype=torch.long).index_copy(0, row, place)  # one place in a row
                 logits = self._lm.logits(ids, seen, where.to(ids.device)).float()
-                return logits.log_softmax(-1)[row, token].reshape(n, -1)
+                chosen: Tensor = logits.log_softmax(-1)[row, token]
+                return chosen.reshape(n, -1)
             if self._held:
                 states = self._lm.packed.follow([own.left for own in rows] * n, ids.tolist())
             else:  # padding on the right is harmless: no earlier place looks at it
@@ -134,7 +136,7 @@ class ClassificationObjective:
     ) -> Float[Tensor, " reads"]:
         """Scores of tokens after states of a causal model; those that are not an answer's first are normalised."""
         packed = self._lm.packed
-        logits = (packed.head.weight[token].float() * states).sum(-1)
+        logits: Tensor = (packed.head.weight[token].float() * states).sum(-1)
         if packed.head.bias is not None:
             logits = logits + packed.head.bias[token].float()
         logits = packed.finish(logits)

@@ -1,0 +1,265 @@
+"""What a comparison consists of: methods, data sets, splits and seeds, and the search that each cell of them is."""
+
+import dataclasses
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Self
+
+from hardprompt import commands
+from hardprompt.config import DEFAULT_METHOD, Search, read_yaml
+from hardprompt.errors import InputError, unknown
+
+_METHODS = ("manual", "best-of-n", "pin", DEFAULT_METHOD)  # where nothing else is said
+_SEEDS = (0, 1, 2)
+_NAMED = "named"  # the setting of a data set that named_data fills in
+_RUN_ONLY = ("fingerprints", "versions", "method", "seed")  # what a run.yaml has and a comparison does not
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One search of a comparison; ``split`` is empty where it stands for all splits."""
+
+    data: str
+    split: str
+    method: str
+    seed: int
+    folder: Path
+    config: Search
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The contents of a comparison's YAML file.
+
+    Args:
+        task: the command whose searches are compared.
+        title: of the tables.
+        source: where the protocol comes from.
+        settings: of every search, as the command has them.
+        data: settings of each data set by its name; ``named`` takes one of ``named_data``. In a text, ``{folder}`` and
+            ``{split}`` stand for the folder of data and the split.
+        splits: their names; none where data sets have none.
+        seeds: of the searches.
+        methods: by the name that the tables show: ``method``, and any settings that are its own.
+        models: sets of settings, of which one is chosen; under ``data`` those of single data sets. The first is the one
+            that ``claims`` are about.
+        model: the chosen set; None is the first.
+        claims: what a paper reports, by method and data set, in the unit of the task's main figure.
+        folder: of the data.
+        test: test rows of a named data set; None is all.
+        reference: the method that the others are tested against; None is that of the best mean rank.
+    """
+
+    task: str = "classify"
+    title: str = ""
+    source: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    splits: Sequence[str] = ()
+    seeds: Sequence[int] = _SEEDS
+    methods: Mapping[str, Mapping[str, Any]] = field(
+        default_factory=lambda: {name: {"method": name} for name in _METHODS}
+    )
+    models: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    model: str | None = None
+    claims: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    folder: str | None = None
+    test: int | None = None
+    reference: str | None = None
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """The plan in a YAML file, or the search in one, to be compared with other methods.
+
+        Raises:
+            InputError: the file holds neither.
+        """
+        values = read_yaml(path)
+        if "methods" in values or "data" in values:
+            return cls.from_dict(values)
+        from hardprompt.comparison.folder import of_search
+
+        settings = {k: v for k, v in values.items() if k not in (*_RUN_ONLY, "task") and v is not None}
+        return of_search(str(values.get("task", "classify")), settings)  # type: ignore[return-value]  # no subclass
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Build from plain values, naming what is unknown or of the wrong kind.
+
+        Raises:
+            InputError: such a value.
+        """
+        known = {f.name: f for f in fields(cls)}
+        for key in values:
+            if key not in known:
+                raise unknown("key of a comparison", str(key), known)
+        ready = dict(values)
+        for key in ("settings", "data", "methods", "models", "claims"):
+            value = ready.get(key, {})
+            if not isinstance(value, Mapping):
+                raise InputError(f"{key} is {value!r}; a mapping was expected.")
+            if key != "settings" and not all(isinstance(own, Mapping) for own in value.values()):
+                raise InputError(f"{key} holds something that is no mapping of settings.")
+        for key, kind in (("splits", str), ("seeds", int)):
+            value = ready.get(key, [])
+            if not isinstance(value, list | tuple) or not all(isinstance(v, kind) for v in value):
+                raise InputError(
+                    f"{key} is {value!r}; a list was expected, such as {['16-100'] if kind is str else [0]}."
+                )
+        return cls(**ready)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values, for YAML."""
+        return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
+
+    def narrowed(
+        self,
+        *,
+        methods: Sequence[str] | None = None,
+        data: Sequence[str] | None = None,
+        splits: Sequence[str] | None = None,
+        seeds: Sequence[int] | None = None,
+        settings: Mapping[str, Any] | None = None,
+        **changes: Any,
+    ) -> Self:
+        """The plan with only these methods and data sets, or with others that the program knows, and these settings.
+
+        Raises:
+            InputError: a name that neither the plan nor the program knows.
+        """
+        from hardprompt import optimizers
+        from hardprompt.named_data import NAMED
+
+        if methods is not None:
+            for name in methods:
+                if name not in self.methods and ":" not in name and name not in optimizers.methods():
+                    raise unknown("method", name, {*self.methods, *optimizers.methods()})
+            changes["methods"] = {name: self.methods.get(name, {"method": name}) for name in methods}
+        if data is not None:
+            for name in data:
+                if name not in self.data and name not in NAMED:
+                    raise unknown("data set", name, {*self.data, *NAMED})
+            changes["data"] = {name: self.data.get(name, {_NAMED: name}) for name in data}
+        if splits is not None:
+            changes["splits"] = list(splits)
+        if seeds is not None:
+            changes["seeds"] = list(seeds)
+        # what is said on the command line holds for all, also where a set of models says otherwise
+        if settings:
+            changes["settings"] = {**self.settings, **settings}
+            changes["models"] = {name: {**own, **settings} for name, own in self.models.items()}
+        return dataclasses.replace(self, **{k: v for k, v in changes.items() if v is not None})
+
+    @property
+    def chosen(self) -> Mapping[str, Any]:
+        """The settings of the chosen models.
+
+        Raises:
+            InputError: no set has that name.
+        """
+        if self.model is not None and self.model not in self.models:
+            raise unknown("set of models", self.model, self.models)
+        return self.models[self.model] if self.model is not None else next(iter(self.models.values()), {})
+
+    def cells(self, out: Path) -> list[Cell]:
+        """Every search, its data files in place, split by split, so that what is done first is of use alone.
+
+        Raises:
+            InputError: a setting that a search refuses, with the cell that it belongs to.
+        """
+        from hardprompt import optimizers
+
+        command = commands.find(self.task)
+        if not self.seeds or not self.methods:
+            raise InputError("a comparison needs a method and a seed.")
+        found: list[Cell] = []
+        named: dict[tuple[str, str], dict[str, Any]] = {}
+        data = self.data or {command.settings.task: {}}
+        for split, (name, _), seed in itertools.product(self.splits or [""], data.items(), self.seeds):
+            for label, own in self.methods.items():
+                method = optimizers.find(str(own.get("method", label)))
+                once = set(method.needs) <= {"manual", "instruction"}  # known before any text is seen
+                sown = "seed" in method.needs
+                if (once and split != (self.splits or [""])[0]) or (not sown and seed != self.seeds[0]):
+                    continue
+                parts = [name, "" if once else split, label, str(seed)]
+                folder = out / "cells" / "-".join(part.replace("/", "_").replace(" ", "_") for part in parts if part)
+                where = ", ".join(part for part in parts if part)
+                try:
+                    values = self._values(name, split, label, seed, out, named)
+                    config = command.settings.from_dict(values)
+                    config.check()
+                except InputError as error:
+                    raise InputError(f"{where}: {error}") from error
+                found.append(Cell(name, "" if once else split, label, seed, folder, config))
+        return found
+
+    def _values(
+        self, data: str, split: str, label: str, seed: int, out: Path, named: dict[tuple[str, str], dict[str, Any]]
+    ) -> dict[str, Any]:
+        """The settings of one cell: of all, then of the data set, of the models, and of the method."""
+        chosen = self.chosen
+        values: dict[str, Any] = {}
+        mine = {k: v for k, v in chosen.items() if k != "data"}
+        of_data = self.data.get(data, {})
+        layers = [of_data, mine, chosen.get("data", {}).get(data, {}), self.methods[label]]
+        if _NAMED in of_data:
+            key = (str(of_data[_NAMED]), split)
+            named[key] = named[key] if key in named else self._named(*key, out)
+            values |= named[key]
+        values |= self.settings
+        for layer in layers:
+            values |= {k: v for k, v in layer.items() if k != _NAMED}
+        values["settings"] = {**(self.settings.get("settings") or {}), **(self.methods[label].get("settings") or {})}
+        values["method"], values["seed"] = str(values.get("method", label)), seed
+        return {key: self._filled(value, split) for key, value in values.items()}
+
+    def _named(self, name: str, split: str, out: Path) -> dict[str, Any]:
+        from hardprompt.named_data import LABEL, NAMED, TEXT, materialise
+
+        if name not in NAMED:
+            raise unknown("data set", name, NAMED)
+        if not split:
+            raise InputError(f"the data set {name!r} has splits: name one or more, such as 16-100.")
+        entry = NAMED[name]
+        folder = Path(self.folder) if self.folder is not None else None
+        files = materialise(name, split, out / "data", folder=folder, test=self.test)
+        return {
+            **files, "text": TEXT, "label": LABEL, "template": entry.template, "manual": entry.manual,
+            "verbalizers": dict(entry.verbalizers), "instruction": entry.instruction,
+        }  # fmt: skip
+
+    def _filled(self, value: Any, split: str) -> Any:
+        if isinstance(value, list | tuple):
+            return [self._filled(part, split) for part in value]
+        if not isinstance(value, str):
+            return value
+        if "{folder}" in value and self.folder is None:
+            raise InputError(f"{value!r} lies in a folder of data: name it with --folder.")
+        return value.replace("{folder}", self.folder or "").replace("{split}", split)
+
+    def note(self) -> str | None:
+        """Where the chosen models and settings are not those of the claims, in a sentence; None where they are."""
+        if self.model is None or self.model == next(iter(self.models), None):
+            return None
+        first = next(iter(self.models.values()))
+        theirs, ours = {**self.settings, **first}, {**self.settings, **self.chosen}
+        parts = [
+            f"{key.replace('_', ' ')} {ours.get(key, 'the default')} in place of {theirs[key]}"
+            for key in ("policy_model", "task_model", "image_model", "evaluations", "sharpness")
+            if key in theirs and theirs[key] != ours.get(key)
+        ]
+        claimed = (
+            "The figures of the paper are of other models than those measured here"
+            if self.claims
+            else ("Measured with other models than the recipe's own")
+        )
+        return f"{claimed}: {', '.join(parts)}." if parts else None
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {k: _plain(v) for k, v in value.items()}
+    return [_plain(v) for v in value] if isinstance(value, list | tuple) else value

@@ -1,0 +1,93 @@
+"""What a comparison leaves: tables, tests and figures of every cell that is finished, and what failed."""
+
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hardprompt import commands
+from hardprompt.comparison import figures, tables
+from hardprompt.comparison.cells import failure
+from hardprompt.comparison.plan import Cell, Plan
+from hardprompt.comparison.statistics import Outcome
+from hardprompt.errors import InputError, MissingExtra
+from hardprompt.files import write_json, write_text
+from hardprompt.outcome import versions
+
+_LOG = logging.getLogger(__name__)
+
+
+def outcome(cell: Cell, task: str) -> Outcome | None:
+    """What a cell found, or None while it is not finished."""
+    path = cell.folder / "result.json"
+    if not path.is_file():
+        return None
+    command = commands.find(task)
+    result = json.loads(path.read_text(encoding="utf-8"))
+    steps = [json.loads(line) for line in (cell.folder / "steps.jsonl").read_text(encoding="utf-8").splitlines()]
+    return Outcome(
+        data=cell.data,
+        split=cell.split,
+        method=cell.method,
+        seed=cell.seed,
+        prompt=result["prompt"],
+        score=command.headline(result["test"]),
+        items=None if command.items is None else tuple(command.items(cell.folder)),
+        perplexity=result["perplexity"],
+        evaluations=result["evaluations"],
+        passes=result["gradient_passes"],
+        seconds=result["seconds"],
+        curve=tuple((step["evaluations"], step["best_reward"]) for step in steps),
+    )
+
+
+def write(plan: Plan, cells: Sequence[Cell], out: Path) -> dict[str, Any]:
+    """Write ``result.json``, tables and figures of what is finished; returns the result.
+
+    Raises:
+        InputError: no cell is finished.
+    """
+    found = [one for cell in cells if (one := outcome(cell, plan.task)) is not None]
+    failed = {cell.folder.name: error for cell in cells if (error := failure(cell)) is not None}
+    if not found:
+        first = next(iter(failed.items()), None)
+        raise InputError(f"no cell of the comparison is finished{f'; {first[0]} failed: {first[1]}' if first else '.'}")
+    command = commands.find(plan.task)
+    claims = {method: {d: float(v) for d, v in own.items()} for method, own in plan.claims.items()}
+    reference = plan.reference if any(o.method == plan.reference for o in found) else None
+    made = tables.summary(found, headline=command.figure, reference=reference, claims=claims, note=plan.note())
+    drawn: list[str] = []
+    try:
+        drawn = figures.draw(found, out, headline=command.figure)
+    except MissingExtra as error:
+        _LOG.warning("no figures: %s", error)
+    rows, tests = tables.csv_rows(made)
+    write_text(out / "table.csv", rows)
+    write_text(out / "tests.csv", tests)
+    write_text(out / "table.tex", tables.latex(made))
+    write_text(out / "README.md", _page(plan, made, drawn, failed, len(cells)))
+    result = {
+        "task": "compare",
+        "compared": plan.task,
+        "title": plan.title,
+        "cells": {"finished": len(found), "failed": failed, "of": len(cells)},
+        "summary": made,
+        "figures": drawn,
+        "versions": versions(),
+    }
+    write_json(out / "result.json", result)
+    return result
+
+
+def _page(plan: Plan, made: dict[str, Any], drawn: Sequence[str], failed: dict[str, str], cells: int) -> str:
+    title = plan.title or f"A comparison of {plan.task}"
+    source = f"Protocol: {plan.source}.\n\n" if plan.source else ""
+    pictures = "".join(f"![{Path(name).stem}]({name})\n\n" for name in drawn)
+    lost = "".join(f"- `{name}`: {error}\n" for name, error in failed.items())
+    return (
+        f"# {title}\n\n{source}{tables.markdown(made)}\n{pictures}"
+        + (f"## Failed\n\n{lost}\n" if failed else "")
+        + f"{cells} cells; each has its run folder in `cells`. Every setting is in `compare.yaml`, every number in "
+        "`table.csv`, `tests.csv` and `result.json`.\n"
+    )

@@ -1,0 +1,21 @@
+"""Search methods that fail, for the tests of what must not fail with them."""
+
+import os
+from typing import Any
+
+
+class Broken:
+    """Raises when it is asked."""
+
+    def __init__(self, *, length: int, seed: int) -> None:
+        pass
+
+    def ask(self) -> Any:
+        raise ZeroDivisionError("this one is broken")
+
+
+class Dying(Broken):
+    """Ends its process."""
+
+    def ask(self) -> Any:
+        os._exit(9)
