@@ -19,6 +19,10 @@ _EXTRAS = {
     "images": ("PIL", "pip install 'hardprompt[images]'"),
     "bleu": ("sacrebleu", "pip install 'hardprompt[bleu]'"),
     "api": ("openai", "pip install 'hardprompt[api]'"),
+    "soft": ("peft", "pip install 'hardprompt[soft]'"),
+    "bbt": ("cma", "pip install 'hardprompt[bbt]'"),
+    "data": ("datasets", "pip install 'hardprompt[data]'"),
+    "plots": ("matplotlib", "pip install 'hardprompt[plots]'"),
     "diffusion": ("diffusers", "pip install 'hardprompt[diffusion]'"),
 }
 _DISTRIBUTIONS = {"PIL": "pillow"}  # where a package is not called as it is imported

@@ -34,14 +34,14 @@ def data(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
-def plan(data: Path, model: Path, **changes: Any) -> Plan:
+def plan(where: Path, tiny: Path, /, **changes: Any) -> Plan:
     values = {
         "task": "classify",
         "title": "toys",
-        "folder": str(data),
+        "folder": str(where),
         "settings": {
             "text": "text", "label": "label", "template": "{text}{prompt}", "length": 2, "evaluations": 16,
-            "verbalizers": {"good": " great", "bad": " bad"}, "threads": 1, "judge": str(model),
+            "verbalizers": {"good": " great", "bad": " bad"}, "threads": 1, "judge": str(tiny),
         },
         "data": {
             "toy": {
@@ -52,7 +52,7 @@ def plan(data: Path, model: Path, **changes: Any) -> Plan:
         "splits": ["16-1", "16-2"],
         "seeds": [0, 1],
         "methods": {"hand": {"method": "manual"}, "chance": {"method": "random"}},
-        "models": {"tiny": {"policy_model": str(model), "task_model": str(model)}},
+        "models": {"tiny": {"policy_model": str(tiny), "task_model": str(tiny)}},
         **changes,
     }  # fmt: skip
     return Plan.from_dict(values)
@@ -82,7 +82,7 @@ def test_settings_are_laid_over_each_other_from_the_general_to_the_special(data:
         },
         models={"tiny": {"policy_model": str(tiny_folder), "length": 5, "data": {"toy": {"evaluations": 9}}}},
     )  # fmt: skip
-    chance, other = made.cells(data / "out")[0].config, made.cells(data / "out")[2].config
+    chance, other = (cell.config for cell in made.cells(data / "out")[:2])
     assert (chance.length, chance.evaluations, dict(chance.settings)) == (7, 9, {"proposals": 3})
     assert (other.length, dict(other.settings)) == (5, {})
     narrowed = made.narrowed(settings={"evaluations": 4}, seeds=[5])
@@ -93,7 +93,7 @@ def test_settings_are_laid_over_each_other_from_the_general_to_the_special(data:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"methods": {"x": {"method": "rl-prompt"}}}, "toy, 16-1, x, 0: unknown method 'rl-prompt'.*rlprompt"),
+        ({"methods": {"x": {"method": "rl-prompt"}}}, "x: unknown method 'rl-prompt'.*rlprompt"),
         ({"settings": {"evaluations": 16}}, "toy, hand, 0: .*has no 'text'"),
         ({"model": "big"}, "unknown set of models 'big'"),
         ({"data": {"toy": {"named": "sst-3"}}}, "unknown data set 'sst-3'.*sst-2"),
@@ -148,84 +148,85 @@ def test_a_note_says_where_the_models_are_not_those_of_the_claims(data: Path, ti
     assert f"{tiny_folder} in place of roberta-large" in note
 
 
-class TestRunning:
-    """In processes of their own, on a tiny model."""
+@pytest.fixture(scope="module")
+def finished(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, list[Cell], Path]:
+    root = tmp_path_factory.mktemp("comparison")
+    for split, rows in (("16-1", TEXTS[:2] + TEXTS[4:6]), ("16-2", TEXTS[2:4] + TEXTS[6:])):
+        where = root / "data" / "toy" / split
+        where.mkdir(parents=True)
+        lines = "".join(f"{text}\t{label}\n" for text, label in rows)
+        (where / "train.tsv").write_text(f"text\tlabel\n{lines}")
+    lines = "".join(f"{text}!\t{label}\n" for text, label in TEXTS)
+    (root / "data" / "toy" / "dev.tsv").write_text("text\tlabel\n" + lines.replace("!", "."))
+    (root / "data" / "toy" / "test.tsv").write_text("text\tlabel\n" + lines)
+    # one that fails once it runs: it has no more tokens than that
+    methods = {
+        "hand": {"method": "manual"},
+        "chance": {"method": "random"},
+        "broken": {"method": "tests.broken:Broken"},
+    }
+    made = plan(root / "data", tiny_folder, methods=methods, seeds=[0])
+    cells = made.cells(root / "out")
+    folder.start(made, root / "out")
+    ended = list(parts.run_cells(parts.unfinished(cells), workers=2))
+    assert sorted(c.folder.name for c, _ in ended) == sorted(c.folder.name for c in cells)
+    return made, cells, root / "out"
 
-    @pytest.fixture(scope="class")
-    def finished(self, tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, list[Cell], Path]:
-        root = tmp_path_factory.mktemp("comparison")
-        for split, rows in (("16-1", TEXTS[:2] + TEXTS[4:6]), ("16-2", TEXTS[2:4] + TEXTS[6:])):
-            where = root / "data" / "toy" / split
-            where.mkdir(parents=True)
-            lines = "".join(f"{text}\t{label}\n" for text, label in rows)
-            (where / "train.tsv").write_text(f"text\tlabel\n{lines}")
-        lines = "".join(f"{text}!\t{label}\n" for text, label in TEXTS)
-        (root / "data" / "toy" / "dev.tsv").write_text("text\tlabel\n" + lines.replace("!", "."))
-        (root / "data" / "toy" / "test.tsv").write_text("text\tlabel\n" + lines)
-        # one that fails once it runs: it has no more tokens than that
-        methods = {
-            "hand": {"method": "manual"},
-            "chance": {"method": "random"},
-            "broken": {"method": "tests.broken:Broken"},
-        }
-        made = plan(root / "data", tiny_folder, methods=methods, seeds=[0])
-        cells = made.cells(root / "out")
-        folder.start(made, root / "out")
-        ended = list(parts.run_cells(parts.unfinished(cells), workers=2))
-        assert sorted(c.folder.name for c, _ in ended) == sorted(c.folder.name for c in cells)
-        return made, cells, root / "out"
 
-    def test_a_cell_that_fails_is_recorded_and_the_others_finish(self, finished: tuple[Plan, list[Cell], Path]) -> None:
-        made, cells, out = finished
-        result = report.write(made, cells, out)
-        assert result["cells"]["finished"] == 3
-        assert set(result["cells"]["failed"]) == {"toy-16-1-broken-0", "toy-16-2-broken-0"}
-        assert all("this one is broken" in error for error in result["cells"]["failed"].values())
-        assert "Traceback" in (out / "cells" / "toy-16-1-broken-0" / "failed.json").read_text()
-        assert [cell.method for cell in parts.unfinished(cells)] == ["broken", "broken"]
+def test_a_cell_that_fails_is_recorded_and_the_others_finish(finished: tuple[Plan, list[Cell], Path]) -> None:
+    made, cells, out = finished
+    result = report.write(made, cells, out)
+    assert result["cells"]["finished"] == 3
+    assert set(result["cells"]["failed"]) == {"toy-16-1-broken-0", "toy-16-2-broken-0"}
+    assert all("this one is broken" in error for error in result["cells"]["failed"].values())
+    assert "Traceback" in (out / "cells" / "toy-16-1-broken-0" / "failed.json").read_text()
+    assert [cell.method for cell in parts.unfinished(cells)] == ["broken", "broken"]
 
-    def test_it_leaves_tables_tests_and_figures(self, finished: tuple[Plan, list[Cell], Path]) -> None:
-        made, cells, out = finished
-        result = report.write(made, cells, out)
-        names = {"table.csv", "tests.csv", "table.tex", "README.md", "result.json", "curves.png", "scatter.png"}
-        assert names <= {path.name for path in out.iterdir()}
-        (block,) = result["summary"]["data"]
-        rows = {row["method"]: row for row in block["rows"]}
-        assert rows["chance"]["runs"] == 2
-        assert rows["hand"]["evaluations"] == 1
-        assert rows["chance"]["evaluations"] == 16
-        page = (out / "README.md").read_text()
-        assert "this one is broken" in page
-        assert "chance" in page
 
-    def test_the_figures_are_those_of_the_cells(self, finished: tuple[Plan, list[Cell], Path]) -> None:
-        made, cells, _ = finished
-        for cell in cells:
-            if cell.method != "broken":
-                found = report.outcome(cell, made.task)
-                assert found is not None
-                assert found.items is not None
-                assert len(found.items) == len(TEXTS)
-                assert found.score == pytest.approx(sum(found.items) / len(found.items))
+def test_it_leaves_tables_tests_and_figures(finished: tuple[Plan, list[Cell], Path]) -> None:
+    made, cells, out = finished
+    result = report.write(made, cells, out)
+    names = {"table.csv", "tests.csv", "table.tex", "README.md", "result.json", "curves.png", "scatter.png"}
+    assert names <= {path.name for path in out.iterdir()}
+    (block,) = result["summary"]["data"]
+    rows = {row["method"]: row for row in block["rows"]}
+    assert rows["chance"]["runs"] == 2
+    assert rows["hand"]["evaluations"] == 1
+    assert rows["chance"]["evaluations"] == 16
+    page = (out / "README.md").read_text()
+    assert "this one is broken" in page
+    assert "chance" in page
 
-    def test_what_is_finished_is_not_run_again(self, finished: tuple[Plan, list[Cell], Path]) -> None:
-        _, cells, _ = finished
-        before = {c.folder: (c.folder / "result.json").stat().st_mtime_ns for c in cells if c.method != "broken"}
-        good = [cell for cell in cells if cell.method != "broken"]
-        assert list(parts.run_cells(parts.unfinished(good), workers=1)) == []
-        assert before == {c.folder: (c.folder / "result.json").stat().st_mtime_ns for c in good}
 
-    def test_nothing_begins_once_it_is_interrupted(self, data: Path, tiny_folder: Path, tmp_path: Path) -> None:
-        cells = plan(data, tiny_folder).cells(tmp_path / "out")
-        assert list(parts.run_cells(cells, workers=1, interrupted=lambda: True)) == []
-        assert parts.unfinished(cells) == cells
+def test_the_figures_are_those_of_the_cells(finished: tuple[Plan, list[Cell], Path]) -> None:
+    made, cells, _ = finished
+    for cell in cells:
+        if cell.method != "broken":
+            found = report.outcome(cell, made.task)
+            assert found is not None
+            assert found.items is not None
+            assert len(found.items) == len(TEXTS)
+            assert found.score == pytest.approx(sum(found.items) / len(found.items))
 
-    def test_a_process_that_dies_is_found_and_the_others_finish(
-        self, data: Path, tiny_folder: Path, tmp_path: Path
-    ) -> None:
-        methods = {"dying": {"method": "tests.broken:Dying"}, "hand": {"method": "manual"}}
-        cells = plan(data, tiny_folder, methods=methods, seeds=[0], splits=["16-1"]).cells(tmp_path / "out")
-        ended = {cell.method: error for cell, error in parts.run_cells(cells, workers=2)}
-        assert ended["hand"] is None
-        assert "died" in str(ended["dying"])
-        assert "died" in str(parts.failure(cells[0]))
+
+def test_what_is_finished_is_not_run_again(finished: tuple[Plan, list[Cell], Path]) -> None:
+    _, cells, _ = finished
+    before = {c.folder: (c.folder / "result.json").stat().st_mtime_ns for c in cells if c.method != "broken"}
+    good = [cell for cell in cells if cell.method != "broken"]
+    assert list(parts.run_cells(parts.unfinished(good), workers=1)) == []
+    assert before == {c.folder: (c.folder / "result.json").stat().st_mtime_ns for c in good}
+
+
+def test_nothing_begins_once_it_is_interrupted(data: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    cells = plan(data, tiny_folder).cells(tmp_path / "out")
+    assert list(parts.run_cells(cells, workers=1, interrupted=lambda: True)) == []
+    assert parts.unfinished(cells) == cells
+
+
+def test_a_process_that_dies_is_found_and_the_others_finish(data: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    methods = {"dying": {"method": "tests.broken:Dying"}, "hand": {"method": "manual"}}
+    cells = plan(data, tiny_folder, methods=methods, seeds=[0], splits=["16-1"]).cells(tmp_path / "out")
+    ended = {cell.method: error for cell, error in parts.run_cells(cells, workers=2)}
+    assert ended["hand"] is None
+    assert "died" in str(ended["dying"])
+    assert "died" in str(parts.failure(cells[0]))

@@ -179,7 +179,10 @@ class Plan:
         data = self.data or {command.settings.task: {}}
         for split, (name, _), seed in itertools.product(self.splits or [""], data.items(), self.seeds):
             for label, own in self.methods.items():
-                method = optimizers.find(str(own.get("method", label)))
+                try:
+                    method = optimizers.find(str(own.get("method", label)))
+                except InputError as error:
+                    raise InputError(f"{label}: {error}") from error
                 once = set(method.needs) <= {"manual", "instruction"}  # known before any text is seen
                 sown = "seed" in method.needs
                 if (once and split != (self.splits or [""])[0]) or (not sown and seed != self.seeds[0]):
