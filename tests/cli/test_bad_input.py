@@ -28,7 +28,7 @@ def complaint(arguments: list[str], capsys: pytest.CaptureFixture[str], code: in
         ({"text": "txt"}, "'txt'. Did you mean 'text'?"),
         ({"label": "lable"}, "'lable'. Did you mean 'label'?"),
         ({"group": "ting"}, "'ting'. Did you mean 'thing'?"),
-        ({"method": "pim"}, "unknown method 'pim'. Did you mean 'pin'? Valid: best-of-n, pin,"),
+        ({"method": "pim"}, "unknown method 'pim'. Did you mean 'pin'? Valid: autoprompt, bbt,"),
         ({"method": "nowhere:Class"}, "'nowhere:Class' could not be imported"),
         ({"template": "{text} it was"}, "has no {prompt}"),
         ({"template": "{prompt}"}, "has no {text}"),

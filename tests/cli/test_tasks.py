@@ -412,3 +412,39 @@ def test_the_test_texts_take_no_other_part(build: Callable[..., list[str]]) -> N
         assert sum(map(len, parts)) == len(set.union(*parts))
         assert not (parts[1] | parts[2]) & set(texts.source)
         assert set(texts.test) == set(read(config).test)
+
+
+@pytest.mark.parametrize("method", ["autoprompt", "gcg", "pez"])
+def test_methods_of_gradients_find_the_text_of_a_picture(
+    method: str,
+    build: Callable[..., list[str]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert hardprompt.cli.main([*build("invert", method=method, evaluations=40), "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["gradient_passes"] > 0
+    assert -1.0 <= result["test"]["cosine"] <= 1.0
+
+
+@pytest.mark.parametrize(
+    ("task", "method", "reason"),
+    [
+        ("restyle", "gcg", "texts that are sampled, which have no gradient"),
+        ("restyle", "demonstrations", "no pairs of them"),
+        ("optimize", "pez", "a function that gives numbers and nothing else"),
+        ("optimize", "manual", "give one with --manual"),
+        ("optimize", "grips", "give one with --instruction or --manual"),
+        ("invert", "instruction", "give one with --instruction"),
+        ("invert", "demonstrations", "a picture has no examples"),
+        ("invert", "bbt", "the reward of this task reads texts only"),
+    ],
+)
+def test_a_task_that_lacks_what_a_method_needs_says_so(
+    task: str, method: str, reason: str, build: Callable[..., list[str]], tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    changes: dict[str, Any] = {"method": method}
+    if task in ("optimize", "invert"):
+        changes["manual"] = None
+    assert reason in complaint(build(task, **changes), capsys)
+    assert not (tmp_path / "run").exists()

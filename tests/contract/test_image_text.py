@@ -18,6 +18,7 @@ from transformers import (
 )
 
 from hardprompt.errors import InputError, MissingExtra
+from hardprompt.objectives import draw, gradient
 from hardprompt.tasks.inversion import Inversion
 from hardprompt.towers import ImageText, load_image_text
 from tests.conftest import BOS, EOS, PAD, VOCABULARY, make_tokenizer
@@ -151,3 +152,32 @@ def test_it_makes_a_reward(model: ImageText) -> None:
     )
     torch.testing.assert_close(scores.float(), expected)
     torch.testing.assert_close(rewards, scores.mean(-1) - torch.tensor([0.0, 2.0]))
+
+
+@pytest.mark.parametrize(("before", "require"), [("", ()), ("The film", ("sea",))])
+def test_the_loss_of_a_prompts_own_vectors_is_what_its_text_lacks_of_a_cosine_of_one(
+    model: ImageText, before: str, require: tuple[str, ...]
+) -> None:
+    task = Inversion(model=model, images=pictures()[:2], before=before, require=require)
+    objective = task.objective()
+    prompts = [" a good dog", " the old man"]
+    ids = [objective.tokenizer(prompt, add_special_tokens=False)["input_ids"] for prompt in prompts]
+    if any(objective.tokenizer.decode(own).strip() != p.strip() for own, p in zip(ids, prompts, strict=True)):
+        pytest.skip("the tower's tokens do not spell these words")
+    vectors = torch.stack([objective.table[own] for own in ids])
+    expected = 1.0 - task(prompts).float()
+    torch.testing.assert_close(objective.loss(vectors), expected, atol=2e-4, rtol=1e-3)
+    direction = torch.randn(vectors.shape, generator=torch.Generator().manual_seed(0))
+    _, slope = gradient(objective, vectors)
+    step = 1e-2 / float(direction.norm())
+    ahead, behind = (objective.loss(vectors + sign * step * direction).sum() for sign in (1, -1))
+    expected_slope = float(ahead - behind) / (2 * step)
+    assert float((slope * direction).sum()) == pytest.approx(expected_slope, rel=5e-2, abs=5e-4)
+
+
+def test_a_prompt_of_allowed_tokens_comes_back_from_its_caption(model: ImageText) -> None:
+    objective = Inversion(model=model, images=pictures()[:1]).objective()
+    for seed in range(3):
+        ids = draw(objective, 3, torch.Generator().manual_seed(seed))
+        text = objective.tokenizer.decode(ids)
+        assert objective.tokenizer(text, add_special_tokens=False)["input_ids"] == ids

@@ -1,0 +1,166 @@
+"""Comparisons on the command line, and every search method on a classifier."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import hardprompt.cli
+from tests.cli.test_bad_input import complaint
+
+Arguments = Callable[..., list[str]]
+Hardprompt = Callable[..., "subprocess.CompletedProcess[str]"]
+GRADIENTS = ("autoprompt", "gcg", "pez")
+OTHERS = ("manual", "instruction", "demonstrations", "random", "grips", "soft-prompt", "bbt")
+
+
+@pytest.mark.parametrize("method", [*OTHERS, *GRADIENTS])
+def test_every_method_finds_a_prompt_for_a_classifier(
+    method: str, arguments: Arguments, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = arguments(method=method, evaluations=40, instruction="Say in one word how it was")
+    assert hardprompt.cli.main([*given, "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    once = method in ("manual", "instruction", "demonstrations")
+    assert result["evaluations"] == 1 if once else 20 < result["evaluations"] <= 40
+    assert (result["gradient_passes"] > 0) == (method in (*GRADIENTS, "soft-prompt"))
+    soft = method in ("soft-prompt", "bbt")
+    assert result["readable"] is not soft
+    assert (result["perplexity"] is None) == soft
+    assert (tmp_path / "run" / "soft_prompts.safetensors").is_file() == soft
+    card = (tmp_path / "run" / "README.md").read_text()
+    assert ("cannot be read, pasted" in card) == soft
+    lines = (tmp_path / "run" / "predictions.csv").read_text().splitlines()
+    assert lines[0] == "text,label,predicted,right"
+    right = [line.endswith(",1") for line in lines[1:]]
+    assert sum(right) / len(right) == pytest.approx(result["test"]["accuracy"])
+    if method == "demonstrations":
+        assert result["template"].startswith("{prompt}{text}")
+        assert "The" in result["prompt"]
+
+
+@pytest.fixture
+def compared(arguments: Arguments, tmp_path: Path) -> Callable[..., list[str]]:
+    """The arguments of a short comparison on the tiny model."""
+
+    def make(*extra: str, out: str = "cmp", evaluations: int = 32) -> list[str]:
+        single = arguments(evaluations=evaluations)
+        at = single.index("--out")
+        task = [*single[:at], *single[at + 2 :]]
+        return ["compare", *task, "--out", str(tmp_path / out), "--workers", "1", *extra]
+
+    return make
+
+
+def test_a_task_is_compared_from_flags(
+    compared: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = compared("--methods", "manual", "random", "--seeds", "0", "1")
+    assert hardprompt.cli.main([*given, "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["cells"] == {"finished": 3, "failed": {}, "of": 3}
+    assert {path.name for path in (tmp_path / "cmp" / "cells").iterdir()} == {
+        "reviews-manual-0", "reviews-random-0", "reviews-random-1",
+    }  # fmt: skip
+    plan = yaml.safe_load((tmp_path / "cmp" / "compare.yaml").read_text())
+    assert list(plan["methods"]) == ["manual", "random"]
+    assert hardprompt.cli.main(["show", str(tmp_path / "cmp")]) == 0
+    assert "random" in capsys.readouterr().out
+    # the search of a cell is an ordinary run
+    assert hardprompt.cli.main(["show", str(tmp_path / "cmp" / "cells" / "reviews-random-0")]) == 0
+    assert "hardprompt resume" in complaint(given, capsys)
+
+
+def test_a_finished_search_is_compared_by_its_run_yaml(
+    arguments: Arguments, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert hardprompt.cli.main(arguments(method="random", evaluations=32)) == 0
+    capsys.readouterr()
+    given = [
+        "compare",
+        str(tmp_path / "run" / "run.yaml"),
+        "--methods",
+        "best-of-n",
+        "--seeds",
+        "0",
+        "--dry-run",
+        "--json",
+    ]
+    assert hardprompt.cli.main(given) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["cells"], said["evaluations"], said["methods"]) == (1, 32, ["best-of-n"])
+
+
+def test_a_comparison_that_is_stopped_resumes_to_the_same_result(
+    compared: Callable[..., list[str]], hardprompt: Hardprompt, environment: dict[str, str], tmp_path: Path
+) -> None:
+    flags = ("--methods", "random", "pin-prior", "--seeds", "0")
+    done = hardprompt(*compared(*flags, out="whole", evaluations=160))
+    assert done.returncode == 0, done.stderr
+    for how in (signal.SIGKILL, signal.SIGINT):
+        out = tmp_path / how.name
+        process = subprocess.Popen(
+            [sys.executable, "-m", "hardprompt.cli", *compared(*flags, out=how.name, evaluations=160)],
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True,
+        )  # fmt: skip
+        log = out / "cells" / "reviews-random-0" / "steps.jsonl"
+        while process.poll() is None and (not log.exists() or log.read_text().count("\n") < 2):
+            time.sleep(0.01)
+        process.send_signal(how)
+        _, said = process.communicate()
+        if how == signal.SIGINT:
+            assert process.returncode == 130
+            assert f"hardprompt resume {out}" in said
+        done = hardprompt("resume", str(out))
+        for _ in range(50):  # a worker whose parent was killed ends with its cell
+            if done.returncode == 0:
+                break
+            time.sleep(0.2)
+            done = hardprompt("resume", str(out))
+        assert done.returncode == 0, done.stderr
+        tables = [(folder / "table.csv").read_text() for folder in (tmp_path / "whole", out)]
+        drop = tables[0].splitlines()[0].split(",").index("seconds")
+        rows = [
+            [",".join(v for i, v in enumerate(line.split(",")) if i != drop) for line in t.splitlines()] for t in tables
+        ]
+        assert rows[0] == rows[1]
+
+
+def test_a_cell_that_fails_gives_exit_code_1_and_the_others_are_shown(
+    compared: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = compared("--methods", "random", "tests.broken:Broken", "--seeds", "0")
+    assert hardprompt.cli.main(given) == 1
+    said = capsys.readouterr()
+    assert "random" in said.out
+    assert "this one is broken" in said.err
+    assert "hardprompt resume" in said.err
+
+
+@pytest.mark.parametrize(
+    ("arguments_given", "expected"),
+    [
+        (["compare", "nowhere.yaml"], "'nowhere.yaml' is neither a file nor a task; tasks: classify"),
+        (["compare", "recipes/few-shot.yaml", "--methods", "pim"], "unknown method 'pim'. Did you mean 'pin'?"),
+        (["compare", "recipes/few-shot.yaml", "--data", "sst2"], "unknown data set 'sst2'. Did you mean 'sst-2'?"),
+        (["compare", "recipes/few-shot.yaml", "--models", "embeded"], "Did you mean 'embedded'?"),
+        (["compare", "recipes/few-shot.yaml", "--workers", "0"], "workers is 0"),
+        (["compare", "recipes/few-shot.yaml", "--txt", "a"], "'--txt' is unknown here"),
+        (["compare", "classify", "x.csv", "--lable", "a"], "Did you mean '--label'?"),
+        (["compare", "classify", "x.csv", "--text", "a"], "has no 'label'"),
+        (["compare", "classify", "x.csv", "--text", "a", "--label", "b"], "'x.csv' does not exist"),
+    ],
+)
+def test_bad_input_is_one_line(
+    arguments_given: list[str], expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    extra = [] if "--workers" in arguments_given else ["--out", str(tmp_path / "out")]
+    assert expected in complaint([*arguments_given, *extra], capsys)
+    assert not (tmp_path / "out").exists()
