@@ -65,8 +65,8 @@ def restyle_cells(root: Path, data: Path) -> Iterator[tuple[Path, Search]]:
                 validation=str(folder / f"sentiment.dev.{source}.clean"),
                 test=str(folder / f"sentiment.test.{source}.clean"),
                 references=str(folder / f"sentiment.ref.{source}.clean"),
-                manual=MANUAL.format(*words), task_model=model, method=method, seed=seed,
-                    evaluations=evaluations, shots=6, samples=2,                validate_on=16, validate_every=6, test_on=100, threads=1,
+                manual=MANUAL.format(*words), task_model=model, method=method, seed=seed, evaluations=evaluations,
+                shots=6, samples=2, validate_on=16, validate_every=6, test_on=100, threads=1,
             )  # fmt: skip
 
 
@@ -178,12 +178,14 @@ def _natural(values: Sequence[float | None]) -> str:
 
 def restyle_table(cells: dict[str, Any]) -> str:
     parts = []
-    for name, (source, target) in DIRECTIONS.items():
-        own = {k: v for k, v in cells.items() if k.startswith(f"{source}to{target}-")}
+    for (prefix, (model, evaluations, _)), (name, (source, target)) in itertools.product(
+        TASK_MODELS.items(), DIRECTIONS.items()
+    ):
+        own = {k: v for k, v in cells.items() if k.startswith(f"{prefix}{source}to{target}-")}
         if not own:
             continue
         lines = [
-            f"### {name}", "",
+            f"### {name}, {model} rewrites, {evaluations} evaluations", "",
             "| method | runs | J | GM | content | style | fluency | BLEU | perplexity of the prompt | a prompt |",
             "|---|---|---|---|---|---|---|---|---|---|",
         ]  # fmt: skip

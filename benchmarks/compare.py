@@ -1,0 +1,57 @@
+"""Fills the tables and figures of docs/compare.md: every method on four few-shot data sets with the embedded model.
+
+    python benchmarks/compare.py --folder FOLDER            # hours; goes on where it was stopped
+    python benchmarks/compare.py --folder FOLDER --tables   # no search: from what is finished
+
+It is ``hardprompt compare recipes/few-shot.yaml`` with a smaller budget; the folder is ``runs/compare-few-shot``.
+"""
+
+import argparse
+import shutil
+import sys
+from pathlib import Path
+
+import hardprompt.cli
+from hardprompt.comparison import folder, report, tables
+from hardprompt.files import write_json, write_text
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+METHODS = (
+    "manual", "instruction", "demonstrations", "random", "best-of-n", "grips", "autoprompt", "gcg", "pez",
+    "soft-prompt", "bbt", "rlprompt", "pin", "pin-prior",
+)  # fmt: skip
+DATA = ("sst-2", "cr", "subj", "agnews")
+BUDGET = ("--evaluations", "96", "--test", "200")
+_BEGIN, _END = "<!-- compare: begin -->", "<!-- compare: end -->"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--folder", default="../shared/data", help="of 16-shot/")
+    parser.add_argument("--out", type=Path, default=Path("runs/compare-few-shot"))
+    parser.add_argument("--tables", action="store_true", help="search nothing")
+    arguments = parser.parse_args()
+    if not arguments.tables:
+        again = (arguments.out / folder.FILE).is_file()
+        flags = ["--folder", arguments.folder, "--data", *DATA, "--methods", *METHODS, *BUDGET]
+        recipe = str(ROOT / "recipes" / "few-shot.yaml")
+        begun = ["resume", str(arguments.out)]
+        code = hardprompt.cli.main(begun if again else ["compare", recipe, *flags, "--out", str(arguments.out)])
+        if code not in (0, 1):
+            return code
+    plan = folder.load(arguments.out)
+    result = report.write(plan, plan.cells(arguments.out), arguments.out)
+    for name in result["figures"]:
+        shutil.copy(arguments.out / name, DOCS / "figures" / f"compare-{name}")
+    write_json(DOCS / "compare.json", result)
+    page = DOCS / "compare.md"
+    before, _, rest = page.read_text(encoding="utf-8").partition(_BEGIN)
+    after = rest.partition(_END)[2]
+    write_text(page, f"{before}{_BEGIN}\n\n{tables.markdown(result['summary'])}\n{_END}{after}")
+    print(result["cells"])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
