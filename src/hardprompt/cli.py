@@ -302,9 +302,9 @@ def _compare(arguments: argparse.Namespace) -> int:
         reference=arguments.reference,
     )  # fmt: skip
     out = Path(arguments.out) if arguments.out else _free(Path(f"runs/compare-{Path(arguments.what).stem}"))
+    with tempfile.TemporaryDirectory() as scratch:  # named data are written to be checked; nothing is left of a mistake
+        cells = plan.cells(Path(scratch))
     if arguments.dry_run:
-        with tempfile.TemporaryDirectory() as scratch:  # named data are written to be checked
-            cells = plan.cells(Path(scratch))
         said = {
             "out": str(out), "cells": len(cells), "evaluations": sum(cell.config.evaluations for cell in cells),
             "workers": arguments.workers or affordable(), "note": plan.note(),

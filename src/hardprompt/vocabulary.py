@@ -84,6 +84,14 @@ def first_tokens(
     return opens, follows
 
 
+def begins_with_space(tokenizer: Any, size: int) -> Bool[Tensor, " vocabulary"]:
+    """Which tokens of a vocabulary add a space first to the text that they follow."""
+    known = min(size, len(tokenizer))
+    starts = torch.zeros(size, dtype=torch.bool)
+    starts[:known] = torch.tensor([text.startswith(" ") for text in _texts(tokenizer, range(known))])
+    return starts
+
+
 def survives(tokenizer: Any, ids: list[int]) -> bool:
     """Whether the text of ``ids`` is tokenised into ``ids`` again: what is reported is what was scored."""
     text = tokenizer.decode(ids)

@@ -74,6 +74,7 @@ def test_a_task_is_compared_from_flags(
     assert "random" in capsys.readouterr().out
     # the search of a cell is an ordinary run
     assert hardprompt.cli.main(["show", str(tmp_path / "cmp" / "cells" / "reviews-random-0")]) == 0
+    capsys.readouterr()
     assert "hardprompt resume" in complaint(given, capsys)
 
 
@@ -100,13 +101,13 @@ def test_a_finished_search_is_compared_by_its_run_yaml(
 def test_a_comparison_that_is_stopped_resumes_to_the_same_result(
     compared: Callable[..., list[str]], hardprompt: Hardprompt, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    flags = ("--methods", "random", "pin-prior", "--seeds", "0")
-    done = hardprompt(*compared(*flags, out="whole", evaluations=160))
+    flags = ("--methods", "random", "best-of-n", "--seeds", "0")
+    done = hardprompt(*compared(*flags, out="whole", evaluations=96))
     assert done.returncode == 0, done.stderr
     for how in (signal.SIGKILL, signal.SIGINT):
         out = tmp_path / how.name
         process = subprocess.Popen(
-            [sys.executable, "-m", "hardprompt.cli", *compared(*flags, out=how.name, evaluations=160)],
+            [sys.executable, "-m", "hardprompt.cli", *compared(*flags, out=how.name, evaluations=96)],
             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True,
         )  # fmt: skip
         log = out / "cells" / "reviews-random-0" / "steps.jsonl"

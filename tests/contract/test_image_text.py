@@ -160,13 +160,11 @@ def test_the_loss_of_a_prompts_own_vectors_is_what_its_text_lacks_of_a_cosine_of
 ) -> None:
     task = Inversion(model=model, images=pictures()[:2], before=before, require=require)
     objective = task.objective()
-    prompts = [" a good dog", " the old man"]
-    ids = [objective.tokenizer(prompt, add_special_tokens=False)["input_ids"] for prompt in prompts]
-    if any(objective.tokenizer.decode(own).strip() != p.strip() for own, p in zip(ids, prompts, strict=True)):
-        pytest.skip("the tower's tokens do not spell these words")
-    vectors = torch.stack([objective.table[own] for own in ids])
-    expected = 1.0 - task(prompts).float()
-    torch.testing.assert_close(objective.loss(vectors), expected, atol=2e-4, rtol=1e-3)
+    for words in ("a good dog", "the old man"):
+        prompt = f" {words}" if before else words
+        ids = objective.tokenizer(prompt, add_special_tokens=False)["input_ids"]
+        vectors = objective.table[ids][None]
+        torch.testing.assert_close(objective.loss(vectors), 1.0 - task([prompt]).float(), atol=2e-4, rtol=1e-3)
     direction = torch.randn(vectors.shape, generator=torch.Generator().manual_seed(0))
     _, slope = gradient(objective, vectors)
     step = 1e-2 / float(direction.norm())

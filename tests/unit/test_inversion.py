@@ -41,6 +41,12 @@ class Wordy:
     tokenizer: Any = None
     embedding: Any = None
 
+    def ids(self, texts: Sequence[str]) -> list[list[int]]:
+        raise NotImplementedError
+
+    def padding(self, tokens: int, /) -> int:
+        raise NotImplementedError
+
     def read(self, ids: Sequence[Sequence[int]]) -> Tensor:
         raise NotImplementedError
 

@@ -5,6 +5,8 @@ import logging
 import multiprocessing
 import os
 import signal
+import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -102,8 +104,16 @@ def _begin(stop: Any, threads: int) -> None:
 
     logging.getLogger().setLevel(logging.ERROR)  # what a search warns of stands in its folder's result
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
     models.keep_loaded()
     _stop, _threads = stop, threads
+
+
+def _follow(parent: int) -> None:
+    """End with the parent when it is killed: what goes on alone would hold its run folder."""
+    while os.getppid() == parent:
+        time.sleep(_POLL)
+    os._exit(1)
 
 
 def _run(cell: Cell) -> str | None:

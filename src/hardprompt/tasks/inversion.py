@@ -13,7 +13,7 @@ from torch import Tensor
 from hardprompt.errors import InputError
 from hardprompt.objectives import SoftPrompts, embedded, special_ids, substituted
 from hardprompt.towers import ImageText, check_length
-from hardprompt.vocabulary import Tokens, allowed_tokens, first_tokens
+from hardprompt.vocabulary import Tokens, allowed_tokens, begins_with_space, first_tokens
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -128,18 +128,35 @@ class InversionObjective:
         self._task = task
         self.tokenizer = task.model.tokenizer
         self.table = embedded(task.model.embedding)
+        self._ends = tuple(map(len, special_ids(self.tokenizer)))
         allowed = allowed_tokens(self.tokenizer, len(self.table), tokens=tokens, script=script)
+        ids = allowed.nonzero()[:, 0]
+        # A tower may read a text otherwise than its tokenizer does, such as in lower case.
+        same = [
+            own == [i]
+            for i, own in zip(ids.tolist(), self._read(self.tokenizer.batch_decode(ids[:, None])), strict=True)
+        ]
+        allowed[ids[~torch.tensor(same)]] = False
         before, _, after = task.complete("\0").partition("\0")
-        self.opens, self.follows = first_tokens(self.tokenizer, allowed, tokens=tokens, spaced=before != "")
+        # A caption has one space between the beginning and the prompt, and none before the first word of all.
+        spaced = before != ""
+        opens, self.follows = first_tokens(self.tokenizer, allowed, tokens=tokens, spaced=spaced)
+        fitting = opens & (begins_with_space(self.tokenizer, len(self.table)) == spaced)
+        self.opens = fitting if bool(fitting.any()) else opens
         opening, closing = special_ids(self.tokenizer)
-        left, right = (self.tokenizer(part, add_special_tokens=False)["input_ids"] for part in (before, after))
+        left, right = self._read([before.rstrip(), after])
         self._left, self._right = [*opening, *left], [*right, *closing]
         self._blank = int(allowed.nonzero()[0])
+
+    def _read(self, texts: Sequence[str]) -> list[list[int]]:
+        """The tower's tokens of each text, without the special ones."""
+        first, last = self._ends
+        return [ids[first : len(ids) - last] for ids in self._task.model.ids(texts)]
 
     def loss(self, vectors: Float[Tensor, "n length d"]) -> Float[Tensor, " n"]:
         """1 - cosine, averaged over the pictures, in [0, 2]."""
         ids = [*self._left, *[self._blank] * vectors.shape[1], *self._right]
-        begin = torch.full((len(vectors),), len(self._left))
+        begin = torch.full((len(vectors),), self._task.model.padding(len(ids)) + len(self._left))
         with substituted(self._task.model.embedding, begin, vectors):
             read = self._task.model.read([ids] * len(vectors))
         return 1.0 - (read @ self._task.targets.to(read).T).mean(-1)

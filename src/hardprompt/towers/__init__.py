@@ -46,6 +46,14 @@ class ImageText(Protocol):
         """The module that turns a text's tokens into vectors."""
         ...
 
+    def ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text as it is read, special ones included."""
+        ...
+
+    def padding(self, tokens: int, /) -> int:
+        """Columns that ``read`` puts before texts that all have so many tokens."""
+        ...
+
     def read(self, ids: Sequence[Sequence[int]]) -> Float[Tensor, "n d"]:
         """Unit vectors of tokenised texts, with gradients for what the input embedding gives."""
         ...

@@ -76,7 +76,7 @@ class ConSE:
         """
         for text in texts:
             check_length(self, text, self.count(text))
-        ids = self.tokenizer(list(texts), padding=False, truncation=False)["input_ids"] if texts else []
+        ids = self.ids(texts)
         return torch.cat([self.read(ids[start : start + _BATCH]) for start in range(0, len(ids), _BATCH)])
 
     def read(self, ids: Sequence[Sequence[int]]) -> Float[Tensor, "n d"]:
@@ -87,6 +87,10 @@ class ConSE:
         mask = batch["attention_mask"][..., None].to(hidden.dtype)
         return torch.nn.functional.normalize((hidden * mask).sum(1) / mask.sum(1), dim=-1).cpu()
 
+    def padding(self, _tokens: int) -> int:
+        """Columns that ``read`` puts before a text of so many tokens: texts of one length need none."""
+        return 0
+
     @property
     def embedding(self) -> Any:
         """The module that turns a text's tokens into vectors."""
@@ -94,7 +98,11 @@ class ConSE:
 
     def count(self, text: str) -> int:
         """Tokens of ``text``, special ones included."""
-        return len(self.tokenizer(text, padding=False, truncation=False)["input_ids"])
+        return len(self.ids([text])[0])
+
+    def ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text as it is read, special ones included."""
+        return list(self.tokenizer(list(texts), padding=False, truncation=False)["input_ids"]) if texts else []
 
     def top_class(self, image: Image) -> str:
         """Name of the most probable ImageNet class."""

@@ -64,7 +64,7 @@ class DualEncoder:
         Raises:
             InputError: a text has more tokens than the tower reads.
         """
-        ids = self._ids(texts)
+        ids = self.ids(texts)
         for text, its in zip(texts, ids, strict=True):
             check_length(self, text, len(its))
         return torch.cat([self.read(ids[start : start + _TEXTS]) for start in range(0, len(ids), _TEXTS)])
@@ -80,6 +80,10 @@ class DualEncoder:
         )
         return _unit(self.model.get_text_features(**batch.to(self.model.device)).pooler_output)
 
+    def padding(self, tokens: int) -> int:
+        """Columns that ``read`` puts before a text of so many tokens."""
+        return self.text_limit - tokens if self._padded and self.tokenizer.padding_side == "left" else 0
+
     @property
     def embedding(self) -> Any:
         """The module that turns a text's tokens into vectors."""
@@ -87,9 +91,10 @@ class DualEncoder:
 
     def count(self, text: str) -> int:
         """Tokens of ``text``, special ones included."""
-        return len(self._ids([text])[0])
+        return len(self.ids([text])[0])
 
-    def _ids(self, texts: Sequence[str]) -> list[list[int]]:
+    def ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text as it is read, special ones included."""
         read = [text.lower() for text in texts] if self._padded else list(texts)
         return list(self.tokenizer(read, truncation=False, padding=False)["input_ids"])
 
