@@ -179,6 +179,12 @@ def number(value: float | None) -> str:
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
+def spent(row: Mapping[str, Any]) -> str:
+    """Evaluations of a row of a table, and how many of them were passes for gradients."""
+    passes = row.get("gradient_passes", 0)
+    return f"{row['evaluations']} ({passes} passes)" if passes else str(row["evaluations"])
+
+
 def read_result(folder: Path) -> dict[str, Any] | None:
     """``result.json`` of a run folder, or None when the run has not finished.
 

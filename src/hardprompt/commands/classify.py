@@ -299,6 +299,7 @@ def rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     found = {
         "name": result["method"],
         **{k: result[k] for k in ("prompt", "test", "perplexity", "evaluations", "seconds", "support_size")},
+        "gradient_passes": result.get("gradient_passes", 0),  # older results have none
     }
     return [*result["baselines"], found]
 
@@ -307,7 +308,7 @@ def show(result: Mapping[str, Any]) -> "list[RenderableType]":
     """Every prompt with its accuracy; the found one class by class; its lead over the manual one."""
     from rich.markup import escape
 
-    from hardprompt.present import number, table
+    from hardprompt.present import number, spent, table
 
     listing = table(
         f"Accuracy on {result['texts']['test']} test texts, perplexity under {result['perplexity_by']}",
@@ -319,7 +320,7 @@ def show(result: Mapping[str, Any]) -> "list[RenderableType]":
         listing.add_row(
             row["name"], escape(json.dumps(row["prompt"], ensure_ascii=False)), f"{row['test']['accuracy']:.3f}",
             f"{low:.3f} to {high:.3f}", f"{row['test']['macro_f1']:.3f}", number(row["perplexity"]),
-            number(row.get("support_size")), str(row["evaluations"]), number(row.get("seconds")),
+            number(row.get("support_size")), spent(row), number(row.get("seconds")),
         )  # fmt: skip
     said = [escape(f"said {row['class']}") for row in result["test"]["classes"]]
     classes = table(

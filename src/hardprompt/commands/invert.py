@@ -266,7 +266,7 @@ def show(result: Mapping[str, Any]) -> "list[RenderableType]":
     """Every prompt with its score, of one run or of several."""
     from rich.markup import escape
 
-    from hardprompt.present import number, table
+    from hardprompt.present import number, spent, table
 
     runs = result.get("runs", [result])
     model, judge = runs[0]["image_model"], runs[0]["perplexity_by"]
@@ -277,12 +277,13 @@ def show(result: Mapping[str, Any]) -> "list[RenderableType]":
     )
     for run in runs:
         found = {k: run[k] for k in ("prompt", "test", "perplexity", "evaluations")}
-        for row in (*run["baselines"], {"name": run["method"], **found}):
+        passes = run.get("gradient_passes", 0)  # older results have none
+        for row in (*run["baselines"], {"name": run["method"], "gradient_passes": passes, **found}):
             own = row["name"] == run["method"]
             listing.add_row(
                 *([escape(run["folder"])] if len(runs) > 1 else []), row["name"],
                 escape(json.dumps(row["prompt"], ensure_ascii=False)), f"{row['test']['cosine']:.3f}",
-                number(row["perplexity"]), number(run["support_size"]) if own else "-", str(row["evaluations"]),
+                number(row["perplexity"]), number(run["support_size"]) if own else "-", spent(row),
                 number(run["seconds"]) if own else "-",
             )  # fmt: skip
     return [listing, *([runs[0]["stand_in"]] if runs[0]["stand_in"] else [])]
