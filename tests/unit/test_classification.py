@@ -13,6 +13,7 @@ from torch import Tensor
 
 from hardprompt.errors import InputError
 from hardprompt.lms.causal import CausalLM
+from hardprompt.lms.masked import MaskedLM
 from hardprompt.tasks.classification import Classification, Example, check_examples
 from hardprompt.tasks.template import Template
 from tests.conftest import Tiny
@@ -320,3 +321,14 @@ def test_texts_with_braces_are_read_as_they_are() -> None:
         ["x"]
     )
     assert {context for context, _ in lm.read} == {f"{text} x!"}
+
+
+def test_a_long_prompt_can_be_given_its_room_at_the_cost_of_a_long_text(tiny_masked: Any) -> None:
+    lm = MaskedLM(*tiny_masked)
+    assert lm.context_length is not None
+    long = [Example("dog " * lm.context_length, "good"), Example("The sea", "bad")]
+    prompt = " the man had a dog" * 20
+    common = {"lm": lm, "template": Template("{prompt} {text}{mask}"), "verbalizers": {"good": " great", "bad": " bad"}}
+    with pytest.raises(InputError, match="has room for"):
+        Classification(examples=long, **common)([prompt])
+    assert len(Classification(examples=long, reserve=lm.count(prompt), **common)([prompt])) == 1

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 PREDICTIONS = "predictions.csv"
 _SOFT_FILE = "soft_prompts.safetensors"
+_RESERVE = 64  # tokens that a prompt may have beside a long test text; one that has more keeps what it needs
 _START_WORDS = 64  # of the text that the policy model imagines before a prompt
 
 
@@ -143,10 +144,10 @@ class ClassifyWork:
         if thing == "examples":
             from hardprompt.tasks.demonstrations import Demonstrations
 
-            room = self.validate.task.prompt_room
+            rooms = [task.prompt_room for task in (self._train, self.validate.task)]
             return Demonstrations(
-                [row.example for row in self.splits.train], self._rendered, 10**9 if room is None else room,
-                self.task_lm.count,
+                [row.example for row in self.splits.train], self._rendered,
+                min(10**9 if room is None else room for room in rooms), self.task_lm.count,
             )  # fmt: skip
         if thing == "objective":
             from hardprompt import optimizers
@@ -199,7 +200,7 @@ class ClassifyWork:
         rows = self.splits.test
         task = Classification(
             lm=self.task_lm, examples=[r.example for r in rows], template=self._template, verbalizers=self.verbalizers,
-            keep=False, soft=self._soft,
+            keep=False, soft=self._soft, reserve=max(_RESERVE, self.task_lm.count(prompt)),
         )  # fmt: skip
         others = {"manual": ""} if self._leads else {"empty": "", "manual": self.manual}
         shown = {**others, **({"manual": self._config.manual} if self._leads else {})}  # there it is in the template

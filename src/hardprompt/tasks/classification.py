@@ -15,7 +15,6 @@ from hardprompt.tasks.template import Template
 from hardprompt.vocabulary import Tokens
 
 _LONG = 128  # tokens
-_RESERVE = 64  # tokens kept free for a prompt when a text has to be cut
 
 
 @dataclass(frozen=True)
@@ -34,6 +33,7 @@ class Classification:
         examples: texts with labels; the labels are keys of ``verbalizers``.
         template: where text, prompt and answer stand.
         verbalizers: for each class the string that stands for it; the order is the order of the classes.
+        reserve: tokens of the model's context that are kept free for a prompt when a text has to be cut.
         keep: hold the task model's keys and values of the texts; worth it for a set that is scored again and again.
         correct: weight of a positive gap.
         incorrect: weight of a negative gap.
@@ -56,6 +56,7 @@ class Classification:
         examples: Sequence[Example],
         template: Template,
         verbalizers: Mapping[str, str],
+        reserve: int = 64,
         keep: bool = True,
         correct: float = 200.0,
         incorrect: float = 180.0,
@@ -70,7 +71,7 @@ class Classification:
             raise InputError(f"sharpness is {sharpness}; it must be a number above 0 (1 is the paper).")
         self._correct, self._incorrect, self._sharpness = correct, incorrect, sharpness
         self.labels: Int[Tensor, " n"] = torch.tensor([self.classes.index(e.label) for e in examples])
-        self._texts, self.truncated = self._fit([e.text for e in examples])
+        self._texts, self.truncated = self._fit([e.text for e in examples], reserve)
         self._soft = soft
         self._objective: ClassificationObjective | None = None
         if keep:
@@ -157,17 +158,17 @@ class Classification:
         with torch.no_grad():
             return self._objective.scores(self._soft[prompt][None])[0].double().softmax(-1).cpu()
 
-    def _fit(self, texts: list[str]) -> tuple[list[str], int]:
+    def _fit(self, texts: list[str], reserve: int) -> tuple[list[str], int]:
         """Cut texts that would push prompt or answer out of the model's context; how many were cut."""
         self._prompt_room = 0
         if self._lm.context_length is None:
             return texts, 0
         around = self._lm.count("".join(self._template.fill("", ""))) + max(map(self._lm.count, self._choices)) + 2
-        room = self._lm.context_length - around - _RESERVE
+        room = self._lm.context_length - around - reserve
         if room < 1:
             raise InputError(
                 f"the template leaves no room for a text: the task model reads {self._lm.context_length} tokens, "
-                f"template and verbalizers take {around} and {_RESERVE} are kept for the prompt."
+                f"template and verbalizers take {around} and {reserve} are kept for the prompt."
             )
         fitted = [self._lm.truncate(text, room) for text in texts]
         self._prompt_room = self._lm.context_length - around - max(map(self._lm.count, fitted))
