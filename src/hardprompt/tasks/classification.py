@@ -164,7 +164,8 @@ class Classification:
         if self._lm.context_length is None:
             return texts, 0
         around = self._lm.count("".join(self._template.fill("", ""))) + max(map(self._lm.count, self._choices)) + 2
-        room = self._lm.context_length - around - reserve
+        # a count includes what opens and closes a text, where the model has such tokens
+        room = self._lm.context_length - around - reserve - self._lm.count("")
         if room < 1:
             raise InputError(
                 f"the template leaves no room for a text: the task model reads {self._lm.context_length} tokens, "
