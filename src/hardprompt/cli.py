@@ -337,7 +337,7 @@ def _compare_in(out: Path, plan: "Plan", workers: int | None, as_json: bool) -> 
     from hardprompt.comparison import folder, report
     from hardprompt.present import CountLine
 
-    how = f"continue with: hardprompt resume {shlex.quote(str(out))}"
+    again = f"hardprompt resume {shlex.quote(str(out))}"
     with run.alone(out, folder.FILE):
         cells = plan.cells(out)
         waiting = parts.unfinished(cells)
@@ -348,16 +348,16 @@ def _compare_in(out: Path, plan: "Plan", workers: int | None, as_json: bool) -> 
                     line(cell.folder.name, error)
                 stopped = asked()
         except KeyboardInterrupt:
-            print(f"hardprompt: interrupted; {how}", file=sys.stderr)
+            print(f"hardprompt: interrupted; continue with: {again}", file=sys.stderr)
             return _INTERRUPTED
         if stopped:
-            print(f"hardprompt: interrupted and saved; {how}", file=sys.stderr)
+            print(f"hardprompt: interrupted and saved; continue with: {again}", file=sys.stderr)
             return _INTERRUPTED
         result = report.write(plan, cells, out)
     code = _print(result, as_json)
     failed = result["cells"]["failed"]
     if failed:
-        print(f"hardprompt: {len(failed)} of {len(cells)} cells failed; try them again: {how[15:]}", file=sys.stderr)
+        print(f"hardprompt: {len(failed)} of {len(cells)} cells failed; try them again with: {again}", file=sys.stderr)
     print(f"hardprompt: everything is in {out}: README.md, table.csv, table.tex, the figures", file=sys.stderr)
     return 1 if failed else code
 
