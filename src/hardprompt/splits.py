@@ -38,6 +38,7 @@ def read_splits(config: "Classify") -> Splits:
         return read_rows(path, text=config.text, label=config.label, group=config.group)
 
     rows = read(config.train)
+    seed = config.seed if config.data_seed is None else config.data_seed
     names = classes(rows)
     missing = [name for name in names if config.verbalizers and name not in config.verbalizers]
     if missing:
@@ -52,11 +53,11 @@ def read_splits(config: "Classify") -> Splits:
     if config.test is not None:
         test = read(config.test)
     else:
-        rows, test = split(rows, _TEST_SHARE, seed=config.seed)
+        rows, test = split(rows, _TEST_SHARE, seed=seed)
     if config.validation is not None:
         validation = read(config.validation)
     else:
-        rows, validation = split(rows, _VALIDATION_SHARE, seed=config.seed)
+        rows, validation = split(rows, _VALIDATION_SHARE, seed=seed)
     validation, shared = _without(validation, test)
     rows, more = _without(rows, test)
     if shared + more:

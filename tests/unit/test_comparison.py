@@ -10,6 +10,7 @@ from hardprompt.comparison import cells as parts
 from hardprompt.comparison import folder, report
 from hardprompt.comparison.plan import Cell, Plan
 from hardprompt.errors import InputError
+from hardprompt.splits import read_splits
 
 TEXTS = [
     ("The film was great and the music was good", "good"), ("It was a great day at the sea", "good"),
@@ -88,6 +89,14 @@ def test_settings_are_laid_over_each_other_from_the_general_to_the_special(data:
     narrowed = made.narrowed(settings={"evaluations": 4}, seeds=[5])
     assert {c.config.evaluations for c in narrowed.cells(data / "out")} == {9}, "a data set's own is the more special"
     assert {c.seed for c in narrowed.cells(data / "out")} == {5}
+
+
+def test_every_seed_is_tested_on_the_same_texts(data: Path, tiny_folder: Path) -> None:
+    made = plan(data, tiny_folder, data={"toy": {"train": "{folder}/toy/test.tsv"}}, splits=[], seeds=[3, 4])
+    cells = [cell for cell in made.cells(data / "out") if cell.method == "chance"]
+    assert [cell.config.seed for cell in cells] == [3, 4]
+    tests = [[row.text for row in read_splits(cell.config).test] for cell in cells]  # type: ignore[arg-type]
+    assert tests[0] == tests[1]
 
 
 @pytest.mark.parametrize(

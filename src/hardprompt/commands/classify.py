@@ -45,6 +45,7 @@ class Classify(Search):
     validation: str | None = flag("texts that choose the prompt (else a part of TRAIN)", default=None, metavar="FILE")
     test: str | None = flag("texts touched once, at the end (else a part of TRAIN)", default=None, metavar="FILE")
     group: str | None = flag("column whose rows stay in one split", default=None, metavar="COLUMN")
+    data_seed: int | None = None  # of what is parted from TRAIN, where that is not the seed of all else
     shots: int | None = flag(
         "training texts of each class, drawn by the seed", default=None, metavar="N", low=1, high=1e9
     )

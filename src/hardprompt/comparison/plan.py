@@ -217,6 +217,8 @@ class Plan:
             values |= {k: v for k, v in layer.items() if k != _NAMED}
         values["settings"] = {**(self.settings.get("settings") or {}), **(self.methods[label].get("settings") or {})}
         values["method"], values["seed"] = str(values.get("method", label)), seed
+        if "data_seed" in {f.name for f in fields(commands.find(self.task).settings)}:
+            values.setdefault("data_seed", self.seeds[0])  # every search is tested on the same texts
         return {key: self._filled(value, split) for key, value in values.items()}
 
     def _named(self, name: str, split: str, out: Path) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What a comparison leaves: tables, tests and figures of every cell that is finished, and what failed."""
 
+import dataclasses
 import json
 import logging
 from collections.abc import Sequence
@@ -49,6 +50,7 @@ def write(plan: Plan, cells: Sequence[Cell], out: Path) -> dict[str, Any]:
         InputError: no cell is finished.
     """
     found = [one for cell in cells if (one := outcome(cell, plan.task)) is not None]
+    found = _aligned(found)
     failed = {cell.folder.name: error for cell in cells if (error := failure(cell)) is not None}
     if not found:
         first = next(iter(failed.items()), None)
@@ -78,6 +80,17 @@ def write(plan: Plan, cells: Sequence[Cell], out: Path) -> dict[str, Any]:
     }
     write_json(out / "result.json", result)
     return result
+
+
+def _aligned(found: Sequence[Outcome]) -> list[Outcome]:
+    """The outcomes, those on a data set whose test sets differ in size without the figures of single texts."""
+    sizes: dict[str, set[int]] = {}
+    for one in found:
+        sizes.setdefault(one.data, set()).add(-1 if one.items is None else len(one.items))
+    uneven = {data for data, own in sizes.items() if len(own) > 1}
+    if uneven:
+        _LOG.warning("the searches on %s were tested on different texts: tests are by run", ", ".join(sorted(uneven)))
+    return [dataclasses.replace(one, items=None) if one.data in uneven else one for one in found]
 
 
 def _page(plan: Plan, made: dict[str, Any], drawn: Sequence[str], failed: dict[str, str], cells: int) -> str:
