@@ -75,17 +75,23 @@ class Objective(Protocol):
     soft: SoftPrompts | None
     """Where a prompt that is no text is left for the reward, or None where the reward takes texts only."""
 
-    def loss(self, vectors: Float[Tensor, "n length d"]) -> Float[Tensor, " n"]:
-        """The loss of each prompt, lower is better; differentiable."""
+    def text(self, ids: Sequence[int]) -> str:
+        """A prompt of these tokens as the reward is given it."""
+        ...
+
+    def parts(self, vectors: Float[Tensor, "n length d"]) -> Iterator[Float[Tensor, " n"]]:
+        """What adds up to the loss of each prompt, lower is better; each part has a graph of its own."""
         ...
 
 
 def gradient(objective: Objective, vectors: Float[Tensor, "n length d"]) -> tuple[Tensor, Tensor]:
     """The loss of each prompt and its gradient: one pass through the training set for each prompt."""
     leaf = vectors.detach().clone().requires_grad_(True)
-    loss = objective.loss(leaf)
-    (slope,) = torch.autograd.grad(loss.sum(), leaf)
-    return loss.detach(), slope
+    loss, slope = torch.zeros(len(leaf)), torch.zeros_like(leaf)
+    for part in objective.parts(leaf):  # one after the other: only one graph is held
+        slope += torch.autograd.grad(part.sum(), leaf)[0]
+        loss += part.detach().cpu()
+    return loss, slope
 
 
 def flips(

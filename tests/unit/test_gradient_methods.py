@@ -56,6 +56,12 @@ class Planted:
         mine = self.predictions(vectors)
         return (self.goal.exp() * (self.goal - mine)).sum(-1).mean(-1)
 
+    def text(self, ids: Any) -> str:
+        return str(self.tokenizer.decode(ids))
+
+    def parts(self, vectors: Tensor) -> Any:
+        yield self.loss(vectors)
+
     def reward(self, prompts: list[str]) -> Tensor:
         return -self.loss(self.vectors(*prompts)).detach()
 
@@ -137,6 +143,12 @@ class Quadratic:
 
     def loss(self, vectors: Tensor) -> Tensor:
         return ((vectors - self.goal) ** 2).sum((-1, -2))
+
+    def text(self, ids: Any) -> str:
+        raise NotImplementedError
+
+    def parts(self, vectors: Tensor) -> Any:
+        yield self.loss(vectors)
 
     def reward(self, prompts: list[str]) -> Tensor:
         return -self.loss(torch.stack([self.soft[p] for p in prompts]))

@@ -1,10 +1,12 @@
 """Losses with gradients: the same numbers as the rewards' own scoring, and the slopes of finite differences."""
 
+import copy
 import math
 from typing import Any
 
 import pytest
 import torch
+from tokenizers import AddedToken
 
 from hardprompt.errors import InputError
 from hardprompt.lms.causal import CausalLM
@@ -35,8 +37,15 @@ def vectors(objective: Any, *prompts: str) -> torch.Tensor:
     )
 
 
+def typed(objective: Any, prompt: str) -> str:
+    """What a search would put into the template for the tokens of this prompt."""
+    return str(objective.text(objective.tokenizer(prompt, add_special_tokens=False)["input_ids"]))
+
+
 @pytest.mark.parametrize("words", [ONE, MANY], ids=["one token", "several tokens"])
-@pytest.mark.parametrize("template", ["{text}{prompt}", "{prompt}\n{text}", "{text}{prompt}. In a word:"])
+@pytest.mark.parametrize(
+    "template", ["{text}{prompt}", "{prompt}\n{text}", "{text}{prompt}. In a word:", "{text} {prompt} so"]
+)
 @pytest.mark.parametrize("arch", [*ARCHITECTURES, *WINDOWED, *RESCALED, "phi"])
 def test_a_causal_loss_at_a_prompts_own_vectors_is_the_rewards_view_of_its_text(
     tiny_of: Any, arch: str, template: str, words: dict[str, str]
@@ -44,7 +53,7 @@ def test_a_causal_loss_at_a_prompts_own_vectors_is_the_rewards_view_of_its_text(
     reward = task(CausalLM(*tiny_of(arch)), template, words)
     objective = reward.objective()
     prompts = [PROMPT, " a good book"]
-    expected = reward.probabilities(prompts)
+    expected = reward.probabilities([typed(objective, prompt) for prompt in prompts])
     found = objective.scores(vectors(objective, *prompts)).softmax(-1).double()
     torch.testing.assert_close(found, expected, atol=2e-5, rtol=1e-4)
     cross_entropy = -expected.log()[:, torch.arange(len(EXAMPLES)), reward.labels].mean(-1)
@@ -56,15 +65,22 @@ def test_a_causal_loss_at_a_prompts_own_vectors_is_the_rewards_view_of_its_text(
 @pytest.mark.parametrize("words", [ONE, MANY], ids=["one token", "several tokens"])
 @pytest.mark.parametrize(
     "template",
-    ["{text}{prompt}{mask}.", "{mask}{prompt} {text}", "{prompt} {text} it was{mask}", "{text}{mask}{prompt}"],
-)
+    [
+        "{text}{prompt}{mask}.", "{mask}{prompt} {text}", "{prompt} {text} it was{mask}", "{text}{mask}{prompt}",
+        "{text} {prompt} {mask} .", "{mask} {prompt} {text}",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("swallows", [False, True], ids=["mask", "mask that takes the space before it"])
 def test_a_masked_loss_at_a_prompts_own_vectors_is_the_rewards_view_of_its_text(
-    tiny_masked: Any, template: str, words: dict[str, str]
+    tiny_masked: Any, template: str, words: dict[str, str], swallows: bool
 ) -> None:
-    reward = task(MaskedLM(*tiny_masked), template, words)
+    tokenizer = copy.deepcopy(tiny_masked.tokenizer)
+    if swallows:  # as RoBERTa's does
+        tokenizer.add_special_tokens({"mask_token": AddedToken("<mask>", lstrip=True, special=True)})
+    reward = task(MaskedLM(tiny_masked.model, tokenizer), template, words)
     objective = reward.objective()
     found = objective.scores(vectors(objective, PROMPT)).softmax(-1).double()
-    torch.testing.assert_close(found, reward.probabilities([PROMPT]), atol=2e-5, rtol=1e-4)
+    torch.testing.assert_close(found, reward.probabilities([typed(objective, PROMPT)]), atol=2e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("arch", ["llama", "gpt2", "roberta"])
@@ -141,3 +157,23 @@ def test_soft_prompts_are_named_after_their_numbers_and_come_back_from_a_state()
     assert names[0] in soft
     assert names[0] not in again
     assert torch.equal(again[names[1]], torch.full((2, 3), 2.0))
+
+
+def test_parts_of_the_loss_add_up_and_so_do_their_gradients(tiny_causal: Any) -> None:
+    lm = CausalLM(*tiny_causal)
+    many = [Example(f"{e.text} {i}", e.label) for i in range(40) for e in EXAMPLES]
+    objective = Classification(lm=lm, examples=many, template=Template("{text}{prompt}"), verbalizers=MANY).objective()
+    at = vectors(objective, PROMPT)
+    assert len(list(objective.parts(at))) > 1
+    loss, slope = gradient(objective, at)
+    leaf = at.clone().requires_grad_(True)
+    whole = objective.loss(leaf)
+    torch.testing.assert_close(loss, whole.detach(), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(slope, torch.autograd.grad(whole.sum(), leaf)[0], atol=1e-5, rtol=1e-4)
+
+
+def test_a_template_that_has_the_space_of_a_prompts_first_word_lends_it(tiny_causal: Any) -> None:
+    objective = task(CausalLM(*tiny_causal), "{text} {prompt}", ONE).objective()
+    starts = objective.tokenizer.batch_decode(objective.opens.nonzero())
+    assert all(text.startswith(" ") for text in starts)
+    assert typed(objective, " the man") == "the man"

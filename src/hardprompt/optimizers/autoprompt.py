@@ -60,7 +60,7 @@ class AutoPrompt:
         if not found and not tried:
             found = [draw(self._objective, self._length, self._generator)]
         ids = [*tried, *found]
-        return Proposal([str(self._objective.tokenizer.decode(i)) for i in ids], {"ids": ids}, passes=1)
+        return Proposal([self._objective.text(i) for i in ids], {"ids": ids}, passes=1)
 
     def tell(self, proposal: Proposal, rewards: Float[Tensor, " n"]) -> dict[str, float]:
         """Take over the best prompt if it is better than the one that there is."""

@@ -68,7 +68,7 @@ class GCG:
             if found is not None:
                 ids.append(found)
         ids = ids or [draw(self._objective, self._length, self._generator)]
-        return Proposal([str(self._objective.tokenizer.decode(i)) for i in ids], {"ids": ids}, passes=1)
+        return Proposal([self._objective.text(i) for i in ids], {"ids": ids}, passes=1)
 
     def tell(self, proposal: Proposal, rewards: Float[Tensor, " n"]) -> dict[str, float]:
         """Take over the best of the step."""

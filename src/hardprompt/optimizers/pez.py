@@ -64,7 +64,7 @@ class PEZ:
         for _ in range(self._passes):
             ids = self.nearest()
             loss, slope = gradient(self._objective, self._objective.table[ids][None])
-            prompt = str(self._objective.tokenizer.decode(ids))
+            prompt = self._objective.text(ids.tolist())
             visited[prompt] = (not survives(self._objective.tokenizer, ids.tolist()), float(loss))
             self.vectors.grad = slope[0].to(self.vectors)
             self._adam.step()

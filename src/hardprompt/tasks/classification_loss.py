@@ -1,7 +1,7 @@
 """The loss behind few-shot classification, with gradients: cross-entropy among the verbalizers."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +14,10 @@ from hardprompt.lms.causal import CausalLM
 from hardprompt.lms.masked import MaskedLM
 from hardprompt.objectives import SoftPrompts, embedded, special_ids, substituted
 from hardprompt.tasks.template import Template
-from hardprompt.vocabulary import Tokens, allowed_tokens, first_tokens
+from hardprompt.vocabulary import Tokens, allowed_tokens, begins_with_space, first_tokens
 
 _ROWS = 64  # sequences of one forward pass
-_LONGEST = 1024  # tokens of a prompt
+_LONGEST = 64  # vectors of a prompt for which the work on what stands before it is used
 
 
 @dataclass(frozen=True)
@@ -71,39 +71,66 @@ class ClassificationObjective:
         self._embedding = lm.model.get_input_embeddings()
         self.table = embedded(self._embedding)
         allowed = allowed_tokens(lm.tokenizer, len(self.table), tokens=tokens, script=script)
-        self.opens, self.follows = first_tokens(lm.tokenizer, allowed, tokens=tokens, spaced=template.spaced)
+        left, _ = _sides(template, "a", lm.blank)
+        self._lends = _joint(left)[1]  # the template has the space that a prompt's first token begins with
+        spaced = template.spaced or self._lends
+        opens, self.follows = first_tokens(lm.tokenizer, allowed, tokens=tokens, spaced=spaced)
+        fitting = opens & begins_with_space(lm.tokenizer, len(self.table)) if spaced else opens
+        self.opens = fitting if bool(fitting.any()) else opens
         self._blank = int(allowed.nonzero()[0])  # stands in the prompt's place; its vector is never read
         self._pad = lm.tokenizer.pad_token_id or 0
         rows: Any = _causal_rows if isinstance(lm, CausalLM) else _masked_rows
-        found = [(number, row) for number, text in enumerate(texts) for row in rows(lm, template, text, choices)]
-        self._rows = sorted(found, key=lambda pair: len(pair[1].left) + len(pair[1].right))
+        found = [(number, rows(lm, template, text, choices)) for number, text in enumerate(texts)]
+        # like lengths share a forward pass
+        self._texts: list[tuple[int, list[_Row]]] = sorted(found, key=lambda one: max(map(_length, one[1])))
         self._held = isinstance(lm, CausalLM) and self._hold(lm)
+
+    def text(self, ids: Sequence[int]) -> str:
+        """A prompt of these tokens as it is put into the template."""
+        text = str(self.tokenizer.decode(ids))
+        return text.removeprefix(" ") if self._lends else text
 
     def loss(self, vectors: Float[Tensor, "n length d"]) -> Float[Tensor, " n"]:
         """Mean over texts of -log P(class | text, prompt), renormalised over the verbalizers."""
-        scores = self.scores(vectors).log_softmax(-1)
-        right = self._labels.to(scores.device).expand(len(scores), -1)[..., None]
-        return -scores.gather(-1, right)[..., 0].mean(-1)
+        return torch.stack(list(self.parts(vectors))).sum(0)
+
+    def parts(self, vectors: Float[Tensor, "n length d"]) -> Iterator[Float[Tensor, " n"]]:
+        """The loss, text group by text group; the parts add up to it."""
+        for numbers, scores in self._groups(vectors):
+            right = self._labels[numbers].to(scores.device).expand(len(scores), -1)[..., None]
+            yield -scores.log_softmax(-1).gather(-1, right)[..., 0].sum(-1) / self._count
 
     def scores(self, vectors: Float[Tensor, "n length d"]) -> Float[Tensor, "n texts choices"]:
         """Log-probability of each choice in each text, up to one constant per text; differentiable."""
-        parts: list[Tensor] = []
-        places: list[Tensor] = []
-        for at in range(0, len(self._rows), _ROWS):
-            part = self._rows[at : at + _ROWS]
-            each = max(1, _ROWS // len(part))  # prompts at a time, as many as a forward pass holds
-            parts.append(torch.cat([self._read([row for _, row in part], v) for v in vectors.split(each)]))
-            where = [number * self._columns + column for number, row in part for column, _, _ in row.reads]
-            places.append(torch.tensor(where))
-        flat = torch.zeros(len(vectors), self._count * self._columns, device=parts[0].device)
-        # an answer of several tokens is read in several places: they add up
-        flat = flat.index_add(1, torch.cat(places).to(flat.device), torch.cat(parts, -1))
-        return flat.reshape(len(vectors), self._count, self._columns)
+        found = list(self._groups(vectors))
+        order = torch.tensor([number for numbers, _ in found for number in numbers]).argsort()
+        whole: Tensor = torch.cat([scores for _, scores in found], 1)
+        return whole[:, order.to(whole.device)]
+
+    def _groups(self, vectors: Float[Tensor, "n length d"]) -> Iterator[tuple[list[int], Tensor]]:
+        """Numbers and scores of some texts at a time, as many as a forward pass holds."""
+        each = max(1, _ROWS // max(len(rows) for _, rows in self._texts))
+        for at in range(0, len(self._texts), each):
+            group = self._texts[at : at + each]
+            rows = [row for _, own in group for row in own]
+            prompts = max(1, _ROWS // len(rows))
+            reads = torch.cat([self._read(rows, v) for v in vectors.split(prompts)])
+            where = [
+                t * self._columns + column
+                for t, (_, own) in enumerate(group)
+                for row in own
+                for column, _, _ in row.reads
+            ]
+            flat = torch.zeros(len(vectors), len(group) * self._columns, device=reads.device)
+            # an answer of several tokens is read in several places: they add up
+            flat = flat.index_add(1, torch.tensor(where, device=reads.device), reads)
+            yield [number for number, _ in group], flat.reshape(len(vectors), len(group), self._columns)
 
     def _read(self, rows: Sequence[_Row], vectors: Float[Tensor, "n length d"]) -> Float[Tensor, "n reads"]:
         """Scores of the answers' tokens, for each prompt those of every row in turn."""
         n, length = vectors.shape[:2]
-        lefts = [() if self._held else row.left for row in rows]
+        held = self._held and length <= _LONGEST
+        lefts = [() if held else row.left for row in rows]
         sequences = [[*left, *[self._blank] * length, *row.right] for left, row in zip(lefts, rows, strict=True)]
         width = max(map(len, sequences))
         ids = torch.tensor([own + [self._pad] * (width - len(own)) for own in sequences]).repeat(n, 1)
@@ -111,7 +138,7 @@ class ClassificationObjective:
         ids, seen = ids.to(self._lm.device), seen.to(self._lm.device)
         begin = torch.tensor([len(left) for left in lefts]).repeat(n)
         reads = [
-            (r, place + (length if place >= len(row.left) else 0) - (len(row.left) if self._held else 0), token)
+            (r, place + (length if place >= len(row.left) else 0) - (len(row.left) if held else 0), token)
             for r, row in enumerate(rows)
             for _, place, token in row.reads
         ]
@@ -123,7 +150,7 @@ class ClassificationObjective:
                 logits = self._lm.logits(ids, seen, where.to(ids.device)).float()
                 chosen: Tensor = logits.log_softmax(-1)[row, token]
                 return chosen.reshape(n, -1)
-            if self._held:
+            if held:
                 states = self._lm.packed.follow([own.left for own in rows] * n, ids.tolist())
             else:  # padding on the right is harmless: no earlier place looks at it
                 states = self._lm.packed.body(input_ids=ids, attention_mask=seen, use_cache=False).last_hidden_state
@@ -143,12 +170,17 @@ class ClassificationObjective:
         if not bool(later.any()):
             return logits  # the normaliser of an answer's first token is the same for all answers
         every = packed.finish(packed.head(states[later].to(packed.head.weight)).float())
-        return logits.index_add(0, later.nonzero()[:, 0], -every.logsumexp(-1))
+        return logits.index_add(0, later.nonzero()[:, 0].to(logits.device), -every.logsumexp(-1))
 
     def _hold(self, lm: CausalLM) -> bool:
         """Whether what stands before the prompt could be run once and for all."""
-        lm.packed.keep([row.left for _, row in self._rows])
-        return all(lm.packed.holds(row.left, len(row.right) + _LONGEST) for _, row in self._rows)
+        rows = [row for _, own in self._texts for row in own]
+        lm.packed.keep([row.left for row in rows])
+        return all(lm.packed.holds(row.left, len(row.right) + _LONGEST) for row in rows)
+
+
+def _length(row: _Row) -> int:
+    return len(row.left) + len(row.right)
 
 
 def _reads(rows: Sequence[_Row]) -> list[tuple[int, int, int]]:
@@ -159,27 +191,30 @@ def _first(reads: Sequence[tuple[int, int, int]], column: int) -> int:
     return min(place for c, place, _ in reads if c == column)
 
 
-def _segments(template: Template, text: str) -> tuple[str, str, str]:
-    """What stands before, between and behind the two slots, whichever comes first."""
+def _sides(template: Template, text: str, mask: str) -> tuple[str, str]:
+    """What stands before the prompt's place and behind it, the mask in its own place."""
     before, after = template.fill(text, "\0")
-    if "\0" in before:
-        left, _, middle = before.partition("\0")
-        return left, middle, after
-    middle, _, right = after.partition("\0")
-    return before, middle, right
+    left, _, right = f"{before}{mask}{after}".partition("\0")
+    return left, right
 
 
 def _prompt_first(template: Template) -> bool:
     return "\0" in template.fill("", "\0")[0]
 
 
+def _joint(left: str) -> tuple[str, bool]:
+    """``left`` without the space at its end, and whether there was one: it belongs to the prompt's first token."""
+    return (left[:-1], True) if len(left) > 1 and left.endswith(" ") else (left, False)
+
+
 def _causal_rows(lm: CausalLM, template: Template, text: str, choices: Sequence[str]) -> list[_Row]:
     """A row for each way that the answers but for their last token go on."""
     if not _prompt_first(template):
         raise InputError("with a causal model a method that takes gradients needs {prompt} before {mask}.")
-    before, middle, after = _segments(template, text)
-    (left,) = lm.encode([before])
-    between = _ids(lm.tokenizer, middle)
+    before, after = template.fill(text, "\0")
+    left_text, _, middle = before.partition("\0")
+    (left,) = lm.encode([_joint(left_text)[0]])
+    between = _behind(lm.tokenizer, middle)
     tails: dict[tuple[int, ...], list[tuple[int, int, int]]] = defaultdict(list)
     for column, choice in enumerate(choices):
         ids = _ids(lm.tokenizer, choice + after)
@@ -190,10 +225,13 @@ def _causal_rows(lm: CausalLM, template: Template, text: str, choices: Sequence[
 
 def _masked_rows(lm: MaskedLM, template: Template, text: str, choices: Sequence[str]) -> list[_Row]:
     """A row for each state in which an answer's masks are filled from left to right."""
-    before, middle, after = _segments(template, text)
+    left_text, right_text = _sides(template, text, lm.blank)
     opening, closing = special_ids(lm.tokenizer)
-    first, between, last = (_ids(lm.tokenizer, part) for part in (before, middle, after))
+    left = [*opening, *_ids(lm.tokenizer, _joint(left_text)[0])]
+    right = [*_behind(lm.tokenizer, right_text), *closing]
     mask = lm.tokenizer.mask_token_id
+    at = (left if mask in left else right).index(mask)
+    start = at if mask in left else len(left) + at
     rows: dict[tuple[int, ...], list[tuple[int, int, int]]] = defaultdict(list)
     for column, choice in enumerate(choices):
         ids = _ids(lm.tokenizer, choice)
@@ -201,16 +239,19 @@ def _masked_rows(lm: MaskedLM, template: Template, text: str, choices: Sequence[
             rows[(*ids[:i], *[mask] * (len(ids) - i))].append((column, i, token))
     found = []
     for filled, reads in rows.items():
-        if _prompt_first(template):
-            left, right = [*opening, *first], [*between, *filled, *last, *closing]
-            start = len(left) + len(between)
-        else:
-            left, right = [*opening, *first, *filled, *between], [*last, *closing]
-            start = len(opening) + len(first)
-        found.append(_Row(tuple(left), tuple(right), tuple((c, start + i, t) for c, i, t in reads)))
+        sides = [tuple([*side[:at], *filled, *side[at + 1 :]] if mask in side else side) for side in (left, right)]
+        # masks that stand before the prompt push it back, and with it nothing that is read
+        found.append(_Row(sides[0], sides[1], tuple((c, start + i, t) for c, i, t in reads)))
     return found
 
 
 def _ids(tokenizer: Any, text: str) -> list[int]:
     ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
     return ids
+
+
+def _behind(tokenizer: Any, text: str) -> list[int]:
+    """The tokens of a text that stands behind a word: at the beginning of a text some tokenizers put a space."""
+    word = _ids(tokenizer, "a")
+    whole = _ids(tokenizer, "a" + text)
+    return whole[len(word) :] if whole[: len(word)] == word else _ids(tokenizer, text)

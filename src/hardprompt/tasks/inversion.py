@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -153,8 +153,22 @@ class InversionObjective:
         first, last = self._ends
         return [ids[first : len(ids) - last] for ids in self._task.model.ids(texts)]
 
+    def text(self, ids: Sequence[int]) -> str:
+        """A prompt of these tokens; the caption has the spaces around it."""
+        return str(self.tokenizer.decode(ids))
+
+    def parts(self, vectors: Float[Tensor, "n length d"]) -> Iterator[Float[Tensor, " n"]]:
+        """The loss, whole: it is a matter of one caption."""
+        yield self.loss(vectors)
+
     def loss(self, vectors: Float[Tensor, "n length d"]) -> Float[Tensor, " n"]:
-        """1 - cosine, averaged over the pictures, in [0, 2]."""
+        """1 - cosine, averaged over the pictures, in [0, 2].
+
+        Raises:
+            InputError: a caption that the tower cannot read whole.
+        """
+        tokens = len(self._left) + vectors.shape[1] + len(self._right)
+        check_length(self._task.model, self._task.complete("…"), tokens)
         ids = [*self._left, *[self._blank] * vectors.shape[1], *self._right]
         begin = torch.full((len(vectors),), self._task.model.padding(len(ids)) + len(self._left))
         with substituted(self._task.model.embedding, begin, vectors):
