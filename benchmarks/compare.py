@@ -22,7 +22,7 @@ METHODS = (
     "soft-prompt", "bbt", "rlprompt", "pin", "pin-prior",
 )  # fmt: skip
 DATA = ("sst-2", "cr", "subj", "agnews")
-BUDGET = ("--evaluations", "96", "--test", "200")
+BUDGET = ("--evaluations", "96", "--test-rows", "200")
 _BEGIN, _END = "<!-- compare: begin -->", "<!-- compare: end -->"
 
 

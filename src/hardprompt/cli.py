@@ -126,7 +126,7 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, list[str]]]:
     compare.add_argument("--seeds", nargs="+", type=int, metavar="N", help="of the searches (0 1 2)")
     compare.add_argument("--models", metavar="NAME", help="which of the file's sets of models")
     compare.add_argument("--folder", metavar="FOLDER", help="where the data lie (else the papers' come from the hub)")
-    compare.add_argument("--test", type=int, metavar="N", help="test texts of the papers' data sets (all)")
+    compare.add_argument("--test-rows", type=int, metavar="N", help="test texts of the papers' data sets (all)")
     compare.add_argument("--reference", metavar="NAME", help="method that the others are tested against (the best)")
     compare.add_argument("--evaluations", type=int, metavar="N", help="budget of every search")
     compare.add_argument("--workers", type=int, metavar="N", help="searches side by side (as cores and memory allow)")
@@ -264,7 +264,7 @@ def _resume(arguments: argparse.Namespace) -> int:
     if (folder / "compare.yaml").is_file():
         from hardprompt.comparison import folder as comparisons
 
-        return _compare_in(folder, comparisons.load(folder), None, arguments.json)
+        return _compare_in(folder, comparisons.load(folder), arguments.json)
     if (folder / "demo.json").is_file():
         from hardprompt import demo
 
@@ -294,11 +294,13 @@ def _compare(arguments: argparse.Namespace) -> int:
     else:
         plan = Plan.read(Path(arguments.what))
     settings = {} if arguments.evaluations is None else {"evaluations": arguments.evaluations}
-    if arguments.workers is not None and arguments.workers < 1:
-        raise InputError(f"workers is {arguments.workers}; it must be at least 1.")
+    for name in ("workers", "test_rows"):
+        if getattr(arguments, name) is not None and getattr(arguments, name) < 1:
+            raise InputError(f"{name} is {getattr(arguments, name)}; it must be at least 1.")
     plan = plan.narrowed(
         methods=arguments.methods, data=arguments.data, splits=arguments.splits, seeds=arguments.seeds,
-        settings=settings, model=arguments.models, folder=arguments.folder, test=arguments.test,
+        settings=settings, model=arguments.models, folder=arguments.folder, test=arguments.test_rows,
+        workers=arguments.workers,
         reference=arguments.reference,
     )  # fmt: skip
     out = Path(arguments.out) if arguments.out else _free(Path(f"runs/compare-{Path(arguments.what).stem}"))
@@ -314,7 +316,7 @@ def _compare(arguments: argparse.Namespace) -> int:
         print(json.dumps(said, ensure_ascii=False, indent=None if arguments.json else 2))
         return 0
     comparisons.start(plan, out)
-    return _compare_in(out, plan, arguments.workers, arguments.json)
+    return _compare_in(out, plan, arguments.json)
 
 
 def _typed_task(task: str, rest: Sequence[str]) -> dict[str, Any]:
@@ -327,10 +329,13 @@ def _typed_task(task: str, rest: Sequence[str]) -> dict[str, Any]:
     arguments, unknown_ones = parser.parse_known_args(rest)
     if unknown_ones:
         raise unknown(f"flag of hardprompt compare {task}", unknown_ones[0], parser._option_string_actions)
-    return {name: value for name, value in _given(arguments, settings).items() if value}
+    for name in ("method", "seed"):
+        if hasattr(arguments, name):
+            raise InputError(f"--{name} is of a single search; compare takes --{name}s.")
+    return {name: value for name, value in _given(arguments, settings).items() if value is not None}
 
 
-def _compare_in(out: Path, plan: "Plan", workers: int | None, as_json: bool) -> int:
+def _compare_in(out: Path, plan: "Plan", as_json: bool) -> int:
     """Run what is not finished of a comparison and put the whole together."""
     from hardprompt import run
     from hardprompt.comparison import cells as parts
@@ -344,7 +349,9 @@ def _compare_in(out: Path, plan: "Plan", workers: int | None, as_json: bool) -> 
         line = CountLine("compare", "cells", done=len(cells) - len(waiting), total=len(cells))
         try:
             with _finishing() as asked, line.shown():
-                for cell, error in parts.run_cells(waiting, workers=workers or parts.affordable(), interrupted=asked):
+                for cell, error in parts.run_cells(
+                    waiting, workers=plan.workers or parts.affordable(), interrupted=asked
+                ):
                     line(cell.folder.name, error)
                 stopped = asked()
         except KeyboardInterrupt:

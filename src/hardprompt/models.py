@@ -253,27 +253,29 @@ def keep_loaded() -> None:
 
 
 def _load(auto: Any, name: str, source: str) -> Any:
-    key = (auto.__name__, source)
-    if _kept is not None and key in _kept:
-        return _kept[key]
-    model = _loaded(auto, name, source)
-    if _kept is not None:
-        _kept[key] = model
-    return model
-
-
-def _loaded(auto: Any, name: str, source: str) -> Any:
-    with _quiet(), _named(name):
+    def load() -> Any:
         # Only safetensors: a pickle could run code.
         model = auto.from_pretrained(source, dtype="float32", use_safetensors=True, trust_remote_code=False)
         return model.to(device()).eval()
+
+    return _once((auto.__name__, source), name, load)
 
 
 def _tokenizer(name: str, source: str) -> Any:
     from transformers import AutoTokenizer
 
+    return _once(("tokenizer", source), name, lambda: AutoTokenizer.from_pretrained(source, trust_remote_code=False))
+
+
+def _once(key: tuple[str, str], name: str, load: Callable[[], Any]) -> Any:
+    """What ``load`` gives, or gave before where it is to be kept."""
+    if _kept is not None and key in _kept:
+        return _kept[key]
     with _quiet(), _named(name):
-        return AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+        loaded = load()
+    if _kept is not None:
+        _kept[key] = loaded
+    return loaded
 
 
 @contextlib.contextmanager

@@ -33,7 +33,7 @@ def test_every_method_finds_a_prompt_for_a_classifier(
     soft = method in ("soft-prompt", "bbt")
     assert result["readable"] is not soft
     assert (result["perplexity"] is None) == soft
-    assert (tmp_path / "run" / "soft_prompts.safetensors").is_file() == soft
+    assert (tmp_path / "run" / "soft_prompt.safetensors").is_file() == soft
     card = (tmp_path / "run" / "README.md").read_text()
     assert ("cannot be read, pasted" in card) == soft
     lines = (tmp_path / "run" / "predictions.csv").read_text().splitlines()
@@ -41,7 +41,7 @@ def test_every_method_finds_a_prompt_for_a_classifier(
     right = [line.endswith(",1") for line in lines[1:]]
     assert sum(right) / len(right) == pytest.approx(result["test"]["accuracy"])
     if method == "demonstrations":
-        assert result["template"].startswith("{prompt}{text}")
+        assert result["template"].startswith("{prompt}{text}")  # and not the searched prompt twice
         assert "The" in result["prompt"]
 
 
@@ -156,6 +156,8 @@ def test_a_cell_that_fails_gives_exit_code_1_and_the_others_are_shown(
         (["compare", "classify", "x.csv", "--lable", "a"], "Did you mean '--label'?"),
         (["compare", "classify", "x.csv", "--text", "a"], "has no 'label'"),
         (["compare", "classify", "x.csv", "--text", "a", "--label", "b"], "'x.csv' does not exist"),
+        (["compare", "classify", "x.csv", "--text", "a", "--label", "b", "--length", "0"], "length is 0"),
+        (["compare", "classify", "x.csv", "--method", "gcg"], "compare takes --methods"),
     ],
 )
 def test_bad_input_is_one_line(

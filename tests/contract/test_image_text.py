@@ -179,3 +179,9 @@ def test_a_prompt_of_allowed_tokens_comes_back_from_its_caption(model: ImageText
         ids = draw(objective, 3, torch.Generator().manual_seed(seed))
         text = objective.tokenizer.decode(ids)
         assert objective.tokenizer(text, add_special_tokens=False)["input_ids"] == ids
+
+
+def test_a_caption_that_the_tower_cannot_read_is_refused_by_the_loss(model: ImageText) -> None:
+    objective = Inversion(model=model, images=pictures()[:1]).objective()
+    with pytest.raises(InputError, match="reads at most"):
+        objective.loss(torch.zeros(1, model.text_limit, objective.table.shape[1]))

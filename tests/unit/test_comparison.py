@@ -1,5 +1,7 @@
 """What a comparison consists of, how its cells run, and what is left when some fail."""
 
+import dataclasses
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +89,7 @@ def test_settings_are_laid_over_each_other_from_the_general_to_the_special(data:
     assert (chance.length, chance.evaluations, dict(chance.settings)) == (7, 9, {"proposals": 3})
     assert (other.length, dict(other.settings)) == (5, {})
     narrowed = made.narrowed(settings={"evaluations": 4}, seeds=[5])
-    assert {c.config.evaluations for c in narrowed.cells(data / "out")} == {9}, "a data set's own is the more special"
+    assert {c.config.evaluations for c in narrowed.cells(data / "out")} == {4}, "what is typed holds for all"
     assert {c.seed for c in narrowed.cells(data / "out")} == {5}
 
 
@@ -103,11 +105,20 @@ def test_every_seed_is_tested_on_the_same_texts(data: Path, tiny_folder: Path) -
     ("changes", "words"),
     [
         ({"methods": {"x": {"method": "rl-prompt"}}}, "x: unknown method 'rl-prompt'.*rlprompt"),
-        ({"settings": {"evaluations": 16}}, "toy, hand, 0: .*has no 'text'"),
+        ({"settings": {"evaluations": 16}}, "toy, 16-1, hand, 0: .*has no 'text'"),
         ({"model": "big"}, "unknown set of models 'big'"),
         ({"data": {"toy": {"named": "sst-3"}}}, "unknown data set 'sst-3'.*sst-2"),
         ({"folder": None}, "name it with --folder"),
         ({"seeds": []}, "a method and a seed"),
+        (
+            {"methods": {"my way": {"method": "random"}, "My_way": {"method": "random"}}},
+            "would share its folder with toy, my way",
+        ),
+        (
+            {"data": {"toy": {"train": "{folder}/toy/test.tsv"}}},
+            "has no splits, so '16-2' would be '16-1' again",
+        ),
+        ({"settings": {"text": "txt", "label": "label"}}, "Did you mean 'text'"),
     ],
 )
 def test_what_is_wrong_is_said_before_anything_runs(
@@ -122,7 +133,13 @@ def test_what_is_wrong_is_said_before_anything_runs(
     [
         ({"method": []}, "unknown key of a comparison 'method'.*methods"),
         ({"seeds": "0"}, "a list was expected"),
-        ({"data": {"toy": 3}}, "no mapping of settings"),
+        ({"data": {"toy": 3}}, "a mapping with names for keys"),
+        ({"data": {2020: {}}}, "a mapping with names for keys"),
+        ({"methods": {"a": {"settings": 3}}}, "settings of 'a'"),
+        ({"models": {"a": {"data": {"b": 3}}}}, "data of 'a'"),
+        ({"claims": {"a": {"b": "0.9 %"}}}, "claim of 'a' on 'b' is '0.9 %'"),
+        ({"folder": 3}, "a text was expected"),
+        ({"test": "many"}, "a whole number"),
     ],
 )
 def test_a_file_that_is_no_comparison_says_so(values: dict[str, Any], words: str) -> None:
@@ -148,6 +165,41 @@ def test_a_searchs_run_yaml_is_compared_with_the_methods_that_its_task_has_all_f
     assert list(made.seeds) == [0, 1, 2]
 
 
+def test_a_seed_or_split_that_comes_twice_counts_once(data: Path, tiny_folder: Path) -> None:
+    made = plan(data, tiny_folder, seeds=[0, 0], splits=["16-1", "16-1"])
+    assert len(made.cells(data / "out")) == 2
+
+
+def test_a_class_that_asks_for_nothing_is_run_on_every_split(data: Path, tiny_folder: Path) -> None:
+    made = plan(data, tiny_folder, methods={"own": {"method": "tests.broken:Blind"}})
+    assert [cell.split for cell in made.cells(data / "out")] == ["16-1", "16-2"]
+
+
+def test_a_reference_that_is_no_method_is_refused(data: Path, tiny_folder: Path) -> None:
+    with pytest.raises(InputError, match="unknown reference 'chanse'.*Did you mean 'chance'"):
+        plan(data, tiny_folder).narrowed(reference="chanse")
+
+
+def test_a_setting_of_some_methods_goes_to_those_that_have_it(data: Path, tiny_folder: Path) -> None:
+    methods = {"hand": {"method": "manual"}, "learner": {"method": "pin"}}
+    cells = plan(data, tiny_folder, methods=methods).narrowed(settings={"settings": {"alpha": 0.5}}).cells(data / "out")
+    found = {cell.method: dict(cell.config.settings) for cell in cells}
+    assert found == {"hand": {}, "learner": {"alpha": 0.5}}
+
+
+def test_named_data_that_were_written_need_no_folder_again(data: Path, tiny_folder: Path) -> None:
+    where = data / "sst-2" / "16-9"
+    where.mkdir(parents=True)
+    for name in ("train", "dev"):
+        (where / f"{name}.tsv").write_text("sentence\tlabel\n" + "".join(f"{name} {i}\t{i % 2}\n" for i in range(6)))
+    (data / "sst-2" / "test.tsv").write_text("sentence\tlabel\n" + "".join(f"test {i}\t{i % 2}\n" for i in range(6)))
+    made = plan(data, tiny_folder, data={"sst-2": {"named": "sst-2"}}, splits=["16-9"], settings={"threads": 1})
+    before = [cell.config for cell in made.cells(data / "out")]
+    assert before[0].test == str(data / "out" / "data" / "sst-2" / "16-9" / "test.tsv")  # type: ignore[attr-defined]
+    shutil.rmtree(data / "sst-2")
+    assert [cell.config for cell in made.cells(data / "out")] == before
+
+
 def test_a_note_says_where_the_models_are_not_those_of_the_claims(data: Path, tiny_folder: Path) -> None:
     models = {"paper": {"task_model": "roberta-large"}, "mine": {"task_model": str(tiny_folder)}}
     made = plan(data, tiny_folder, models=models, claims={"chance": {"toy": 0.5}})
@@ -155,6 +207,9 @@ def test_a_note_says_where_the_models_are_not_those_of_the_claims(data: Path, ti
     note = made.narrowed(model="mine").note()
     assert note is not None
     assert f"{tiny_folder} in place of roberta-large" in note
+    note = made.narrowed(settings={"evaluations": 8}).note()
+    assert note is not None
+    assert "evaluations 8 in place of 16" in note
 
 
 @pytest.fixture(scope="module")
@@ -192,6 +247,29 @@ def test_a_cell_that_fails_is_recorded_and_the_others_finish(finished: tuple[Pla
     assert [cell.method for cell in parts.unfinished(cells)] == ["broken", "broken"]
 
 
+def test_a_prompt_with_a_foreign_line_end_and_a_long_text_can_be_reported(
+    finished: tuple[Plan, list[Cell], Path], tmp_path: Path
+) -> None:
+    made, cells, _ = finished
+    cell = next(cell for cell in cells if cell.method == "chance")
+    copy = dataclasses.replace(cell, folder=tmp_path / "copy")
+    shutil.copytree(cell.folder, copy.folder)
+    steps = (copy.folder / "steps.jsonl").read_text().replace('"prompts": ["', '"prompts": ["\u2028')
+    (copy.folder / "steps.jsonl").write_text(steps)
+    table = (copy.folder / "predictions.csv").read_text()
+    (copy.folder / "predictions.csv").write_text(
+        table.replace("The film was great", "The film was " + "great " * 40_000)
+    )
+    assert report.outcome(copy, made.task).items == report.outcome(cell, made.task).items
+
+
+def test_a_failure_that_was_mended_is_no_failure(finished: tuple[Plan, list[Cell], Path]) -> None:
+    _, cells, _ = finished
+    cell = next(cell for cell in cells if cell.method == "chance")
+    parts.record(cell, "the disk was full", "")
+    assert parts.failure(cell) is None
+
+
 def test_it_leaves_tables_tests_and_figures(finished: tuple[Plan, list[Cell], Path]) -> None:
     made, cells, out = finished
     result = report.write(made, cells, out)
@@ -212,7 +290,6 @@ def test_the_figures_are_those_of_the_cells(finished: tuple[Plan, list[Cell], Pa
     for cell in cells:
         if cell.method != "broken":
             found = report.outcome(cell, made.task)
-            assert found is not None
             assert found.items is not None
             assert len(found.items) == len(TEXTS)
             assert found.score == pytest.approx(sum(found.items) / len(found.items))

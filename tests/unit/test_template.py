@@ -126,3 +126,10 @@ def test_every_context_begins_with_what_stands_before_the_prompt(order: list[str
 def test_templates_with_one_source_are_equal() -> None:
     assert Template("{text}{prompt}") == Template("{text}{prompt}")
     assert Template("{text}{prompt}") != Template("{text} {prompt}")
+
+
+def test_a_prompt_that_leads_stands_before_everything_and_the_written_one_in_its_slot() -> None:
+    template = Template("Review: {text}\\n{prompt}{mask}.", lead="{yes or no}?")
+    assert template.fill("{prompt}", "An example. ") == ("An example. Review: {prompt}\n{yes or no}?", ".")
+    assert template.before_prompt("a text") == ""
+    assert not template.spaced

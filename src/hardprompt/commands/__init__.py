@@ -115,6 +115,7 @@ class Command:
         figure: what a table calls that figure.
         items: the same figure for each test item, from a finished run folder; None where a test has no items.
         show: the tables of a result.
+        tested: what tells the test items of a finished run folder from others; None where a test has no items.
         parts: the runs that one command line stands for, each with its folder; one when None.
     """
 
@@ -126,7 +127,24 @@ class Command:
     show: "Callable[[Mapping[str, Any]], list[RenderableType]]"
     figure: str
     items: Callable[[Path], list[float]] | None = None
+    tested: Callable[[Path], str] | None = None
     parts: Callable[[Any, Path], list[tuple[Any, Path]]] | None = None
+
+
+def column(file: Path, *names: str) -> list[list[str]]:
+    """Columns of a CSV file of ours, row by row; a field may be longer than Python's reader allows by itself."""
+    import csv
+
+    csv.field_size_limit(2**31 - 1)
+    with file.open(encoding="utf-8", newline="") as stream:
+        return [[row[name] for name in names] for row in csv.DictReader(stream)]
+
+
+def fingerprint(file: Path) -> str:
+    """Of the column ``text`` of a CSV file of ours."""
+    import hashlib
+
+    return hashlib.sha256(str(column(file, "text")).encode()).hexdigest()
 
 
 def find(name: str) -> Command:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from hardprompt.commands import Command, Notify
+from hardprompt.commands import Command, Notify, column, fingerprint
 from hardprompt.config import DEFAULT_MODEL, Precision, Search, flag
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from hardprompt.tasks.classification import Classification, Example
 
 PREDICTIONS = "predictions.csv"
-_SOFT_FILE = "soft_prompts.safetensors"
+_SOFT_FILE = "soft_prompt.safetensors"
 _RESERVE = 64  # tokens that a prompt may have beside a long test text; one that has more keeps what it needs
 _START_WORDS = 64  # of the text that the policy model imagines before a prompt
 
@@ -109,9 +109,9 @@ class ClassifyWork:
         self._leads = optimizers.find(config.method).leads
         if self._leads:
             written = self._template.joined(config.manual)
-            self._template = Template("{prompt}" + config.template.replace("{prompt}", written))
+            self._template = Template(config.template, lead=written)
         self._soft = SoftPrompts()
-        self._tested: list[str] = []
+        self._found, self._tested = "", list[str]()
         self.splits: Splits = read_splits(config)
         check_task(config, self.splits)
         self.verbalizers = default_verbalizers(self.splits.classes, config.verbalizers)
@@ -208,13 +208,14 @@ class ClassifyWork:
         names = list(dict.fromkeys([prompt, *others.values()]))
         predicted = dict(zip(names, task.predictions(names).numpy(), strict=True))
         labels = task.labels.numpy()
+        self._found = prompt
         self._tested = [self.splits.classes[i] for i in predicted[prompt]]
 
         def tested(prompt: str) -> dict[str, Any]:
             return classification_metrics(labels, predicted[prompt], self.splits.classes)
 
         return {
-            "template": self._template.source,
+            "template": self._template.shown,
             "readable": prompt not in self._soft,
             "verbalizers": self.verbalizers,
             "test": tested(prompt),
@@ -245,7 +246,7 @@ class ClassifyWork:
         if not result["readable"]:
             how = (
                 f"`{_SOFT_FILE}` holds vectors that stand where the template has `{{prompt}}`:\n\n```\n"
-                f"{self._template.source}\n```\n\nThey are no text: they cannot be read, pasted, or moved to another "
+                f"{self._template.shown}\n```\n\nThey are no text: they cannot be read, pasted, or moved to another "
                 f"model.\n\n"
             )
         return (
@@ -264,10 +265,10 @@ class ClassifyWork:
         for row, name in zip(self.splits.test, self._tested, strict=True):
             writer.writerow([row.text, row.label, name, int(row.label == name)])
         write_text(out / PREDICTIONS, stream.getvalue())
-        if len(self._soft):
+        if self._found in self._soft:
             from safetensors.torch import save
 
-            write_bytes(out / _SOFT_FILE, save(self._soft.state_dict()))
+            write_bytes(out / _SOFT_FILE, save({"prompt": self._soft[self._found]}))
 
 
 def default_verbalizers(names: Sequence[str], given: Mapping[str, str]) -> dict[str, str]:
@@ -346,8 +347,7 @@ def show(result: Mapping[str, Any]) -> "list[RenderableType]":
 
 def _right(folder: Path) -> list[float]:
     """1 for each test text that was classified rightly, else 0."""
-    with (folder / PREDICTIONS).open(encoding="utf-8", newline="") as stream:
-        return [float(row["right"]) for row in csv.DictReader(stream)]
+    return [float(right) for (right,) in column(folder / PREDICTIONS, "right")]
 
 
 COMMAND = Command(
@@ -359,4 +359,5 @@ COMMAND = Command(
     show=show,
     figure="accuracy",
     items=_right,
+    tested=lambda folder: fingerprint(folder / PREDICTIONS),
 )

@@ -134,7 +134,9 @@ class InvertWork:
 
             tokens: Any = config.tokens or optimizers.find(config.method).tokens
             return self._task.objective(tokens=tokens, script=config.script)
-        return config.written(thing)
+        # a caption has its beginning whether a person wrote it or not
+        before = " ".join((config.start or "").split())
+        return " ".join((config.written(thing) or "").split()).removeprefix(before)
 
     start = "A photo of"
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from hardprompt.commands import Command, Notify
+from hardprompt.commands import Command, Notify, column, fingerprint
 from hardprompt.config import DEFAULT_MODEL, Search, flag
 from hardprompt.errors import InputError, MissingExtra
 from hardprompt.style_texts import read
@@ -33,6 +33,7 @@ _IMAGINED = 3  # texts of each kind that the policy model reads before it propos
 _WORDS = 24  # so many words of each
 _REMOTE = "openai:"
 _SEED = 0  # validation and test draw the same random numbers whatever the run's seed: runs are then alike in them
+_OUTPUTS = "outputs.csv"
 _SHOWN = 5  # outputs in the tables and on the card
 
 
@@ -355,7 +356,7 @@ class RestyleWork:
                 text, *([references[i]] if references else []), *(o[i].text for o in self._written.values()),
                 *(f"{float(values[i]):.4f}" for values in self._columns.values()),
             ])  # fmt: skip
-        write_text(out / "outputs.csv", stream.getvalue())
+        write_text(out / _OUTPUTS, stream.getvalue())
         for name, style in (("style-reward", self._style), ("style-test", self._test_style)):
             if self.classifier is not None:
                 style.save(out / f"{name}.safetensors")  # type: ignore[attr-defined]  # trained ones can
@@ -454,10 +455,8 @@ def show(result: Mapping[str, Any]) -> "list[RenderableType]":
 
 def _joint(folder: Path) -> list[float]:
     """Content times style times fluency of each rewritten test text."""
-    with (folder / "outputs.csv").open(encoding="utf-8", newline="") as stream:
-        return [
-            math.prod(float(row[name]) for name in ("content", "style", "fluency")) for row in csv.DictReader(stream)
-        ]
+    rows = column(folder / _OUTPUTS, "content", "style", "fluency")
+    return [math.prod(map(float, row)) for row in rows]
 
 
 COMMAND = Command(
@@ -469,4 +468,5 @@ COMMAND = Command(
     show=show,
     figure="J",
     items=_joint,
+    tested=lambda folder: fingerprint(folder / _OUTPUTS),
 )

@@ -35,8 +35,10 @@ def unfinished(cells: Sequence[Cell]) -> list[Cell]:
 
 
 def failure(cell: Cell) -> str | None:
-    """Why a cell failed, if it did."""
+    """Why a cell failed, if it did and has not finished since."""
     path = cell.folder / FAILED
+    if (cell.folder / "result.json").is_file():
+        return None
     return str(json.loads(path.read_text(encoding="utf-8"))["error"]) if path.is_file() else None
 
 
@@ -63,7 +65,7 @@ def run_cells(
                 record(group[0], error, "")
                 done.append(group[0])
                 yield group[0], error
-            alone = True
+            alone = not alone  # one by one until the one to blame is found
         waiting = [cell for cell in waiting if cell not in done]
 
 
@@ -89,7 +91,8 @@ def _pool(cells: Sequence[Cell], workers: int, interrupted: Callable[[], bool]) 
                             yield futures[future], error
         except BaseException:
             stop.set()
-            pool.shutdown(wait=False, cancel_futures=True)
+            for process in multiprocessing.active_children():  # a search can be killed at any time
+                process.terminate()
             raise
 
 

@@ -1,6 +1,6 @@
 """The folder of a comparison: its plan, kept beside the cells so that it can be resumed and shown."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,8 @@ def of_search(task: str, values: Mapping[str, Any]) -> Plan:
     Raises:
         InputError: a setting that the task does not have.
     """
-    plan = Plan(task=task, settings=dict(values), data={_called(values): {}})
     settings = commands.find(task).settings
+    plan = Plan(task=task, settings=dict(values), data={_called(values, settings.data): {}})
     known = {name: value for name, value in values.items() if value is not None}
     for needed in settings.missing(known):  # data may still be named beside it
         known[needed] = "-"
@@ -31,9 +31,9 @@ def of_search(task: str, values: Mapping[str, Any]) -> Plan:
     return plan.narrowed(methods=fitting)
 
 
-def _called(values: Mapping[str, Any]) -> str:
-    """After the file that a search is about."""
-    first = next((v for v in values.values() if isinstance(v, str | list | tuple) and v), "data")
+def _called(values: Mapping[str, Any], names: Sequence[str]) -> str:
+    """After the first file that a search is about."""
+    first = next((values[name] for name in names if values.get(name)), "data")
     return Path(first if isinstance(first, str) else str(first[0])).stem
 
 

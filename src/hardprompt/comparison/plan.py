@@ -2,19 +2,23 @@
 
 import dataclasses
 import itertools
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from hardprompt import commands
 from hardprompt.config import DEFAULT_METHOD, Search, read_yaml
 from hardprompt.errors import InputError, unknown
 
+if TYPE_CHECKING:
+    from hardprompt.named_data import NamedData
+
 _METHODS = ("manual", "best-of-n", "pin", DEFAULT_METHOD)  # where nothing else is said
 _SEEDS = (0, 1, 2)
 _NAMED = "named"  # the setting of a data set that named_data fills in
-_RUN_ONLY = ("fingerprints", "versions", "method", "seed")  # what a run.yaml has and a comparison does not
+_RUN_ONLY = ("fingerprints", "versions", "method", "seed", "threads")  # what a run.yaml has and a comparison does not
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,7 @@ class Cell:
     split: str
     method: str
     seed: int
+    sown: bool  # whether the search depends on its seed
     folder: Path
     config: Search
 
@@ -50,6 +55,8 @@ class Plan:
         folder: of the data.
         test: test rows of a named data set; None is all.
         reference: the method that the others are tested against; None is that of the best mean rank.
+        typed: settings that were given beside the file; they hold for all cells.
+        workers: searches side by side; None is as many as cores and memory allow.
     """
 
     task: str = "classify"
@@ -68,6 +75,8 @@ class Plan:
     folder: str | None = None
     test: int | None = None
     reference: str | None = None
+    typed: Mapping[str, Any] = field(default_factory=dict)
+    workers: int | None = None
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -95,20 +104,30 @@ class Plan:
         for key in values:
             if key not in known:
                 raise unknown("key of a comparison", str(key), known)
-        ready = dict(values)
-        for key in ("settings", "data", "methods", "models", "claims"):
-            value = ready.get(key, {})
-            if not isinstance(value, Mapping):
-                raise InputError(f"{key} is {value!r}; a mapping was expected.")
-            if key != "settings" and not all(isinstance(own, Mapping) for own in value.values()):
-                raise InputError(f"{key} holds something that is no mapping of settings.")
+        for key in ("settings", "typed", "data", "methods", "models", "claims"):
+            _check_mapping(key, values.get(key, {}), deep=key not in ("settings", "typed"))
+        for key in ("methods", "models"):
+            inner = "settings" if key == "methods" else "data"
+            for name, own in values.get(key, {}).items():
+                _check_mapping(f"{inner} of {name!r}", own.get(inner) or {}, deep=key == "models")
+        for method, own in values.get("claims", {}).items():
+            for data, figure in own.items():
+                if isinstance(figure, bool) or not isinstance(figure, int | float):
+                    raise InputError(f"the claim of {method!r} on {data!r} is {figure!r}; a number was expected.")
         for key, kind in (("splits", str), ("seeds", int)):
-            value = ready.get(key, [])
+            value = values.get(key, [])
             if not isinstance(value, list | tuple) or not all(isinstance(v, kind) for v in value):
                 raise InputError(
                     f"{key} is {value!r}; a list was expected, such as {['16-100'] if kind is str else [0]}."
                 )
-        return cls(**ready)
+        for key in ("task", "title", "source", "model", "folder", "reference"):
+            if not isinstance(values.get(key, ""), str | None):
+                raise InputError(f"{key} is {values[key]!r}; a text was expected.")
+        for key in ("test", "workers"):
+            value = values.get(key)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+                raise InputError(f"{key} is {value!r}; a whole number of at least 1 was expected.")
+        return cls(**values)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for YAML."""
@@ -146,11 +165,12 @@ class Plan:
             changes["splits"] = list(splits)
         if seeds is not None:
             changes["seeds"] = list(seeds)
-        # what is said on the command line holds for all, also where a set of models says otherwise
         if settings:
-            changes["settings"] = {**self.settings, **settings}
-            changes["models"] = {name: {**own, **settings} for name, own in self.models.items()}
-        return dataclasses.replace(self, **{k: v for k, v in changes.items() if v is not None})
+            changes["typed"] = {**self.typed, **settings}
+        made = dataclasses.replace(self, **{k: v for k, v in changes.items() if v is not None})
+        if made.reference is not None and made.reference not in made.methods:
+            raise unknown("reference", made.reference, made.methods)
+        return made
 
     @property
     def chosen(self) -> Mapping[str, Any]:
@@ -174,35 +194,54 @@ class Plan:
         command = commands.find(self.task)
         if not self.seeds or not self.methods:
             raise InputError("a comparison needs a method and a seed.")
-        found: list[Cell] = []
+        found: dict[str, Cell] = {}
         named: dict[tuple[str, str], dict[str, Any]] = {}
+        seen: set[str] = set()
         data = self.data or {command.settings.task: {}}
-        for split, (name, _), seed in itertools.product(self.splits or [""], data.items(), self.seeds):
+        first = (self.splits or [""])[0]
+        for split, (name, own_data), seed in itertools.product(
+            dict.fromkeys(self.splits or [""]), data.items(), dict.fromkeys(self.seeds)
+        ):
+            if split != first and _NAMED not in own_data and "{split}" not in str({**self.settings, **own_data}):
+                raise InputError(f"the data set {name!r} has no splits, so {split!r} would be {first!r} again.")
             for label, own in self.methods.items():
                 try:
                     method = optimizers.find(str(own.get("method", label)))
                 except InputError as error:
                     raise InputError(f"{label}: {error}") from error
-                once = set(method.needs) <= {"manual", "instruction"}  # known before any text is seen
                 sown = "seed" in method.needs
-                if (once and split != (self.splits or [""])[0]) or (not sown and seed != self.seeds[0]):
+                if not sown and seed != self.seeds[0]:
                     continue
-                parts = [name, "" if once else split, label, str(seed)]
-                folder = out / "cells" / "-".join(part.replace("/", "_").replace(" ", "_") for part in parts if part)
-                where = ", ".join(part for part in parts if part)
+                where = ", ".join(part for part in (name, split, label, str(seed)) if part)
                 try:
-                    values = self._values(name, split, label, seed, out, named)
-                    config = command.settings.from_dict(values)
+                    config = command.settings.from_dict(self._values(name, split, label, seed, out, named))
                     config.check()
+                    key = str([config.files(), {k: v for k, v in config.to_dict().items() if k not in _RUN_ONLY}])
+                    if key not in seen:  # the data of each kind of cell are read once before anything runs
+                        seen.add(key)
+                        command.plan(config)
+                        if command.parts is not None and len(command.parts(config, Path())) > 1:
+                            raise InputError("a folder of pictures is several searches; name its pictures one by one.")
                 except InputError as error:
                     raise InputError(f"{where}: {error}") from error
-                found.append(Cell(name, "" if once else split, label, seed, folder, config))
-        return found
+                # known before any text is seen, and tested on the same texts whatever the split
+                once = sown is False and set(method.needs) <= {"manual", "instruction"} and bool(method.needs)
+                once = once and "{split}" not in str(own_data.get("test", ""))
+                if once and split != first:
+                    continue
+                folder = out / "cells" / _folder(name, "" if once else split, label, seed)
+                cell = Cell(name, "" if once else split, label, seed, sown, folder, config)
+                other = found.setdefault(folder.name.casefold(), cell)
+                if other is not cell:
+                    raise InputError(f"{where} would share its folder with {other.data}, {other.method}; rename one.")
+        return list(found.values())
 
     def _values(
         self, data: str, split: str, label: str, seed: int, out: Path, named: dict[tuple[str, str], dict[str, Any]]
     ) -> dict[str, Any]:
-        """The settings of one cell: of all, then of the data set, of the models, and of the method."""
+        """The settings of one cell: of all, then of the data set, of the models, of the method, and what was typed."""
+        from hardprompt import optimizers
+
         chosen = self.chosen
         values: dict[str, Any] = {}
         mine = {k: v for k, v in chosen.items() if k != "data"}
@@ -215,26 +254,30 @@ class Plan:
         values |= self.settings
         for layer in layers:
             values |= {k: v for k, v in layer.items() if k != _NAMED}
-        values["settings"] = {**(self.settings.get("settings") or {}), **(self.methods[label].get("settings") or {})}
+        values |= self.typed
+        accepted = optimizers.find(str(self.methods[label].get("method", label))).accepted()
+        general = {**(self.settings.get("settings") or {}), **(self.typed.get("settings") or {})}
+        general = {key: value for key, value in general.items() if key in accepted}  # not every method has an alpha
+        values["settings"] = {**general, **(self.methods[label].get("settings") or {})}
         values["method"], values["seed"] = str(values.get("method", label)), seed
         if "data_seed" in {f.name for f in fields(commands.find(self.task).settings)}:
             values.setdefault("data_seed", self.seeds[0])  # every search is tested on the same texts
         return {key: self._filled(value, split) for key, value in values.items()}
 
     def _named(self, name: str, split: str, out: Path) -> dict[str, Any]:
-        from hardprompt.named_data import LABEL, NAMED, TEXT, materialise
+        from hardprompt.named_data import NAMED, materialise
 
         if name not in NAMED:
             raise unknown("data set", name, NAMED)
         if not split:
             raise InputError(f"the data set {name!r} has splits: name one or more, such as 16-100.")
         entry = NAMED[name]
+        here = out / "data" / name / split
+        if all((here / f"{part}.tsv").is_file() for part in ("train", "validation", "test")):
+            return {**{part: str(here / f"{part}.tsv") for part in ("train", "validation", "test")}, **_posed(entry)}
         folder = Path(self.folder) if self.folder is not None else None
         files = materialise(name, split, out / "data", folder=folder, test=self.test)
-        return {
-            **files, "text": TEXT, "label": LABEL, "template": entry.template, "manual": entry.manual,
-            "verbalizers": dict(entry.verbalizers), "instruction": entry.instruction,
-        }  # fmt: skip
+        return {**files, **_posed(entry)}
 
     def _filled(self, value: Any, split: str) -> Any:
         if isinstance(value, list | tuple):
@@ -246,22 +289,50 @@ class Plan:
         return value.replace("{folder}", self.folder or "").replace("{split}", split)
 
     def note(self) -> str | None:
-        """Where the chosen models and settings are not those of the claims, in a sentence; None where they are."""
-        if self.model is None or self.model == next(iter(self.models), None):
-            return None
-        first = next(iter(self.models.values()))
-        theirs, ours = {**self.settings, **first}, {**self.settings, **self.chosen}
+        """Where what is run is not what the file says of its first set of models, in a sentence; None where it is."""
+        first = next(iter(self.models.values()), {})
+        theirs, ours = {**self.settings, **first}, {**self.settings, **self.chosen, **self.typed}
         parts = [
-            f"{key.replace('_', ' ')} {ours.get(key, 'the default')} in place of {theirs[key]}"
-            for key in ("policy_model", "task_model", "image_model", "evaluations", "sharpness")
-            if key in theirs and theirs[key] != ours.get(key)
+            f"{key.replace('_', ' ')} {_said(ours.get(key))} in place of {_said(theirs.get(key))}"
+            for key in dict.fromkeys([*theirs, *ours])
+            if key not in ("data", "settings", "save_every", "validate_every") and theirs.get(key) != ours.get(key)
         ]
+        if first.get("data") != self.chosen.get("data"):
+            parts.append("and templates and words of its own for the data sets")
         claimed = (
-            "The figures of the paper are of other models than those measured here"
+            "The figures of the paper are not of what was measured here"
             if self.claims
-            else ("Measured with other models than the recipe's own")
+            else "Measured otherwise than the file says first"
         )
         return f"{claimed}: {', '.join(parts)}." if parts else None
+
+
+def _said(value: Any) -> str:
+    return "the default" if value is None else str(value)
+
+
+def _posed(entry: "NamedData") -> dict[str, Any]:
+    """How the papers pose a data set, as settings of a classification."""
+    from hardprompt.named_data import LABEL, TEXT
+
+    return {
+        "text": TEXT, "label": LABEL, "template": entry.template, "manual": entry.manual,
+        "verbalizers": dict(entry.verbalizers), "instruction": entry.instruction,
+    }  # fmt: skip
+
+
+def _folder(data: str, split: str, method: str, seed: int) -> str:
+    """The name of a cell's folder, of what every file system takes."""
+    parts = [part for part in (data, split, method, str(seed)) if part]
+    return re.sub(r"[^\w.=+-]+", "_", "-".join(parts))
+
+
+def _check_mapping(key: str, value: Any, *, deep: bool) -> None:
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        raise InputError(f"{key} is {value!r}; a mapping with names for keys was expected.")
+    for name, own in value.items() if deep else ():
+        if not isinstance(own, Mapping) or not all(isinstance(part, str) for part in own):
+            raise InputError(f"{key} has {own!r} for {name!r}; a mapping with names for keys was expected.")
 
 
 def _plain(value: Any) -> Any:

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +12,20 @@ from hardprompt.comparison import figures, tables
 from hardprompt.comparison.cells import failure
 from hardprompt.comparison.plan import Cell, Plan
 from hardprompt.comparison.statistics import Outcome
-from hardprompt.errors import InputError, MissingExtra
+from hardprompt.errors import MissingExtra, RewardError
 from hardprompt.files import write_json, write_text
 from hardprompt.outcome import versions
 
 _LOG = logging.getLogger(__name__)
 
 
-def outcome(cell: Cell, task: str) -> Outcome | None:
-    """What a cell found, or None while it is not finished."""
-    path = cell.folder / "result.json"
-    if not path.is_file():
-        return None
+def outcome(cell: Cell, task: str) -> Outcome:
+    """What a finished cell found."""
     command = commands.find(task)
-    result = json.loads(path.read_text(encoding="utf-8"))
-    steps = [json.loads(line) for line in (cell.folder / "steps.jsonl").read_text(encoding="utf-8").splitlines()]
+    result = json.loads((cell.folder / "result.json").read_text(encoding="utf-8"))
+    # only "\n" ends a line there: a prompt may hold what else is taken for a line's end
+    lines = (cell.folder / "steps.jsonl").read_text(encoding="utf-8").split("\n")
+    steps = [json.loads(line) for line in lines if line]
     return Outcome(
         data=cell.data,
         split=cell.split,
@@ -40,6 +39,7 @@ def outcome(cell: Cell, task: str) -> Outcome | None:
         passes=result["gradient_passes"],
         seconds=result["seconds"],
         curve=tuple((step["evaluations"], step["best_reward"]) for step in steps),
+        sown=cell.sown,
     )
 
 
@@ -47,17 +47,23 @@ def write(plan: Plan, cells: Sequence[Cell], out: Path) -> dict[str, Any]:
     """Write ``result.json``, tables and figures of what is finished; returns the result.
 
     Raises:
-        InputError: no cell is finished.
+        RewardError: no cell is finished.
     """
-    found = [one for cell in cells if (one := outcome(cell, plan.task)) is not None]
-    found = _aligned(found)
+    done = [cell for cell in cells if (cell.folder / "result.json").is_file()]
+    found = [outcome(cell, plan.task) for cell in done]
+    found = _aligned(found, {id(one): cell for one, cell in zip(found, done, strict=True)}, plan.task)
     failed = {cell.folder.name: error for cell in cells if (error := failure(cell)) is not None}
     if not found:
         first = next(iter(failed.items()), None)
-        raise InputError(f"no cell of the comparison is finished{f'; {first[0]} failed: {first[1]}' if first else '.'}")
+        raise RewardError(
+            f"no cell of the comparison is finished{f'; {first[0]} failed: {first[1]}' if first else '.'}"
+        )
     command = commands.find(plan.task)
     claims = {method: {d: float(v) for d, v in own.items()} for method, own in plan.claims.items()}
-    reference = plan.reference if any(o.method == plan.reference for o in found) else None
+    reference = plan.reference
+    if reference is not None and all(one.method != reference for one in found):
+        _LOG.warning("no cell of the reference %r is finished; the tests are against the best method", reference)
+        reference = None
     made = tables.summary(found, headline=command.figure, reference=reference, claims=claims, note=plan.note())
     drawn: list[str] = []
     try:
@@ -82,12 +88,13 @@ def write(plan: Plan, cells: Sequence[Cell], out: Path) -> dict[str, Any]:
     return result
 
 
-def _aligned(found: Sequence[Outcome]) -> list[Outcome]:
-    """The outcomes, those on a data set whose test sets differ in size without the figures of single texts."""
-    sizes: dict[str, set[int]] = {}
+def _aligned(found: Sequence[Outcome], cells: Mapping[int, Cell], task: str) -> list[Outcome]:
+    """The outcomes, without the figures of single texts where a data set's were not all tested on the same ones."""
+    tested = commands.find(task).tested
+    sets: dict[str, set[str]] = {}
     for one in found:
-        sizes.setdefault(one.data, set()).add(-1 if one.items is None else len(one.items))
-    uneven = {data for data, own in sizes.items() if len(own) > 1}
+        sets.setdefault(one.data, set()).add("" if tested is None else tested(cells[id(one)].folder))
+    uneven = {data for data, own in sets.items() if len(own) > 1}
     if uneven:
         _LOG.warning("the searches on %s were tested on different texts: tests are by run", ", ".join(sorted(uneven)))
     return [dataclasses.replace(one, items=None) if one.data in uneven else one for one in found]

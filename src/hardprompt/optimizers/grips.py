@@ -19,6 +19,7 @@ Paraphraser = Callable[[str], Sequence[str]]
 DELETE, SWAP, PARAPHRASE, ADD = OPERATIONS = range(4)
 
 _REDRAWS = 8  # of a prompt that was already scored, before it is accepted
+_LONGEST = 60  # tokens; so many have room beside any text that has to be cut
 _PARAPHRASES = 10  # sampled for a phrase, as many as the released search draws from
 _TOKENS = 32  # a longer phrase is not paraphrased
 _WORDS = 5  # a longer stretch without a function word is cut evenly
@@ -187,7 +188,7 @@ class GrIPS:
     so that the budget is used as every method uses it. Its phrases come from a constituency parser, ours from
     punctuation and function words (see ``split``; English). Its paraphrases come from PEGASUS, ours are sampled from
     the policy LM. Its score adds the entropy of the predicted labels to the accuracy, ours is the task's reward. A
-    prompt that was already scored is drawn again a few times, a mark goes with the phrase that it ended, and a phrase
+    prompt that was already scored is drawn again a few times, none grows beyond 60 tokens or the phrase, a mark goes with the phrase that it ended, and a phrase
     is put back wherever one begins or ends, not only after one.
 
     Args:
@@ -229,6 +230,7 @@ class GrIPS:
         self._generator = torch.Generator().manual_seed(seed)
         self._space = " " if phrase.startswith(" ") else ""
         self._first = self._space + " ".join(phrase.split())
+        self._most = max(_LONGEST, self._lm.count(self._first))
         self._first_reward: float | None = None  # until the first step
         self._base, self._base_reward = self._first, float("-inf")
         self._deleted: list[str] = []
@@ -248,8 +250,11 @@ class GrIPS:
                     self._base, self._deleted, edits=self._edits, paraphrase=self._paraphrase, generator=self._generator
                 )
                 prompt = self._space + text
-                if prompt not in self._seen and prompt not in prompts:
+                fits = self._lm.count(prompt) <= self._most
+                if fits and prompt not in self._seen and prompt not in prompts:
                     break
+            if not fits:
+                prompt, gone = self._base, list(self._deleted)
             prompts.append(prompt)
             deleted.append(gone)
         return Proposal(prompts, {"deleted": deleted})

@@ -17,11 +17,16 @@ class Template:
     ``{mask}`` is where the answer stands; without it the answer follows the end. ``\n`` and ``\t`` typed on a
     command line mean a line break and a tab.
 
+    Args:
+        source: the string.
+        lead: a prompt that takes the slot's place for good; what is searched for then stands before everything.
+
     Raises:
         InputError: a slot missing, repeated or unknown.
     """
 
     source: str
+    lead: str | None = None
 
     def __post_init__(self) -> None:
         found = _SLOT.findall(self.source)
@@ -42,8 +47,15 @@ class Template:
         return source if "{mask}" in source else source + "{mask}"
 
     @property
+    def shown(self) -> str:
+        """The template as a person reads it, ``{prompt}`` where the searched prompt stands."""
+        return self.source if self.lead is None else "{prompt}" + self.source.replace("{prompt}", self.lead)
+
+    @property
     def spaced(self) -> bool:
         """Whether the prompt's first word needs a space of its own: something stands right before it."""
+        if self.lead is not None:
+            return False
         before = self.body.split("{prompt}")[0]
         return before != "" and not before[-1].isspace()
 
@@ -59,11 +71,12 @@ class Template:
     def fill(self, text: str, prompt: str) -> tuple[str, str]:
         """What stands before the answer, and what stands after it."""
         parts = _SLOT.split(self.body)
-        filled = {"text": text, "prompt": prompt}
+        filled = {"text": text, "prompt": prompt if self.lead is None else self.lead}
         # A text may itself contain braces, so slots are filled piece by piece, never by repeated replacement.
         pieces = [filled.get(part, part) if i % 2 else part for i, part in enumerate(parts)]
         at = 2 * parts[1::2].index("mask") + 1  # among the slots only: the word may stand in the template too
-        return "".join(pieces[:at]), "".join(pieces[at + 1 :])
+        before, after = "".join(pieces[:at]), "".join(pieces[at + 1 :])
+        return (before, after) if self.lead is None else (prompt + before, after)
 
     def before_prompt(self, text: str) -> str:
         """What stands before the prompt: the part that is the same for every prompt."""
