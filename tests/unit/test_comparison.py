@@ -176,7 +176,7 @@ def test_a_class_that_asks_for_nothing_is_run_on_every_split(data: Path, tiny_fo
 
 
 def test_a_reference_that_is_no_method_is_refused(data: Path, tiny_folder: Path) -> None:
-    with pytest.raises(InputError, match="unknown reference 'chanse'.*Did you mean 'chance'"):
+    with pytest.raises(InputError, match=r"unknown reference 'chanse'.*Did you mean 'chance'"):
         plan(data, tiny_folder).narrowed(reference="chanse")
 
 

@@ -188,8 +188,8 @@ class GrIPS:
     so that the budget is used as every method uses it. Its phrases come from a constituency parser, ours from
     punctuation and function words (see ``split``; English). Its paraphrases come from PEGASUS, ours are sampled from
     the policy LM. Its score adds the entropy of the predicted labels to the accuracy, ours is the task's reward. A
-    prompt that was already scored is drawn again a few times, none grows beyond 60 tokens or the phrase, a mark goes with the phrase that it ended, and a phrase
-    is put back wherever one begins or ends, not only after one.
+    prompt that was already scored is drawn again a few times, none grows beyond 60 tokens or the phrase's own, a mark
+    goes with the phrase that it ended, and a phrase is put back wherever one begins or ends, not only after one.
 
     Args:
         policy: the frozen policy LM; it paraphrases.
