@@ -160,10 +160,10 @@ def paired(one: Sequence[Outcome], other: Sequence[Outcome]) -> Difference | Non
     """One method minus another on the same test items, with its interval and a two-sided p-value.
 
     The differences of the pairs are resampled as in ``interval``; with B resamples d*,
-    p = 2 min(#{d* ≤ 0} + 1, #{d* ≥ 0} + 1) / (B + 1), at most 1. A run that stands for several seeds is not resampled,
-    as befits a deterministic method. Without items p cannot go below 2^(1 - n), as in a sign test, n being the number
-    of splits or, where a data set has but one, of pairs: two or three that agree by chance would otherwise count as
-    proof. Items are compared only where both have them.
+    p = 2 min(#{d* ≤ 0} + 1, #{d* ≥ 0} + 1) / (B + 1), at most 1; it errs as the interval does. A run that stands for
+    several seeds or splits is not resampled, as befits a method that does not depend on them. Without items p cannot
+    go below 2^(1 - n), as in a sign test, n being the number of splits or, where a data set has but one, of pairs: two
+    or three that agree by chance would otherwise count as proof. Items are compared only where both have them.
 
     Args:
         one: runs of a method.
