@@ -115,6 +115,13 @@ class Search:
         """The run folder where none is named."""
         return "-".join(["runs/" + self.task, *self.about(), self.method.replace(":", "."), str(self.seed)])
 
+    @property
+    def alphabet(self) -> Any:
+        """What a prompt may be made of (``vocabulary.Tokens``): as the user says, else as the method has it."""
+        from hardprompt import optimizers
+
+        return self.tokens or optimizers.find(self.method).tokens
+
     def about(self) -> list[str]:
         """What the default run folder is called after, beside task, method and seed."""
         return []

@@ -38,7 +38,6 @@ class NamedData:
         verbalizers: the word of each class, with a space before it where the papers' code has one.
         template: in which the papers search for a prompt.
         manual: the papers' hand-written prompt.
-        manual_template: where they put it.
         instruction: what they tell the model in plain words.
     """
 
@@ -52,18 +51,12 @@ class NamedData:
     verbalizers: Mapping[str, str]
     template: str = "{text} {prompt} {mask} ."
     manual: str = "It was"
-    manual_template: str = "{text} {prompt} {mask}."
     instruction: str
 
     @property
     def classes(self) -> tuple[str, ...]:
         """As every file has them: "0", "1" and so on."""
         return tuple(self.verbalizers)
-
-    @property
-    def instruction_template(self) -> str:
-        """Where the papers put the instruction: before a text that is followed by the hand-written prompt."""
-        return "{prompt} " + self.manual_template.replace("{prompt}", self.manual)
 
 
 def _numbered(*words: str) -> dict[str, str]:
@@ -113,7 +106,7 @@ NAMED = {
         NamedData(
             name="agnews", hub="fancyzhx/ag_news", revision="eb185aade064a813bc0b7f42de02595523103ca4",
             labels=(0, 1, 2, 3), verbalizers=_numbered("World", "Sports", "Business", "Tech"),
-            template="{mask} {prompt} {text}", manual="News:", manual_template="{mask} {prompt} {text}",
+            template="{mask} {prompt} {text}", manual="News:",
             instruction="In this task, you are given a news article. Your task is to classify the article to one out "
             'of the four topics "World", "Sports", "Business", "Tech" if the article\'s main topic is relevant to the '
             "world, sports, business, and technology, correspondingly. If you are not sure about the topic, choose the "
@@ -127,7 +120,7 @@ NAMED = {
                 "culture", "science", "health", "education", "computer", "sports", "business", "music", "family",
                 "politics",
             ),
-            manual="Topic", manual_template="{prompt} {mask}: {text}", instruction=_TOPICS,
+            manual="Topic", instruction=_TOPICS,
         ),
         NamedData(
             # The hub counts the classes the other way round, so they are told by their names.
@@ -154,7 +147,7 @@ NAMED = {
                 " Company", " Education", " Artist", " Sports", " Office", " Transportation", " Building", " Natural",
                 " Village", " Animal", " Plant", " Album", " Film", " Written",
             ),
-            template="{prompt} {mask} : {text}", manual="Category", manual_template="[{prompt}: {mask}] {text}",
+            template="{prompt} {mask} : {text}", manual="Category",
             instruction=_TOPICS,  # Yahoo's, in the paper too
         ),
     )

@@ -133,7 +133,7 @@ def _policy(config: Search, method: Method, work: Work, policy_lm: CausalLM) -> 
         policy_lm.model,
         policy_lm.tokenizer,
         start=imagined if config.start is None else config.start,
-        tokens=config.tokens or method.tokens,  # type: ignore[arg-type]  # checked by Search.check
+        tokens=config.alphabet,
         script=config.script,
         spaced=work.spaced,
     )

@@ -151,15 +151,13 @@ class ClassifyWork:
                 min(10**9 if room is None else room for room in rooms), self.task_lm.count,
             )  # fmt: skip
         if thing == "objective":
-            from hardprompt import optimizers
             from hardprompt.tasks.classification import Classification
 
             task = Classification(
                 lm=self.task_lm, examples=[row.example for row in self.splits.train], template=self._template,
                 verbalizers=self.verbalizers, keep=False, soft=self._soft,
             )  # fmt: skip
-            tokens: Any = config.tokens or optimizers.find(config.method).tokens
-            return task.objective(tokens=tokens, script=config.script)
+            return task.objective(tokens=config.alphabet, script=config.script)
         return self._template.joined(config.written(thing) or "")
 
     def _rendered(self, example: "Example") -> str:

@@ -130,10 +130,7 @@ class InvertWork:
     def give(self, thing: str, config: Search) -> Any:
         """What a person wrote; a loss with gradients."""
         if thing == "objective":
-            from hardprompt import optimizers
-
-            tokens: Any = config.tokens or optimizers.find(config.method).tokens
-            return self._task.objective(tokens=tokens, script=config.script)
+            return self._task.objective(tokens=config.alphabet, script=config.script)
         # a caption has its beginning whether a person wrote it or not
         before = " ".join((config.start or "").split())
         return " ".join((config.written(thing) or "").split()).removeprefix(before)
