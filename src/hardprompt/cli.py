@@ -284,13 +284,10 @@ def _compare(arguments: argparse.Namespace) -> int:
 
     if arguments.what in commands.COMMANDS:
         plan = comparisons.of_search(arguments.what, _typed_task(arguments.what, arguments.rest))
+    elif not Path(arguments.what).is_file():
+        raise unknown("task, or file that is not there:", arguments.what, commands.COMMANDS)
     elif arguments.rest:
         raise InputError(f"{arguments.rest[0]!r} is unknown here (see: hardprompt compare --help).")
-    elif not Path(arguments.what).is_file():
-        raise InputError(
-            f"{arguments.what!r} is neither a file nor a task; tasks: {', '.join(commands.COMMANDS)}, and recipes lie "
-            "in recipes/."
-        )
     else:
         plan = Plan.read(Path(arguments.what))
     settings = {} if arguments.evaluations is None else {"evaluations": arguments.evaluations}
@@ -308,7 +305,7 @@ def _compare(arguments: argparse.Namespace) -> int:
         cells = plan.cells(Path(scratch))
     if arguments.dry_run:
         said = {
-            "out": str(out), "cells": len(cells), "evaluations": sum(cell.config.evaluations for cell in cells),
+            "out": str(out), "cells": len(cells), "evaluations_at_most": sum(c.config.evaluations for c in cells),
             "workers": arguments.workers or affordable(), "note": plan.note(),
             "methods": list(plan.methods), "data": list(plan.data), "splits": list(plan.splits),
             "seeds": list(plan.seeds),
@@ -360,7 +357,11 @@ def _compare_in(out: Path, plan: "Plan", as_json: bool) -> int:
         if stopped:
             print(f"hardprompt: interrupted and saved; continue with: {again}", file=sys.stderr)
             return _INTERRUPTED
-        result = report.write(plan, cells, out)
+        try:
+            result = report.write(plan, cells, out)
+        except RewardError:
+            print(f"hardprompt: the comparison is kept; try again with: {again}", file=sys.stderr)
+            raise
     code = _print(result, as_json)
     failed = result["cells"]["failed"]
     if failed:
@@ -480,8 +481,9 @@ def _show(arguments: argparse.Namespace) -> int:
     result = present.read_result(folder)
     if result is not None:
         return _print(result, arguments.json)
-    cells = "cells/" if (folder / "compare.yaml").is_file() else ""
-    parts = sorted(file.parent for file in folder.glob(f"{cells}*/run.yaml"))
+    if (folder / "compare.yaml").is_file():
+        return _show_comparison(folder, arguments.json)
+    parts = sorted(file.parent for file in folder.glob("*/run.yaml"))
     if parts:
         done = [part.name for part in parts if present.read_result(part) is not None]
         if arguments.json:
@@ -499,6 +501,24 @@ def _show(arguments: argparse.Namespace) -> int:
     else:
         details = ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in state.items() if k != "finished")
         print(f"{folder} has not finished: {details}.\nContinue it with: hardprompt resume {folder}")
+    return 0
+
+
+def _show_comparison(folder: Path, as_json: bool) -> int:
+    """How far a comparison has come."""
+    from hardprompt.comparison import cells as parts
+    from hardprompt.comparison import folder as comparisons
+
+    cells = comparisons.load(folder).cells(folder)
+    done = len(cells) - len(parts.unfinished(cells))
+    failed = {cell.folder.name: error for cell in cells if (error := parts.failure(cell)) is not None}
+    if as_json:
+        print(json.dumps({"finished": False, "cells": {"finished": done, "failed": failed, "of": len(cells)}}))
+        return 0
+    print(f"{folder} has not finished: {done} of {len(cells)} cells are done, {len(failed)} failed.")
+    for name, error in failed.items():
+        print(f"{name} failed: {error}")
+    print(f"Continue it with: hardprompt resume {shlex.quote(str(folder))}")
     return 0
 
 

@@ -115,8 +115,9 @@ class CountLine:
         left = self._total - self._done - self._failed
         pace = ""
         if ended:
-            minutes = int(seconds / ended * left) // 60
-            pace = f", {ended / seconds * 60:.1f} a minute, {minutes // 60}:{minutes % 60:02d} h left"
+            to_go = int(seconds / ended * left)
+            clock = f"{to_go // 3600}:{to_go // 60 % 60:02d}:{to_go % 60:02d}"
+            pace = f", {ended / seconds * 60:.1f} a minute, {clock} left"
         failed = f", {self._failed} failed" if self._failed else ""
         return f"{self._label}: {self._done} of {self._total} {self._things}{failed}{pace}"
 
@@ -151,10 +152,9 @@ def behind(result: Mapping[str, Any], headline: Callable[[Mapping[str, Any]], fl
     if not rows:
         return None
     best = max(rows, key=lambda row: headline(row["test"]))
-    return (
-        f"The found prompt is behind {best['name']!r}: {headline(result['test']):.3f} against "
-        f"{headline(best['test']):.3f}. More evaluations or more training texts may mend that."
-    )
+    behind_by = f"{headline(result['test']):.3f} against {headline(best['test']):.3f}"
+    mend = " More evaluations or more training texts may mend that." if result["evaluations"] > 1 else ""
+    return f"The found prompt is behind {best['name']!r}: {behind_by}.{mend}"
 
 
 def print_methods(found: Mapping[str, Method]) -> None:
@@ -191,6 +191,8 @@ def read_result(folder: Path) -> dict[str, Any] | None:
     Raises:
         InputError: the folder holds no run, or its result cannot be read.
     """
+    if not folder.exists():
+        raise InputError(f"{str(folder)!r} does not exist.")
     if not any((folder / name).is_file() for name in ("run.yaml", "demo.json", "compare.yaml", "result.json")):
         raise InputError(f"{str(folder)!r} holds no run: it has no run.yaml.")
     path = folder / "result.json"

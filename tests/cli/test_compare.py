@@ -95,7 +95,7 @@ def test_a_finished_search_is_compared_by_its_run_yaml(
     ]
     assert hardprompt.cli.main(given) == 0
     said = json.loads(capsys.readouterr().out)
-    assert (said["cells"], said["evaluations"], said["methods"]) == (1, 32, ["best-of-n"])
+    assert (said["cells"], said["evaluations_at_most"], said["methods"]) == (1, 32, ["best-of-n"])
 
 
 def test_a_comparison_that_is_stopped_resumes_to_the_same_result(
@@ -147,7 +147,11 @@ def test_a_cell_that_fails_gives_exit_code_1_and_the_others_are_shown(
 @pytest.mark.parametrize(
     ("arguments_given", "expected"),
     [
-        (["compare", "nowhere.yaml"], "'nowhere.yaml' is neither a file nor a task; tasks: classify"),
+        (
+            ["compare", "nowhere.yaml"],
+            "unknown task, or file that is not there: 'nowhere.yaml'. Valid: classify, invert",
+        ),
+        (["compare", "clasify", "x.csv"], "Did you mean 'classify'?"),
         (["compare", "recipes/few-shot.yaml", "--methods", "pim"], "unknown method 'pim'. Did you mean 'pin'?"),
         (["compare", "recipes/few-shot.yaml", "--data", "sst2"], "unknown data set 'sst2'. Did you mean 'sst-2'?"),
         (["compare", "recipes/few-shot.yaml", "--models", "embeded"], "Did you mean 'embedded'?"),

@@ -339,6 +339,8 @@ def show(result: Mapping[str, Any]) -> "list[RenderableType]":
         classes,
         f"Against the manual prompt: {gain['accuracy']:+.3f} accuracy, paired 95 % interval {low:+.3f} to {high:+.3f}.",
     ]
+    if not result.get("readable", True):
+        shown.append("The found prompt is no text: it cannot be read, pasted, or moved to another model.")
     cut = result["texts"]["truncated"]
     return [*shown, f"{cut} texts were too long for the task model and were cut at their end."] if cut else shown
 

@@ -174,13 +174,7 @@ class Plan:
 
     @property
     def chosen(self) -> Mapping[str, Any]:
-        """The settings of the chosen models.
-
-        Raises:
-            InputError: no set has that name.
-        """
-        if self.model is not None and self.model not in self.models:
-            raise unknown("set of models", self.model, self.models)
+        """The settings of the chosen models."""
         return self.models[self.model] if self.model is not None else next(iter(self.models.values()), {})
 
     def cells(self, out: Path) -> list[Cell]:
@@ -194,6 +188,10 @@ class Plan:
         command = commands.find(self.task)
         if not self.seeds or not self.methods:
             raise InputError("a comparison needs a method and a seed.")
+        if self.model is not None and self.model not in self.models:
+            raise unknown("set of models", self.model, self.models)
+        if self.folder is not None and not Path(self.folder).is_dir():
+            raise InputError(f"data folder {self.folder!r} does not exist.")
         found: dict[str, Cell] = {}
         named: dict[tuple[str, str], dict[str, Any]] = {}
         seen: set[str] = set()
@@ -290,6 +288,8 @@ class Plan:
 
     def note(self) -> str | None:
         """Where what is run is not what the file says of its first set of models, in a sentence; None where it is."""
+        if not self.models and not self.claims:
+            return None
         first = next(iter(self.models.values()), {})
         theirs, ours = {**self.settings, **first}, {**self.settings, **self.chosen, **self.typed}
         parts = [
@@ -299,10 +299,12 @@ class Plan:
         ]
         if first.get("data") != self.chosen.get("data"):
             parts.append("and templates and words of its own for the data sets")
+        if self.test is not None:
+            parts.append(f"{self.test} test texts")
         claimed = (
-            "The figures of the paper are not of what was measured here"
+            "The paper measured something else than what was measured here"
             if self.claims
-            else "Measured otherwise than the file says first"
+            else "The settings are not those of the file's first models"
         )
         return f"{claimed}: {', '.join(parts)}." if parts else None
 

@@ -22,7 +22,7 @@ _LEGEND = (
     "reference on the same data, splits and seeds; p is two-sided, and Holm's adjusts it for all methods of its table."
 )
 _COSTS = ("perplexity", "evaluations", "passes", "seconds")
-_SHOWN = 160  # characters of a prompt
+_SHOWN, _BRIEF = 160, 60  # characters of a prompt, in a file and on a terminal
 _ROW = ("data", "method", "runs", "mean", "standard_error", "low", "high", "rank", *_COSTS, "prompt")
 _TEST = ("data", "method", "reference", "difference", "low", "high", "p", "p_holm", "pairs", "data_sets")
 _TEX = str.maketrans({
@@ -125,13 +125,20 @@ def csv_rows(summary: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def show(summary: Mapping[str, Any]) -> "list[RenderableType]":
-    """Methods by data sets, and the tests over all data sets, for a terminal; a note is a string."""
+    """For a terminal: methods by data sets, each data set with its prompts, the tests over all; a note is a string."""
     from rich.markup import escape
 
     from hardprompt.present import table
 
     shown: list[RenderableType] = [summary["note"]] if summary["note"] else []
-    for title, (head, *rows) in _grids(summary)[:2]:
+    overview, tests, *_ = _grids(summary)
+    grids = [overview] if len(summary["data"]) > 1 else []
+    for block in summary["data"]:
+        head, *rows = _figures(block["rows"], summary["headline"])
+        prompts = [_quoted(_short(row["prompt"] or "-", _BRIEF)) for row in block["rows"]]
+        found = [[*row, prompt] for row, prompt in zip(rows, prompts, strict=True)]
+        grids.append((_titled(block), [[*head, "best prompt"], *found]))
+    for title, (head, *rows) in (*grids, tests):
         made = table(title, head[:1], [escape(cell) for cell in head[1:]])
         for row in rows:
             made.add_row(*map(escape, row))
@@ -199,11 +206,15 @@ def _grids(summary: Mapping[str, Any]) -> list[tuple[str, list[list[str]]]]:
     found = [(f"{headline}, mean over runs (standard error){some}", _overview(summary))]
     found.append((against, _tested(summary["all"]["tests"], len(blocks))))
     for block in blocks:
-        items = f", {block['items']} test items" if block["items"] is not None else ""
-        found.append((f"{block['data']}{items}", _figures(block["rows"], headline)))
+        found.append((_titled(block), _figures(block["rows"], headline)))
         if len(blocks) > 1:
             found.append((f"{block['data']}: {against}", _tested(block["tests"], 1)))
     return found
+
+
+def _titled(block: Mapping[str, Any]) -> str:
+    items = "" if block["items"] is None else f", {block['items']} test items"
+    return f"{block['data']}{items}"
 
 
 def _overview(summary: Mapping[str, Any]) -> list[list[str]]:
@@ -248,8 +259,8 @@ def _prompts(block: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(row["method"], "-" if row["prompt"] is None else _quoted(_short(row["prompt"]))) for row in block["rows"]]
 
 
-def _short(prompt: str) -> str:
-    return prompt if len(prompt) <= _SHOWN else f"{prompt[: _SHOWN // 2]} … {prompt[-_SHOWN // 2 :]}"
+def _short(prompt: str, most: int = _SHOWN) -> str:
+    return prompt if len(prompt) <= most else f"{prompt[: most // 2]} … {prompt[-most // 2 :]}"
 
 
 def _quoted(text: str) -> str:
