@@ -153,8 +153,8 @@ def test_no_space_left_is_one_line_and_leaves_no_half_file(
         (["clasify"], "unknown command 'clasify'. Did you mean 'classify'?"),
         (["classify", "x.csv", "--text", "t"], "--label"),
         (["classify", "x.csv", "--text", "t", "--label", "l", "--length", "five"], "invalid int value: 'five'"),
-        (["show", "nowhere"], "'nowhere' holds no run"),
-        (["resume", "nowhere"], "'nowhere' holds no run"),
+        (["show", "nowhere"], "'nowhere' does not exist"),
+        (["resume", "nowhere"], "'nowhere' does not exist"),
         (["run", "nowhere.yaml"], "'nowhere.yaml' cannot be read"),
     ],
 )
