@@ -10,7 +10,7 @@ from hardprompt.engine import Proposal
 from hardprompt.errors import InputError
 from hardprompt.objectives import Objective, check_objective, draw, flips, gradient
 from hardprompt.optimizers import Method
-from hardprompt.replay import keep_best
+from hardprompt.replay import Seen
 from hardprompt.vocabulary import survives
 
 
@@ -45,7 +45,7 @@ class AutoPrompt:
         self._generator = torch.Generator().manual_seed(seed)
         self._ids = draw(objective, length, self._generator)
         self._reward: float | None = None
-        self._seen: dict[str, float] = {}
+        self._seen = Seen()
 
     def ask(self) -> Proposal:
         """The prompt with other tokens in one place; the first time, the prompt itself as well."""
@@ -64,8 +64,7 @@ class AutoPrompt:
 
     def tell(self, proposal: Proposal, rewards: Float[Tensor, " n"]) -> dict[str, float]:
         """Take over the best prompt if it is better than the one that there is."""
-        self._seen.update(zip(proposal.prompts, rewards.tolist(), strict=True))
-        keep_best(self._seen)
+        self._seen.add(proposal.prompts, rewards.tolist())
         top = int(rewards.argmax())
         if self._reward is None or float(rewards[top]) > self._reward:
             self._ids, self._reward = list(proposal.memo["ids"][top]), float(rewards[top])
@@ -73,21 +72,21 @@ class AutoPrompt:
 
     def recommend(self) -> list[str]:
         """The best prompts seen by training reward."""
-        return sorted(self._seen, key=lambda p: -self._seen[p])[: self._recommended]
+        return self._seen.best(self._recommended)
 
     def state_dict(self) -> dict[str, Any]:
         """The prompt, what was seen and the generator."""
         return {
             "ids": list(self._ids),
             "reward": self._reward,
-            "seen": [[p, r] for p, r in self._seen.items()],
+            "seen": self._seen.state_dict(),
             "generator": self._generator.get_state(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what ``state_dict`` returned."""
         self._ids, self._reward = list(state["ids"]), state["reward"]
-        self._seen = dict(state["seen"])
+        self._seen.load_state_dict(state["seen"])
         self._generator.set_state(state["generator"])
 
     def _flipped(self, place: int, change: Float[Tensor, " vocabulary"], most: int) -> list[list[int]]:

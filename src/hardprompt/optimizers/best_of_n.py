@@ -11,7 +11,7 @@ from hardprompt.errors import InputError
 from hardprompt.optimizers import Method
 from hardprompt.policy import PolicyLM
 from hardprompt.prefix import Ids, PrefixTree
-from hardprompt.replay import keep_best
+from hardprompt.replay import Seen
 from hardprompt.vocabulary import survives
 
 _DRAWS = 1000
@@ -49,7 +49,7 @@ class BestOfN:
         self._proposals, self._recommended = proposals, recommended
         self._generator = torch.Generator().manual_seed(seed)
         self._tree = PrefixTree(policy=policy, top_k=None, tokens_kept=10_000_000)
-        self._seen: dict[str, float] = {}
+        self._seen = Seen()
 
     def ask(self) -> Proposal:
         """Sample prompts from the LM."""
@@ -71,27 +71,26 @@ class BestOfN:
 
     def tell(self, proposal: Proposal, rewards: Float[Tensor, " n"]) -> dict[str, float]:
         """Remember the rewards."""
-        self._seen.update(zip(proposal.prompts, rewards.tolist(), strict=True))
-        keep_best(self._seen)
+        self._seen.add(proposal.prompts, rewards.tolist())
         return {}
 
     def recommend(self) -> list[str]:
         """The best prompts seen by training reward."""
-        return sorted(self._seen, key=lambda p: -self._seen[p])[: self._recommended]
+        return self._seen.best(self._recommended)
 
     def state_dict(self) -> dict[str, Any]:
         """The generator, the prefixes and what was seen."""
         return {
             "generator": self._generator.get_state(),
             "tree": self._tree.state_dict(),
-            "seen": [[p, r] for p, r in self._seen.items()],
+            "seen": self._seen.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what ``state_dict`` returned."""
         self._generator.set_state(state["generator"])
         self._tree.load_state_dict(state["tree"])
-        self._seen = dict(state["seen"])
+        self._seen.load_state_dict(state["seen"])
 
 
 METHODS = {

@@ -10,7 +10,7 @@ from hardprompt.engine import Proposal
 from hardprompt.errors import InputError
 from hardprompt.objectives import Objective, check_objective, draw, flips, gradient
 from hardprompt.optimizers import Method
-from hardprompt.replay import keep_best
+from hardprompt.replay import Seen
 from hardprompt.vocabulary import survives
 
 _DRAWS = 50  # for one candidate
@@ -55,7 +55,7 @@ class GCG:
         self._generator = torch.Generator().manual_seed(seed)
         self._ids = draw(objective, length, self._generator)
         self._begun = False
-        self._seen: dict[str, float] = {}
+        self._seen = Seen()
 
     def ask(self) -> Proposal:
         """Prompts that differ from the present one in one token; the first time, that one as well."""
@@ -72,29 +72,28 @@ class GCG:
 
     def tell(self, proposal: Proposal, rewards: Float[Tensor, " n"]) -> dict[str, float]:
         """Take over the best of the step."""
-        self._seen.update(zip(proposal.prompts, rewards.tolist(), strict=True))
-        keep_best(self._seen)
+        self._seen.add(proposal.prompts, rewards.tolist())
         top = int(rewards.argmax())
         self._ids, self._begun = list(proposal.memo["ids"][top]), True
         return {"reward": float(rewards[top])}
 
     def recommend(self) -> list[str]:
         """The best prompts seen by training reward."""
-        return sorted(self._seen, key=lambda p: -self._seen[p])[: self._recommended]
+        return self._seen.best(self._recommended)
 
     def state_dict(self) -> dict[str, Any]:
         """The prompt, what was seen and the generator."""
         return {
             "ids": list(self._ids),
             "begun": self._begun,
-            "seen": [[p, r] for p, r in self._seen.items()],
+            "seen": self._seen.state_dict(),
             "generator": self._generator.get_state(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what ``state_dict`` returned."""
         self._ids, self._begun = list(state["ids"]), bool(state["begun"])
-        self._seen = dict(state["seen"])
+        self._seen.load_state_dict(state["seen"])
         self._generator.set_state(state["generator"])
 
     def _changed(self, best: list[Tensor], taken: list[list[int]]) -> list[int] | None:

@@ -13,7 +13,7 @@ from hardprompt.errors import InputError
 from hardprompt.lms.causal import CausalLM
 from hardprompt.optimizers import Method
 from hardprompt.policy import PolicyLM
-from hardprompt.replay import keep_best
+from hardprompt.replay import Seen
 
 Paraphraser = Callable[[str], Sequence[str]]
 DELETE, SWAP, PARAPHRASE, ADD = OPERATIONS = range(4)
@@ -235,7 +235,7 @@ class GrIPS:
         self._base, self._base_reward = self._first, float("-inf")
         self._deleted: list[str] = []
         self._waited = 0  # steps since the last gain
-        self._seen: dict[str, float] = {}
+        self._seen = Seen()
         self._paraphrases: dict[str, list[str]] = {}  # what they are follows from the seed, so they are not saved
 
     def ask(self) -> Proposal:
@@ -262,8 +262,7 @@ class GrIPS:
     def tell(self, proposal: Proposal, rewards: Float[Tensor, " n"]) -> dict[str, float]:
         """Move the base to the best candidate if that is a gain, or begin again; returns the reward of the base."""
         values = rewards.tolist()
-        self._seen.update(zip(proposal.prompts, values, strict=True))
-        keep_best(self._seen)
+        self._seen.add(proposal.prompts, values)
         if self._first_reward is None:
             self._first_reward = self._base_reward = values[0]
         best = max(range(len(values)), key=values.__getitem__)
@@ -279,7 +278,7 @@ class GrIPS:
 
     def recommend(self) -> list[str]:
         """The best prompts seen by training reward."""
-        return sorted(self._seen, key=lambda p: -self._seen[p])[: self._recommended]
+        return self._seen.best(self._recommended)
 
     def state_dict(self) -> dict[str, Any]:
         """The base and what led to it, the seed, the generator and what was seen."""
@@ -292,7 +291,7 @@ class GrIPS:
             "waited": self._waited,
             "seed": self._seed,
             "generator": self._generator.get_state(),
-            "seen": [[p, r] for p, r in self._seen.items()],
+            "seen": self._seen.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -302,7 +301,7 @@ class GrIPS:
         self._deleted, self._waited = list(state["deleted"]), state["waited"]
         self._seed, self._paraphrases = state["seed"], {}
         self._generator.set_state(state["generator"])
-        self._seen = dict(state["seen"])
+        self._seen.load_state_dict(state["seen"])
 
     def _paraphrase(self, phrase: str) -> list[str]:
         if phrase not in self._paraphrases:

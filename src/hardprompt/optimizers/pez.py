@@ -11,7 +11,7 @@ from hardprompt.engine import Proposal
 from hardprompt.errors import InputError
 from hardprompt.objectives import Objective, check_objective, draw, gradient
 from hardprompt.optimizers import Method
-from hardprompt.replay import keep_best
+from hardprompt.replay import Seen
 from hardprompt.vocabulary import survives
 
 
@@ -56,7 +56,7 @@ class PEZ:
         ids = draw(objective, length, torch.Generator().manual_seed(seed))
         self.vectors = torch.nn.Parameter(objective.table[ids].clone())
         self._adam = torch.optim.AdamW([self.vectors], lr=learning_rate, weight_decay=weight_decay)
-        self._seen: dict[str, float] = {}
+        self._seen = Seen()
 
     def ask(self) -> Proposal:
         """The best by loss of the prompts that the vectors passed; one that survives re-tokenisation if there is."""
@@ -79,20 +79,19 @@ class PEZ:
 
     def tell(self, proposal: Proposal, rewards: Float[Tensor, " n"]) -> dict[str, float]:
         """Remember the reward."""
-        self._seen.update(zip(proposal.prompts, rewards.tolist(), strict=True))
-        keep_best(self._seen)
+        self._seen.add(proposal.prompts, rewards.tolist())
         return {}
 
     def recommend(self) -> list[str]:
         """The best prompts seen by training reward."""
-        return sorted(self._seen, key=lambda p: -self._seen[p])[: self._recommended]
+        return self._seen.best(self._recommended)
 
     def state_dict(self) -> dict[str, Any]:
         """The vectors, AdamW's state and what was seen."""
         return {
             "vectors": self.vectors.detach().clone(),
             "adam": {k: v.clone() for k, v in self._adam.state_dict()["state"].get(0, {}).items()},
-            "seen": [[p, r] for p, r in self._seen.items()],
+            "seen": self._seen.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -101,7 +100,7 @@ class PEZ:
         adam = self._adam.state_dict()
         adam["state"] = {0: {k: v.clone() for k, v in state["adam"].items()}} if state["adam"] else {}
         self._adam.load_state_dict(adam)
-        self._seen = dict(state["seen"])
+        self._seen.load_state_dict(state["seen"])
 
 
 METHODS = {

@@ -10,7 +10,7 @@ from hardprompt.engine import Proposal
 from hardprompt.errors import InputError
 from hardprompt.optimizers import Method
 from hardprompt.policy import PolicyLM
-from hardprompt.replay import keep_best
+from hardprompt.replay import Seen
 from hardprompt.vocabulary import survives
 
 _DRAWS = 1000  # attempts at a prompt that survives re-tokenisation, before giving up
@@ -45,7 +45,7 @@ class RandomSearch:
         opens, follows = (mask.nonzero()[:, 0] for mask in (policy.opens, policy.follows))
         self._choices = [opens, *[follows] * (length - 1)]
         self._generator = torch.Generator().manual_seed(seed)
-        self._seen: dict[str, float] = {}
+        self._seen = Seen()
 
     def ask(self) -> Proposal:
         """Draw prompts."""
@@ -61,22 +61,21 @@ class RandomSearch:
 
     def tell(self, proposal: Proposal, rewards: Float[Tensor, " n"]) -> dict[str, float]:
         """Remember the rewards."""
-        self._seen.update(zip(proposal.prompts, rewards.tolist(), strict=True))
-        keep_best(self._seen)
+        self._seen.add(proposal.prompts, rewards.tolist())
         return {}
 
     def recommend(self) -> list[str]:
         """The best prompts seen by training reward."""
-        return sorted(self._seen, key=lambda p: -self._seen[p])[: self._recommended]
+        return self._seen.best(self._recommended)
 
     def state_dict(self) -> dict[str, Any]:
         """The generator and what was seen."""
-        return {"generator": self._generator.get_state(), "seen": [[p, r] for p, r in self._seen.items()]}
+        return {"generator": self._generator.get_state(), "seen": self._seen.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what ``state_dict`` returned."""
         self._generator.set_state(state["generator"])
-        self._seen = dict(state["seen"])
+        self._seen.load_state_dict(state["seen"])
 
 
 METHODS = {
