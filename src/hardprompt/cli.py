@@ -291,6 +291,8 @@ def _compare(arguments: argparse.Namespace) -> int:
     else:
         plan = Plan.read(Path(arguments.what))
     settings = {} if arguments.evaluations is None else {"evaluations": arguments.evaluations}
+    if arguments.folder is not None and not Path(arguments.folder).is_dir():
+        raise InputError(f"data folder {arguments.folder!r} does not exist.")
     for name in ("workers", "test_rows"):
         if getattr(arguments, name) is not None and getattr(arguments, name) < 1:
             raise InputError(f"{name} is {getattr(arguments, name)}; it must be at least 1.")

@@ -197,6 +197,7 @@ def test_named_data_that_were_written_need_no_folder_again(data: Path, tiny_fold
     before = [cell.config for cell in made.cells(data / "out")]
     assert before[0].test == str(data / "out" / "data" / "sst-2" / "16-9" / "test.tsv")  # type: ignore[attr-defined]
     shutil.rmtree(data / "sst-2")
+    made = made.narrowed(folder=str(data / "gone"))
     assert [cell.config for cell in made.cells(data / "out")] == before
 
 

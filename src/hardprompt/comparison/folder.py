@@ -47,7 +47,7 @@ def start(plan: Plan, out: Path) -> None:
         raise InputError(
             f"{str(out)!r} already holds a comparison; continue it with: hardprompt resume {out}, or name another."
         )
-    if out.exists() and (not out.is_dir() or any(path.name != "data" for path in out.iterdir())):
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{str(out)!r} exists and is not an empty folder; name another with --out.")
     out.mkdir(parents=True, exist_ok=True)
     text = yaml.safe_dump(plan.to_dict(), sort_keys=False, allow_unicode=True)

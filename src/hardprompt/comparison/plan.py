@@ -190,8 +190,6 @@ class Plan:
             raise InputError("a comparison needs a method and a seed.")
         if self.model is not None and self.model not in self.models:
             raise unknown("set of models", self.model, self.models)
-        if self.folder is not None and not Path(self.folder).is_dir():
-            raise InputError(f"data folder {self.folder!r} does not exist.")
         found: dict[str, Cell] = {}
         named: dict[tuple[str, str], dict[str, Any]] = {}
         seen: set[str] = set()
