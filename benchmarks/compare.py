@@ -7,11 +7,13 @@ It is ``hardprompt compare recipes/few-shot.yaml`` with a smaller budget; the fo
 """
 
 import argparse
+import dataclasses
 import shutil
 import sys
 from pathlib import Path
 
 import hardprompt.cli
+from hardprompt.comparison import cells as parts
 from hardprompt.comparison import folder, report, tables
 from hardprompt.files import write_json, write_text
 
@@ -41,7 +43,16 @@ def main() -> int:
         if code not in (0, 1):
             return code
     plan = folder.load(arguments.out)
-    result = report.write(plan, plan.cells(arguments.out), arguments.out)
+    cells = plan.cells(arguments.out)
+    left = {(cell.data, cell.split) for cell in parts.unfinished(cells)}
+    whole = [cell for cell in cells if not {(cell.data, cell.split), (cell.data, "")} & left]
+    shown = [data for data in plan.data if any(cell.data == data and cell.split for cell in whole)]
+    cells = [cell for cell in whole if cell.data in shown]  # only splits on which every method is done
+    result = report.write(dataclasses.replace(plan, reference="pin-prior"), cells, arguments.out)
+    for block in result["summary"]["data"]:
+        for row in block["rows"]:
+            if row["method"] == "demonstrations":  # its prompts are texts of the data, which are not published
+                row["prompt"] = None
     for name in result["figures"]:
         shutil.copy(arguments.out / name, DOCS / "figures" / f"compare-{name}")
     write_json(DOCS / "compare.json", result)
