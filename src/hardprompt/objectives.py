@@ -52,6 +52,43 @@ class SoftPrompts:
         self._vectors = dict(state)
 
 
+class BestSoft:
+    """The soft prompt of the highest reward, and those that a search ever stood by; the store keeps no others.
+
+    Args:
+        soft: the store.
+    """
+
+    def __init__(self, soft: SoftPrompts) -> None:
+        self._soft = soft
+        self._best: tuple[str, float] | None = None
+        self._stood_by: list[str] = []
+
+    def add(self, names: Sequence[str], rewards: Float[Tensor, " n"]) -> None:
+        """Learn the rewards of a step, and forget what is not needed."""
+        top = int(rewards.argmax())
+        if self._best is None or float(rewards[top]) > self._best[1]:
+            self._best = (names[top], float(rewards[top]))
+        self._soft.keep([*self._stood_by, self._best[0]])
+
+    def stand_by(self) -> list[str]:
+        """The best one, if any; it is kept from now on."""
+        best = [self._best[0]] if self._best is not None else []
+        self._stood_by += [name for name in best if name not in self._stood_by]
+        return best
+
+    def state_dict(self) -> dict[str, Any]:
+        """The names, and the vectors of all that is kept."""
+        best = list(self._best) if self._best is not None else None
+        return {"best": best, "stood_by": list(self._stood_by), "soft": self._soft.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what ``state_dict`` returned."""
+        self._best = (state["best"][0], state["best"][1]) if state["best"] is not None else None
+        self._stood_by = list(state["stood_by"])
+        self._soft.load_state_dict(state["soft"])
+
+
 @runtime_checkable
 class Objective(Protocol):
     """A loss of the vectors that a prompt's tokens have in a model's input; its training data are inside.

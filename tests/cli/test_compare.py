@@ -41,7 +41,7 @@ def test_every_method_finds_a_prompt_for_a_classifier(
     right = [line.endswith(",1") for line in lines[1:]]
     assert sum(right) / len(right) == pytest.approx(result["test"]["accuracy"])
     if method == "demonstrations":
-        assert result["template"].startswith("{prompt}{text}")  # and not the searched prompt twice
+        assert result["template"].startswith("{prompt}{text}")
         assert "The" in result["prompt"]
 
 

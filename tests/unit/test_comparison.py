@@ -22,19 +22,23 @@ TEXTS = [
 ]  # fmt: skip
 
 
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
+def write_data(root: Path) -> Path:
     """Two splits of a data set in the layout of the published ones."""
     for split, rows in (("16-1", TEXTS[:2] + TEXTS[4:6]), ("16-2", TEXTS[2:4] + TEXTS[6:])):
-        where = tmp_path / "data" / "toy" / split
+        where = root / "data" / "toy" / split
         where.mkdir(parents=True)
         lines = "".join(f"{text}\t{label}\n" for text, label in rows)
         (where / "train.tsv").write_text(f"text\tlabel\n{lines}")
-    lines = "".join(f"{text}!\t{label}\n" for text, label in TEXTS)
-    for name in ("dev", "test"):
-        extra = "." if name == "dev" else ""
-        (tmp_path / "data" / "toy" / f"{name}.tsv").write_text("text\tlabel\n" + lines.replace("!", extra + "!"))
-    return tmp_path / "data"
+    for name, end in (("dev", "."), ("test", "!")):
+        lines = "".join(f"{text}{end}\t{label}\n" for text, label in TEXTS)
+        (root / "data" / "toy" / f"{name}.tsv").write_text(f"text\tlabel\n{lines}")
+    return root / "data"
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """The folder of the data."""
+    return write_data(tmp_path)
 
 
 def plan(where: Path, tiny: Path, /, **changes: Any) -> Plan:
@@ -216,21 +220,13 @@ def test_a_note_says_where_the_models_are_not_those_of_the_claims(data: Path, ti
 @pytest.fixture(scope="module")
 def finished(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, list[Cell], Path]:
     root = tmp_path_factory.mktemp("comparison")
-    for split, rows in (("16-1", TEXTS[:2] + TEXTS[4:6]), ("16-2", TEXTS[2:4] + TEXTS[6:])):
-        where = root / "data" / "toy" / split
-        where.mkdir(parents=True)
-        lines = "".join(f"{text}\t{label}\n" for text, label in rows)
-        (where / "train.tsv").write_text(f"text\tlabel\n{lines}")
-    lines = "".join(f"{text}!\t{label}\n" for text, label in TEXTS)
-    (root / "data" / "toy" / "dev.tsv").write_text("text\tlabel\n" + lines.replace("!", "."))
-    (root / "data" / "toy" / "test.tsv").write_text("text\tlabel\n" + lines)
-    # one that fails once it runs: it has no more tokens than that
+    where = write_data(root)
     methods = {
         "hand": {"method": "manual"},
         "chance": {"method": "random"},
         "broken": {"method": "tests.broken:Broken"},
     }
-    made = plan(root / "data", tiny_folder, methods=methods, seeds=[0])
+    made = plan(where, tiny_folder, methods=methods, seeds=[0])
     cells = made.cells(root / "out")
     folder.start(made, root / "out")
     ended = list(parts.run_cells(parts.unfinished(cells), workers=2))

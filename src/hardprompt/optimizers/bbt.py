@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hardprompt.engine import Proposal
 from hardprompt.errors import InputError, MissingExtra
-from hardprompt.objectives import Objective, check_objective
+from hardprompt.objectives import BestSoft, Objective, check_objective
 from hardprompt.optimizers import Method
 from hardprompt.optimizers.soft_prompt import soft_prompts_of
 
@@ -58,8 +58,7 @@ class BBT:
         self._begin(seed)
         self._asked: list[Any] = []
         self._told: list[list[float]] = []
-        self._best: tuple[str, float] | None = None
-        self._stood_by: list[str] = []
+        self._best = BestSoft(self._soft)
 
     def ask(self) -> Proposal:
         """A population."""
@@ -72,26 +71,19 @@ class BBT:
         """Move the population towards the higher rewards."""
         self._told.append(rewards.tolist())
         self._search.tell(self._asked, (-rewards).tolist())
-        top = int(rewards.argmax())
-        if self._best is None or float(rewards[top]) > self._best[1]:
-            self._best = (proposal.prompts[top], float(rewards[top]))
-        self._soft.keep([*self._stood_by, self._best[0]])
+        self._best.add(proposal.prompts, rewards)
         return {"sigma": float(self._search.sigma)}
 
     def recommend(self) -> list[str]:
         """The best prompt seen by training reward."""
-        best = [self._best[0]] if self._best is not None else []
-        self._stood_by += [name for name in best if name not in self._stood_by]
-        return best
+        return self._best.stand_by()
 
     def state_dict(self) -> dict[str, Any]:
         """Every reward so far, from which CMA-ES is built again, and the soft prompts that it ever stood by."""
         return {
             "seed": self._seed,
             "told": [list(rewards) for rewards in self._told],
-            "best": list(self._best) if self._best is not None else None,
-            "stood_by": list(self._stood_by),
-            "soft": self._soft.state_dict(),
+            "best": self._best.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -100,9 +92,7 @@ class BBT:
         for rewards in state["told"]:
             self._search.tell(self._search.ask(), [-reward for reward in rewards])
         self._told = [list(rewards) for rewards in state["told"]]
-        self._best = (state["best"][0], state["best"][1]) if state["best"] is not None else None
-        self._stood_by = list(state["stood_by"])
-        self._soft.load_state_dict(state["soft"])
+        self._best.load_state_dict(state["best"])
 
     def _begin(self, seed: int) -> None:
         """CMA-ES before its first step, and the subspace that it searches."""

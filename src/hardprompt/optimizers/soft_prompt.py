@@ -8,7 +8,7 @@ from torch import Tensor
 
 from hardprompt.engine import Proposal
 from hardprompt.errors import InputError, MissingExtra
-from hardprompt.objectives import Objective, SoftPrompts, check_objective, gradient
+from hardprompt.objectives import BestSoft, Objective, SoftPrompts, check_objective, gradient
 from hardprompt.optimizers import Method
 
 
@@ -45,8 +45,7 @@ class SoftPrompt:
         self._soft = soft_prompts_of(objective, "prompt tuning")
         self._embedding = _begun(objective, length, seed)
         self._adam = torch.optim.Adam([self._embedding.weight], lr=learning_rate)
-        self._best: tuple[str, float] | None = None
-        self._stood_by: list[str] = []
+        self._best = BestSoft(self._soft)
 
     def ask(self) -> Proposal:
         """The vectors after some more steps."""
@@ -58,25 +57,19 @@ class SoftPrompt:
 
     def tell(self, proposal: Proposal, rewards: Float[Tensor, " n"]) -> dict[str, float]:
         """Remember the best."""
-        if self._best is None or float(rewards[0]) > self._best[1]:
-            self._best = (proposal.prompts[0], float(rewards[0]))
-        self._soft.keep([*self._stood_by, self._best[0]])
+        self._best.add(proposal.prompts, rewards)
         return {}
 
     def recommend(self) -> list[str]:
         """The best prompt seen by training reward."""
-        best = [self._best[0]] if self._best is not None else []
-        self._stood_by += [name for name in best if name not in self._stood_by]
-        return best
+        return self._best.stand_by()
 
     def state_dict(self) -> dict[str, Any]:
         """The vectors, Adam's state, and the soft prompts that it ever stood by."""
         return {
             "vectors": self._embedding.weight.detach().clone(),
             "adam": {k: v.clone() for k, v in self._adam.state_dict()["state"].get(0, {}).items()},
-            "best": list(self._best) if self._best is not None else None,
-            "stood_by": list(self._stood_by),
-            "soft": self._soft.state_dict(),
+            "best": self._best.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -85,9 +78,7 @@ class SoftPrompt:
         adam = self._adam.state_dict()
         adam["state"] = {0: {k: v.clone() for k, v in state["adam"].items()}} if state["adam"] else {}
         self._adam.load_state_dict(adam)
-        self._best = (state["best"][0], state["best"][1]) if state["best"] is not None else None
-        self._stood_by = list(state["stood_by"])
-        self._soft.load_state_dict(state["soft"])
+        self._best.load_state_dict(state["best"])
 
 
 def soft_prompts_of(objective: Objective, method: str) -> SoftPrompts:
