@@ -127,7 +127,7 @@ class Bench:
 
         return Case(
             lambda: torch.tensor([other.update(ids.to(self.device), rewards.to(self.device))]),
-            lambda: torch.tensor([learner._update(ids, rewards)]),
+            lambda: learner._update(ids, rewards)[None].cpu(),
             flops=flops, bytes=4.0 * (n * width + 7 * 2 * width * hidden), fresh=same,
         )  # fmt: skip
 

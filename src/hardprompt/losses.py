@@ -38,7 +38,7 @@ def monte_carlo(values: Values, *, gamma: float) -> Float[Tensor, ""]:
     Source: the loss that PIN's released commands run (their ``loss_impl=v1``).
     """
     length = values.q.shape[1]
-    discount = gamma ** torch.arange(length - 1, -1, -1, dtype=values.q.dtype)
+    discount = gamma ** torch.arange(length - 1, -1, -1, dtype=values.q.dtype, device=values.q.device)
     return (values.q - discount * values.rewards[:, None]).pow(2).mean()
 
 

@@ -225,7 +225,7 @@ def _converted(file: Path, folder: Path) -> Path:
     aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".converting-"))
     try:
         # The reader of GGUF files draws a bar that nothing else silences.
-        with _quiet(), _named(str(file)), contextlib.redirect_stderr(io.StringIO()):
+        with quiet(), _named(str(file)), contextlib.redirect_stderr(io.StringIO()):
             tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
             model = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype="float32")
             # The weights are no longer quantised, and saving refuses a model that says they are.
@@ -271,7 +271,7 @@ def _once(key: tuple[str, str], name: str, load: Callable[[], Any]) -> Any:
     """What ``load`` gives, or gave before where it is to be kept."""
     if _kept is not None and key in _kept:
         return _kept[key]
-    with _quiet(), _named(name):
+    with quiet(), _named(name):
         loaded = load()
     if _kept is not None:
         _kept[key] = loaded
@@ -292,7 +292,7 @@ def _named(name: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep the loaders' progress bars out of ours."""
     from transformers.utils import logging as transformers_logging
 

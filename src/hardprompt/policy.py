@@ -50,6 +50,11 @@ class PolicyLM:
         self.logits_computed = 0  # rows of products with the vocabulary: the work, counted instead of timed
 
     @property
+    def device(self) -> torch.device:
+        """Where the model, and so its states, are."""
+        return self.packed.device
+
+    @property
     def hidden_size(self) -> int:
         """Width of the states."""
         return int(self.head_weight.shape[1])
@@ -60,20 +65,20 @@ class PolicyLM:
         return int(self.head_weight.shape[0])
 
     def states(self, prefixes: Sequence[Sequence[int]]) -> Float[Tensor, "n hidden"]:
-        """Last hidden state e_t after each prefix (token ids, possibly none), float32 on the CPU."""
+        """Last hidden state e_t after each prefix (token ids, possibly none), float32 on the model's device."""
         (states,) = self.packed.hidden([[*self._start, *prefix] for prefix in prefixes])
-        return states.float().cpu()
+        return states.float()
 
     @torch.no_grad()
     def logits(self, states: Float[Tensor, "n hidden"]) -> Float[Tensor, "n vocabulary"]:
-        """W_LM e_t for each state, as the model itself would have it, float32 on the CPU."""
+        """W_LM e_t for each state, as the model itself would have it, float32 on its device."""
         return self.packed.finish(self.head(states))
 
     def head(self, states: Float[Tensor, "n hidden"]) -> Float[Tensor, "n vocabulary"]:
-        """The frozen output head applied to any vectors, float32 on the CPU, differentiable."""
+        """The frozen output head applied to any vectors, float32 on its device, differentiable."""
         self.logits_computed += len(states)
         logits = (states.to(self.head_weight) @ self.head_weight.T).float()
-        return (logits if self.head_bias is None else logits + self.head_bias.float()).cpu()
+        return logits if self.head_bias is None else logits + self.head_bias.float()
 
     def text(self, ids: Sequence[int]) -> str:
         """The string that a user would paste."""

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from hardprompt.errors import InputError
+from hardprompt.placing import put
 from hardprompt.policy import PolicyLM
 
 Ids = tuple[int, ...]
@@ -21,7 +22,10 @@ _BLOCK = 4096  # states
 
 @dataclass(frozen=True)
 class Actions:
-    """What may follow a prefix: the tokens that the filter F_I keeps, and their log-probability under the LM."""
+    """What may follow a prefix: the tokens that the filter F_I keeps, and their log-probability under the LM.
+
+    Both lie where the LM is.
+    """
 
     ids: Int[Tensor, " k"]
     log_p: Float[Tensor, " k"]  # renormalised over the tokens that may be proposed at this place
@@ -54,6 +58,8 @@ class PrefixTree:
             raise InputError(f"top_k is {top_k}; it must lie between 1 and the vocabulary's {size} tokens.")
         self._policy = policy
         self._top_k = top_k
+        self._may_open, self._may_follow = put(policy.opens, policy.device), put(policy.follows, policy.device)
+        self._counts = (int(policy.opens.sum()), int(policy.follows.sum()))
         self._states_kept, self._tokens_kept = states_kept, tokens_kept
         # States lie in blocks that are filled once and dropped whole, so that a checkpoint writes only the last anew.
         self._block_size = max(1, min(_BLOCK, states_kept // 4))
@@ -72,12 +78,13 @@ class PrefixTree:
         new = sorted({p for p in prefixes if p not in self._number})
         if new:
             self._store(new, self._policy.states(new))
-        numbers = torch.tensor([self._number[p] for p in prefixes])
+        numbers = torch.tensor([self._number[p] for p in prefixes], dtype=torch.int64)
         blocks = numbers // self._block_size
-        out = torch.empty(len(prefixes), self._policy.hidden_size)
+        out = torch.empty(len(prefixes), self._policy.hidden_size, device=self._policy.device)
         for block in blocks.unique().tolist():
-            here = blocks == block
-            out[here] = self._blocks[block][numbers[here] % self._block_size]
+            here = (blocks == block).nonzero()[:, 0]
+            rows = put(numbers[here] % self._block_size, out.device)
+            out.index_copy_(0, put(here, out.device), self._blocks[block].index_select(0, rows))
         while len(self._number) > self._states_kept:
             self._drop_oldest()
         return out
@@ -138,7 +145,7 @@ class PrefixTree:
         self._number = {tuple(p): first + i for i, p in enumerate(state["prefixes"])}
         self._blocks = {}
         for k, block in enumerate(state["blocks"], first // self._block_size):
-            self._blocks[k] = torch.zeros(self._block_size, self._policy.hidden_size)
+            self._blocks[k] = self._empty_block()
             self._blocks[k][: len(block)] = block
         self._blocked = {}
         for blocked in state["blocked"]:
@@ -150,10 +157,13 @@ class PrefixTree:
         for prefix, state in zip(prefixes, states, strict=True):
             block, row = divmod(self._next, self._block_size)
             if block not in self._blocks:
-                self._blocks[block] = torch.zeros(self._block_size, self._policy.hidden_size)
+                self._blocks[block] = self._empty_block()
             self._blocks[block][row] = state
             self._number[prefix] = self._next
             self._next += 1
+
+    def _empty_block(self) -> Float[Tensor, "rows hidden"]:
+        return torch.zeros(self._block_size, self._policy.hidden_size, device=self._policy.device)
 
     def _drop_oldest(self) -> None:
         oldest = next(iter(self._blocks))
@@ -181,12 +191,14 @@ class PrefixTree:
 
     def _filter(self, batch: dict[int, Ids]) -> dict[Ids, Actions]:
         rows, prefixes = list(batch), list(batch.values())
-        states = torch.zeros(_ROWS, self._policy.hidden_size)
-        states[rows] = self.states(prefixes)
-        allowed = torch.stack([self._policy.follows if p else self._policy.opens for p in prefixes])
-        log_p = self._policy.logits(states)[rows].masked_fill(~allowed, -torch.inf).log_softmax(-1)
+        at = put(rows, self._policy.device)
+        states = torch.zeros(_ROWS, self._policy.hidden_size, device=at.device).index_copy_(
+            0, at, self.states(prefixes)
+        )
+        allowed = torch.stack([self._may_follow if p else self._may_open for p in prefixes])
+        log_p = self._policy.logits(states).index_select(0, at).masked_fill(~allowed, -torch.inf).log_softmax(-1)
         found = {}
-        counts = allowed.sum(-1).tolist()
+        counts = [self._counts[bool(p)] for p in prefixes]
         top = None if self._top_k is None or self._top_k >= max(counts) else log_p.topk(self._top_k)
         for i, prefix in enumerate(prefixes):
             if top is not None and self._top_k is not None and self._top_k < counts[i]:
@@ -195,7 +207,7 @@ class PrefixTree:
                 ids = allowed[i].nonzero()[:, 0]
                 actions = Actions(ids.int(), log_p[i, ids])
             if blocked := self._blocked.get(prefix):
-                keep = ~torch.isin(actions.ids, torch.tensor(sorted(blocked)))
+                keep = ~torch.isin(actions.ids, put(sorted(blocked), actions.ids.device))
                 actions = Actions(actions.ids[keep], actions.log_p[keep])
             found[prefix] = actions
             if prefix in self._number:  # not if it was dropped for the others' sake a moment ago

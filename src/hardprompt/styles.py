@@ -224,7 +224,7 @@ def named_style(name: str, label: str) -> NamedStyle:
     if len(labels) < 2:
         raise InputError(f"model {name!r} has one label; a classifier with two or more is needed here.")
     tokenizer = models._tokenizer(name, source)
-    with models._quiet(), models._named(name):
+    with models.quiet(), models._named(name):
         model, loading = AutoModelForSequenceClassification.from_pretrained(
             source, dtype="float32", use_safetensors=True, trust_remote_code=False, output_loading_info=True
         )

@@ -10,6 +10,7 @@ from torch import Tensor
 from hardprompt.errors import InputError
 from hardprompt.lms.packing import PackedModel
 from hardprompt.lms.sampling import sample
+from hardprompt.placing import put
 
 
 class CausalLM:
@@ -56,7 +57,7 @@ class CausalLM:
                 raise InputError(f"the choice {choice!r} has no token; give a word.")
         tails = [ids[:-1] for ids in options if len(ids) > 1] or [[]]
         states = self.packed.hidden(self.encode(contexts), tails=tails)
-        first = torch.tensor([ids[0] for ids in options], device=states[0].device)
+        first = put([ids[0] for ids in options], states[0].device)
         scores = self.packed.finish(logits_at(self.packed.head, states[0], first))
         at = 1
         with torch.no_grad():

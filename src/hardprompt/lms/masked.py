@@ -1,5 +1,6 @@
 """A masked language model as task LM: scores choices in the place of the blank."""
 
+import itertools
 import logging
 from collections.abc import Sequence
 from typing import Any
@@ -10,10 +11,15 @@ from torch import Tensor
 
 from hardprompt.errors import InputError
 from hardprompt.lms.causal import truncate
+from hardprompt.lms.unpadded import Unpadded
+from hardprompt.models import quiet
+from hardprompt.placing import put
 
 _LOG = logging.getLogger(__name__)
 
-_BATCH_TOKENS = 1024  # of one forward pass, padding included
+_BATCH_TOKENS = 1024  # of one forward pass, padding included,
+_GPU_BATCH_TOKENS = 32_768  # and what it takes to fill a GPU
+_PROBE_ERRORS = (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError)
 
 
 class MaskedLM:
@@ -42,11 +48,18 @@ class MaskedLM:
         self.context_length: int | None = min(limit or 10**9, tokenizer.model_max_length)
         if self.context_length >= 10**9:
             self.context_length = None
+        self._batch_tokens = _BATCH_TOKENS if self.device.type == "cpu" else _GPU_BATCH_TOKENS
         self.tokens_run = 0
+        self.places_run = 0  # tokens and padding
         self.logits_computed = 0  # rows of the vocabulary: the work, counted instead of timed
-        self._short = self._probe()
+        self._unpadded: Unpadded | None = None
+        self._short = self._probe_head()
         if not self._short:
             _LOG.info("the model's head is not asked for one place alone: the vocabulary is computed at every token")
+        self._pads, self._unpadded = self._probe_lengths()
+        if self._unpadded is None:
+            alike = "like length share a padded pass" if self._pads else "one length share a pass"
+            _LOG.info("the model's attention cannot be replaced: sequences of %s", alike)
 
     def prepare(self, contexts: Sequence[str]) -> None:
         """Nothing: what stands behind the prompt changes every state, so no work can be kept."""
@@ -64,7 +77,7 @@ class MaskedLM:
         for context, ids in zip(contexts, encoded, strict=True):
             if ids.count(mask) != 1:
                 raise InputError(f"the context {context[:60]!r} has {ids.count(mask)} masks; one is expected.")
-        scores = torch.zeros(len(encoded), len(options))
+        scores = torch.zeros(len(encoded), len(options), device=self.device)
         by_length: dict[int, list[int]] = {}
         for column, ids in enumerate(options):
             if not ids:
@@ -79,7 +92,7 @@ class MaskedLM:
                 for k, column in enumerate(columns):
                     if tuple(options[column][: len(filled)]) == filled:
                         scores[:, column] += log_p[:, k]
-        return scores
+        return scores.cpu()
 
     def count(self, text: str) -> int:
         """Tokens of ``text``, and the two that open and close a sequence."""
@@ -92,46 +105,63 @@ class MaskedLM:
     def _log_probabilities(
         self, sequences: list[list[int]], at: list[int], tokens: list[int]
     ) -> Float[Tensor, "n tokens"]:
-        """Log p of ``tokens`` at one place of each sequence; sequences of like length share a pass."""
-        out = torch.zeros(len(sequences), len(tokens))
+        """Log p of ``tokens`` at one place of each sequence, on the model's device."""
         order = sorted(range(len(sequences)), key=lambda i: len(sequences[i]))
-        pad = self.tokenizer.pad_token_id or 0
-        while order:
-            size = 1
-            while size < len(order) and (size + 1) * len(sequences[order[size]]) <= _BATCH_TOKENS:
+        ids, columns, found, done = [sequences[i] for i in order], put(tokens, self.device), [], 0
+        unpadded = self._unpadded if self._unpadded is not None and ids and self._unpadded.takes(ids) else None
+        while done < len(order):
+            size, used = 1, len(ids[done])
+            while done + size < len(order):
+                width = len(ids[done + size])
+                used = used + width if unpadded else (size + 1) * width
+                if used > self._batch_tokens or not (unpadded or self._pads or width == len(ids[done])):
+                    break
                 size += 1
-            batch, order = order[:size], order[size:]
-            width = len(sequences[batch[-1]])
-            ids = torch.tensor([sequences[i] + [pad] * (width - len(sequences[i])) for i in batch])
-            seen = torch.tensor([[1] * len(sequences[i]) + [0] * (width - len(sequences[i])) for i in batch])
-            places = torch.tensor([at[i] for i in batch], device=self.device)
-            logits = self.logits(ids.to(self.device), seen.to(self.device), places)
-            out[batch] = logits.float().log_softmax(-1)[:, tokens].cpu()
-            self.tokens_run += sum(len(sequences[i]) for i in batch)
-        return out
+            batch, places = ids[done : done + size], [at[i] for i in order[done : done + size]]
+            logits = self._row(unpadded, batch, places) if unpadded else self._padded(batch, places)
+            found.append(logits.float().log_softmax(-1)[:, columns])
+            self.tokens_run += sum(map(len, batch))
+            done += size
+        back = sorted(range(len(order)), key=order.__getitem__)
+        return torch.cat(found)[put(back, self.device)] if found else torch.zeros(0, len(tokens), device=self.device)
+
+    def _padded(self, sequences: list[list[int]], at: list[int]) -> Float[Tensor, "n vocabulary"]:
+        width, pad = max(map(len, sequences)), self.tokenizer.pad_token_id or 0
+        ids = put([s + [pad] * (width - len(s)) for s in sequences], self.device)
+        seen = put([[1] * len(s) + [0] * (width - len(s)) for s in sequences], self.device)
+        return self.logits(ids, seen, put(at, self.device))
+
+    def _row(self, unpadded: Unpadded, sequences: list[list[int]], at: list[int]) -> Float[Tensor, "n vocabulary"]:
+        starts = itertools.accumulate(map(len, sequences[:-1]), initial=0)
+        places = put([start + place for start, place in zip(starts, at, strict=True)], self.device)
+        with unpadded.row(sequences) as inputs:
+            return self._asked(torch.zeros_like(places), places, **inputs)
 
     def logits(self, ids: Tensor, seen: Tensor, at: Tensor) -> Float[Tensor, "n vocabulary"]:
         """Logits at one place of each row; the head sees no other place, where the model lets itself be asked so."""
-        rows = torch.arange(len(ids), device=self.device)
+        return self._asked(torch.arange(len(ids), device=self.device), at, input_ids=ids, attention_mask=seen)
+
+    def _asked(self, rows: Tensor, at: Tensor, **inputs: Tensor) -> Float[Tensor, "n vocabulary"]:
+        self.places_run += inputs["input_ids"].numel()
         if not self._short:
-            self.logits_computed += ids.numel()
-            logits: Tensor = self.model(input_ids=ids, attention_mask=seen).logits[rows, at]
+            self.logits_computed += inputs["input_ids"].numel()
+            logits: Tensor = self.model(**inputs).logits[rows, at]
             return logits
 
         def narrow(_module: Any, _inputs: Any, output: Any) -> Any:
             output.last_hidden_state = output.last_hidden_state[rows, at][:, None]
             return output
 
-        self.logits_computed += len(ids)
+        self.logits_computed += len(at)
         hook = self.model.base_model.register_forward_hook(narrow)
         try:
-            logits = self.model(input_ids=ids, attention_mask=seen).logits[:, 0]
+            logits = self.model(**inputs).logits[:, 0]
         finally:
             hook.remove()
         return logits
 
     @torch.no_grad()
-    def _probe(self) -> bool:
+    def _probe_head(self) -> bool:
         ids = torch.tensor([[3, 5, 4, 6], [6, 3, 3, 5]], device=self.device)
         at = torch.tensor([2, 1], device=self.device)
         try:
@@ -139,9 +169,33 @@ class MaskedLM:
             whole = self.logits(ids, torch.ones_like(ids), at)
             self._short = True
             short = self.logits(ids, torch.ones_like(ids), at)
-        except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError):
+        except _PROBE_ERRORS:
             return False
         finally:
-            self.logits_computed = 0
-        limit = 1e-3 if whole.dtype == torch.float32 else 5e-2
-        return whole.shape == short.shape and bool((whole - short).abs().max() <= limit * whole.abs().max())
+            self.logits_computed = self.places_run = 0
+        return _alike(whole, short)
+
+    @torch.no_grad()
+    def _probe_lengths(self) -> tuple[bool, Unpadded | None]:
+        """Whether padding changes nothing, and what runs a row without any, if it can."""
+        sequences, at = [[3, 5, 4, 6, 5, 7], [6, 3, 5], [4, 6, 3]], [4, 1, 2]
+        attention = self.model.config._attn_implementation
+        alone = torch.cat([self._padded([ids], [place]) for ids, place in zip(sequences, at, strict=True)])
+        pads = _alike(alone, self._padded(sequences, at))
+        try:
+            for first in (0, (self.tokenizer.pad_token_id or 0) + 1):
+                unpadded = Unpadded(self.model, first=first)
+                if _alike(alone, self._row(unpadded, sequences, at)):
+                    return pads, unpadded
+        except _PROBE_ERRORS as error:
+            _LOG.debug("probe of a row without padding failed: %s", error)
+        finally:
+            self.logits_computed = self.places_run = 0
+        with quiet():
+            self.model.set_attn_implementation(attention)
+        return pads, None
+
+
+def _alike(whole: Tensor, other: Tensor) -> bool:
+    limit = 1e-3 if whole.dtype == torch.float32 else 5e-2
+    return whole.shape == other.shape and bool((whole - other).abs().max() <= limit * whole.abs().max())

@@ -10,10 +10,13 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import DynamicCache
 
+from hardprompt.placing import put
+
 _LOG = logging.getLogger(__name__)
 
 _ROW_TOKENS = 256  # attention inside a row is quadratic in this, so a longer tree is cut into rows
-_BATCH_TOKENS = 512  # tokens of one forward pass, padding included
+_BATCH_TOKENS = 512  # tokens of one forward pass, padding included,
+_GPU_BATCH_TOKENS = 16_384  # and what it takes to fill a GPU
 _PROBE_TOLERANCE = 1e-3  # relative difference between packed and plain logits that a model may show
 _PROBE_ERRORS = (TypeError, ValueError, RuntimeError, IndexError, AttributeError, KeyError)
 
@@ -72,6 +75,7 @@ class PackedModel:
         self.head = model.get_output_embeddings()
         self.device = next(model.parameters()).device
         self.dtype = self.head.weight.dtype
+        self._batch_tokens = _BATCH_TOKENS if self.device.type == "cpu" else _GPU_BATCH_TOKENS
         self.tokens_run = 0
         self._room = keep_bytes
         self._kept: dict[int, Any] = {}  # a trie: token -> branch; the key -1 holds the prefix that ends or passes here
@@ -91,10 +95,10 @@ class PackedModel:
         if not self.packs:
             return
         new = sorted({tuple(p) for p in prefixes if len(p) > 0 and self._longest(p)[1] < len(p)}, key=len)
-        for batch in _batches(new, len):
+        for batch in _batches(new, len, self._batch_tokens):
             width = len(batch[-1])
-            ids = torch.tensor([list(p) + [0] * (width - len(p)) for p in batch], device=self.device)
-            mask = torch.tensor([[1] * len(p) + [0] * (width - len(p)) for p in batch], device=self.device)
+            ids = put([list(p) + [0] * (width - len(p)) for p in batch], self.device)
+            mask = put([[1] * len(p) + [0] * (width - len(p)) for p in batch], self.device)
             cache = DynamicCache()
             self.body(input_ids=ids, attention_mask=mask, past_key_values=cache, use_cache=True)
             self.tokens_run += sum(map(len, batch))
@@ -190,11 +194,11 @@ class PackedModel:
         for r, nodes in place:
             wanted.setdefault(r, set()).update(nodes)
         slot: dict[tuple[int, int], Tensor] = {}
-        for batch in _batches(order, lambda r: _row_cost(rows[r])):
+        for batch in _batches(order, lambda r: _row_cost(rows[r]), self._batch_tokens):
             out = self._forward([rows[r] for r in batch])
             for k, r in enumerate(batch):
                 nodes = sorted(wanted[r])
-                states[r] = out[k, nodes]
+                states[r] = out[k].index_select(0, put(nodes, self.device))
                 for j, node in enumerate(nodes):
                     slot[r, node] = states[r][j]
         return [[slot[r, node] for node in nodes] for r, nodes in place]
@@ -230,9 +234,9 @@ class PackedModel:
             cache = DynamicCache(list(zip(keys.unbind(0), values.unbind(0), strict=True)))
         mask = torch.zeros(seen.shape, dtype=self.dtype).masked_fill_(~seen, torch.finfo(self.dtype).min)
         out = self.body(
-            input_ids=ids.to(self.device),
-            attention_mask=mask[:, None].to(self.device),
-            position_ids=positions.to(self.device),
+            input_ids=put(ids, self.device),
+            attention_mask=put(mask[:, None], self.device),
+            position_ids=put(positions, self.device),
             past_key_values=cache,
             use_cache=True,
         )
@@ -243,12 +247,10 @@ class PackedModel:
     def _plain(self, sequences: list[list[int]], points: list[list[int]]) -> list[list[Tensor]]:
         result: list[list[Tensor]] = [[] for _ in sequences]
         order = sorted(range(len(sequences)), key=lambda i: len(sequences[i]))
-        for batch in _batches(order, lambda i: len(sequences[i])):
+        for batch in _batches(order, lambda i: len(sequences[i]), self._batch_tokens):
             width = len(sequences[batch[-1]])
-            ids = torch.tensor([sequences[i] + [0] * (width - len(sequences[i])) for i in batch], device=self.device)
-            mask = torch.tensor(
-                [[1] * len(sequences[i]) + [0] * (width - len(sequences[i])) for i in batch], device=self.device
-            )
+            ids = put([sequences[i] + [0] * (width - len(sequences[i])) for i in batch], self.device)
+            mask = put([[1] * len(sequences[i]) + [0] * (width - len(sequences[i])) for i in batch], self.device)
             # Padding on the right is harmless: no earlier position looks at it.
             hidden = self.body(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
             self.tokens_run += sum(len(sequences[i]) for i in batch)
@@ -300,11 +302,11 @@ def _row_cost(row: _Row) -> int:
     return len(row.tokens)
 
 
-def _batches(items: Sequence[Any], size: Any) -> list[list[Any]]:
-    """Cut ``items``, sorted by ``size``, into runs whose padded size stays within the batch limit."""
+def _batches(items: Sequence[Any], size: Any, limit: int) -> list[list[Any]]:
+    """Cut ``items``, sorted by ``size``, into runs whose padded size stays within ``limit``."""
     batches: list[list[Any]] = []
     for item in items:
-        if batches and (len(batches[-1]) + 1) * size(item) <= _BATCH_TOKENS:
+        if batches and (len(batches[-1]) + 1) * size(item) <= limit:
             batches[-1].append(item)
         else:
             batches.append([item])

@@ -59,7 +59,7 @@ class BestOfN:
             for _ in range(self._length):
                 choices = self._tree.actions_of([prompts[i] for i in waiting])
                 for i, actions in zip(waiting, choices, strict=True):
-                    p = torch.softmax(actions.log_p / self._temperature, -1)
+                    p = torch.softmax(actions.log_p.cpu() / self._temperature, -1)
                     prompts[i] = (*prompts[i], int(actions.ids[torch.multinomial(p, 1, generator=self._generator)]))
             dead = [i for i in waiting if not survives(self._policy.tokenizer, list(prompts[i]))]
             for i in dead:

@@ -14,6 +14,7 @@ from hardprompt.entropy import TsallisEntropy
 from hardprompt.errors import InputError, unknown
 from hardprompt.losses import LOSSES, LossName, Values
 from hardprompt.optimizers import Method
+from hardprompt.placing import put, read
 from hardprompt.policy import PolicyLM, QHead
 from hardprompt.prefix import Ids, PrefixTree, proper_prefixes
 from hardprompt.replay import Replay, keep_best
@@ -111,7 +112,7 @@ class QLearner:
         self._redraws, self._recommended = redraws, recommended
         self._generator = torch.Generator().manual_seed(seed)
         self.tree = PrefixTree(policy=policy, top_k=top_k)
-        self.online = QHead(policy.hidden_size, hidden=hidden, generator=self._generator)
+        self.online = QHead(policy.hidden_size, hidden=hidden, generator=self._generator).to(policy.device)
         self.target = copy.deepcopy(self.online).requires_grad_(False)
         self._adam = torch.optim.Adam(self.online.parameters(), lr=learning_rate)
         self._replay = Replay(capacity=replay, length=length) if replay else None
@@ -147,7 +148,8 @@ class QLearner:
                     held = self._replay.rewards
                     rewards = (rewards - held.mean()) / (held.std(correction=0) + 1e-4)
             losses.append(self._update(ids, rewards.float()))
-        return {"loss": sum(losses) / len(losses), "support_size": proposal.memo["support_size"]}
+        read_losses = torch.stack(losses).tolist()  # once a step: each reading would wait for a GPU
+        return {"loss": sum(read_losses) / len(read_losses), "support_size": proposal.memo["support_size"]}
 
     def recommend(self) -> list[str]:
         """The greedy prompt of the policy, then the best prompts seen by training reward, no two of a kind.
@@ -227,30 +229,34 @@ class QLearner:
     def _extend(self, prompts: list[Ids], waiting: list[int], sizes: list[int], heat: float) -> None:
         prefixes = list(dict.fromkeys(prompts[i] for i in waiting))
         choices = dict(zip(prefixes, self.tree.actions_of(prefixes), strict=True))
-        policies = {}
-        for prefix, logits in zip(prefixes, self.logits(prefixes, self.online), strict=True):
+        computed = []
+        for logits in self.logits(prefixes, self.online):
             if self._sample_top is not None and self._sample_top < len(logits):
                 logits = logits.masked_fill(logits < logits.topk(self._sample_top).values[-1], -torch.inf)
-            policies[prefix] = self._entropy.policy(logits / heat)
-            sizes.append(int((policies[prefix] > 0).sum()))
-        for i in waiting:
-            choice = torch.multinomial(policies[prompts[i]], 1, generator=self._generator)
-            prompts[i] = (*prompts[i], int(choices[prompts[i]].ids[choice]))
+            computed.append(self._entropy.policy(logits / heat))
+        policies = dict(zip(prefixes, read(computed), strict=True))
+        sizes.extend(int((policy > 0).sum()) for policy in policies.values())
+        drawn = [int(torch.multinomial(policies[prompts[i]], 1, generator=self._generator)) for i in waiting]
+        (tokens,) = read([torch.stack([choices[prompts[i]].ids[k] for i, k in zip(waiting, drawn, strict=True)])])
+        for i, token in zip(waiting, tokens.tolist(), strict=True):
+            prompts[i] = (*prompts[i], token)
 
-    def _update(self, ids: Tensor, rewards: Tensor) -> float:
-        """One gradient step on the loss, then theta' <- rho theta + (1 - rho) theta'."""
+    def _update(self, ids: Tensor, rewards: Tensor) -> Float[Tensor, ""]:
+        """One gradient step on the loss, then theta' <- rho theta + (1 - rho) theta'; nothing waits for a GPU."""
+        device = self._policy.device
         prompts: list[Ids] = [tuple(row) for row in ids.tolist()]
         prefixes = proper_prefixes(prompts)
         row = {p: i for i, p in enumerate(prefixes)}
-        at = torch.tensor([[row[p[:t]] for t in range(self._length)] for p in prompts])
+        at = put([[row[p[:t]] for t in range(self._length)] for p in prompts], device)
+        ids, rewards = put(ids, device), put(rewards, device)
         states = self.tree.states(prefixes)
         adapted = self.online(states)
-        chosen = self._policy.head_weight[ids].float().cpu()
+        chosen = self._policy.head_weight[ids].float()
         # Q of a chosen token is a dot product of two vectors: the vocabulary is not computed. (The gradient of
         # `adapted[at]` would add up in whatever order the threads come.)
         q = (embedding(at, adapted) * chosen).sum(-1)
         if self._policy.head_bias is not None:
-            q = q + self._policy.head_bias[ids].float().cpu()
+            q = q + self._policy.head_bias[ids].float()
         v = target_v = None
         if self._loss_name != "monte_carlo":
             with torch.no_grad():
@@ -264,7 +270,7 @@ class QLearner:
         with torch.no_grad():
             for slow, fast in zip(self.target.parameters(), self.online.parameters(), strict=True):
                 slow.lerp_(fast, self._rho)
-        return float(loss.detach())
+        return loss.detach()
 
     def _logits(self, prefixes: list[Ids], adapted: Float[Tensor, "n hidden"]) -> list[Float[Tensor, " k"]]:
         scores = self._policy.head(adapted)

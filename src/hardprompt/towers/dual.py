@@ -14,7 +14,7 @@ from torch import Tensor
 
 from hardprompt.errors import InputError, MissingExtra
 from hardprompt.images import pillow
-from hardprompt.models import _quiet, device
+from hardprompt.models import device, quiet
 from hardprompt.towers import check_length
 
 if TYPE_CHECKING:
@@ -119,12 +119,12 @@ def load_dual(name: str) -> DualEncoder:
     if not name.strip():
         raise InputError(f"the image–text model's name is empty. {_VALID}")
     source = str(Path(name).expanduser()) if Path(name).expanduser().is_dir() else name
-    with _quiet(), _refused(name):
+    with quiet(), _refused(name):
         config = AutoConfig.from_pretrained(source, trust_remote_code=False)
     padded = {CLIPConfig: False, SiglipConfig: True, Siglip2Config: True}
     if type(config) not in padded:
         raise InputError(f"model {name!r} has no picture and text towers ({config.model_type}). {_VALID}")
-    with _quiet(), _refused(name):
+    with quiet(), _refused(name):
         tokenizer = _tokenizer(name, source)
         # Pillow's resizing with and without torchvision, so that scores agree between machines.
         processor = AutoImageProcessor.from_pretrained(source, backend="pil", trust_remote_code=False)

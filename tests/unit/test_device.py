@@ -1,0 +1,120 @@
+"""What a step does on an accelerator, on the device `meta`: it has no values, so whatever waits for one fails."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from hardprompt.entropy import TsallisEntropy, _by_sort
+from hardprompt.lms.causal import CausalLM
+from hardprompt.lms.masked import MaskedLM
+from hardprompt.optimizers.pin import QLearner
+from hardprompt.policy import PolicyLM
+from hardprompt.prefix import Ids
+from tests.conftest import make_tiny, make_tokenizer
+
+META = torch.device("meta")
+PROMPTS: list[Ids] = [(40, 41, 42), (40, 41, 43), (50, 51, 52), (40, 60, 61)]
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Tensor]]:
+    """Every tensor that is copied to the host; ones stand for its values."""
+    seen: list[Tensor] = []
+
+    def cpu(tensor: Tensor) -> Tensor:
+        if tensor.device != META:
+            return tensor
+        seen.append(tensor)
+        return torch.ones(tensor.shape, dtype=tensor.dtype)
+
+    monkeypatch.setattr(Tensor, "cpu", cpu)
+    yield seen
+
+
+def move(packed: Any) -> None:
+    packed.model.to(META)
+    packed.device = META
+    packed._kept = {}
+
+
+def learner(arch: str, **settings: Any) -> QLearner:
+    policy = PolicyLM(make_tiny(arch), make_tokenizer(), tokens="any")
+    move(policy.packed)
+    policy.packed.packs = True
+    policy.head_weight = policy.packed.head.weight.detach()
+    policy.head_bias = None if policy.packed.head.bias is None else policy.packed.head.bias.detach()
+    return QLearner(policy=policy, length=3, top_k=100, hidden=16, batch=8, proposals=4, **settings)
+
+
+@pytest.mark.parametrize("arch", ["llama", "opt", "phi"])
+@pytest.mark.parametrize("loss", ["monte_carlo", "single_step", "path_consistency"])
+@pytest.mark.parametrize("q", [1.0, 2.0])
+def test_an_update_waits_for_nothing(reads: list[Tensor], arch: str, loss: Any, q: float) -> None:
+    agent = learner(arch, loss=loss, q=q, prior=0.2)
+    for network in (agent.online, agent.target):
+        assert {p.device for p in network.parameters()} == {META}
+    loss_now = agent._update(torch.tensor(PROMPTS), torch.randn(len(PROMPTS)))
+    assert loss_now.device == META
+    assert reads == []
+
+
+def test_a_place_of_a_prompt_is_read_twice_however_many_prompts_there_are(reads: list[Tensor]) -> None:
+    agent = learner("llama")
+    prompts: list[Ids] = [(), (), (), ()]
+    agent._extend(prompts, [0, 1, 2, 3], [], 1.0)
+    assert len(reads) == 2  # the policies, and the tokens that were drawn from them
+    prompts = list(PROMPTS)
+    reads.clear()
+    agent._extend(prompts, [0, 1, 2, 3], [], 1.0)
+    assert len(reads) == 2
+
+
+@pytest.mark.parametrize("choices", [[" good", " bad"], [" good film", " bad"]], ids=["a token", "several tokens"])
+def test_scoring_with_a_causal_model_reads_once(reads: list[Tensor], choices: list[str]) -> None:
+    lm = CausalLM(make_tiny("llama"), make_tokenizer())
+    lm.prepare(["The film was good.", "It was"])
+    kept = lm.packed._kept
+    move(lm.packed)
+    lm.packed._kept = kept
+    lm.device = META
+    scores = lm.score([f"{text} {prompt}" for text in ("The film was good.", "It was") for prompt in "abc"], choices)
+    assert scores.shape == (6, 2)
+    assert len(reads) == 1
+
+
+@pytest.mark.parametrize("choices", [[" good", " bad"], [" good film", " bad"]], ids=["a token", "several tokens"])
+def test_scoring_with_a_masked_model_reads_once(reads: list[Tensor], choices: list[str]) -> None:
+    lm = MaskedLM(make_tiny("roberta"), make_tokenizer())
+    assert lm._unpadded is not None
+    lm.model.to(META)
+    lm.device = lm._unpadded._device = META
+    scores = lm.score(["The film was<mask>.", "It was<mask> in the house by the sea"], choices)
+    assert scores.shape == (2, 2)
+    assert len(reads) == 1
+
+
+@given(
+    rows=st.lists(
+        st.lists(st.floats(-30, 30, width=32) | st.just(-float("inf")), min_size=6, max_size=6).filter(
+            lambda row: max(row) > -float("inf")
+        ),
+        min_size=1,
+        max_size=5,
+    )
+)
+def test_sparsemax_by_sort_is_sparsemax(rows: list[list[float]]) -> None:
+    x = torch.tensor(rows, dtype=torch.float64)
+    torch.testing.assert_close(_by_sort(x), TsallisEntropy(2.0).policy(x), atol=1e-12, rtol=0)
+
+
+def test_a_policy_and_its_value_wait_for_nothing() -> None:
+    x = torch.randn(4, 2000, device=META, requires_grad=True)
+    for q in (1.0, 2.0):
+        entropy = TsallisEntropy(q)
+        assert entropy.policy(x).device == entropy.value(x).device == META
+        entropy.value(x).sum().backward()

@@ -1,0 +1,100 @@
+"""A row of sequences without padding gives each what it gets alone, on every encoder whose attention can be replaced."""
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import AutoModelForMaskedLM
+from transformers.models import auto
+
+from hardprompt.lms.masked import MaskedLM
+from hardprompt.lms.unpadded import Unpadded
+from tests.conftest import BOS, EOS, PAD, VOCABULARY, make_tiny, make_tokenizer
+
+MASK = 4
+_SIZES = {
+    "vocab_size": VOCABULARY, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
+    "intermediate_size": 64, "max_position_embeddings": 200, "initializer_range": 0.3,
+    "pad_token_id": PAD, "bos_token_id": BOS, "eos_token_id": EOS, "cls_token_id": BOS, "sep_token_id": EOS,
+}  # fmt: skip
+ROWS = {
+    "bert": {},
+    "roberta": {},  # counts positions from behind the padding token
+    "xlm-roberta": {},
+    "electra": {"embedding_size": 32},
+    "distilbert": {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64},
+    "modernbert": {"local_attention": 16, "global_attn_every_n_layers": 2},
+    "eurobert": {"num_key_value_heads": 1, "mask_token_id": MASK},  # fewer keys than queries
+}
+PADDED = {"deberta-v2": {}, "mpnet": {}, "fnet": {}}
+
+sequences = st.lists(
+    st.tuples(st.lists(st.integers(5, 60), max_size=14), st.integers(0, 14)), min_size=1, max_size=9
+).map(lambda drawn: [[BOS, *ids[: at + 1], MASK, *ids[at + 1 :]] for ids, at in drawn])
+
+
+def encoder(arch: str, changes: dict[str, Any]) -> Any:
+    config = auto.CONFIG_MAPPING[arch](**{**_SIZES, **changes})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return AutoModelForMaskedLM.from_config(config).eval()
+
+
+@pytest.fixture(scope="module")
+def encoders() -> dict[str, MaskedLM]:
+    return {arch: MaskedLM(encoder(arch, changes), make_tokenizer()) for arch, changes in {**ROWS, **PADDED}.items()}
+
+
+@pytest.mark.parametrize("arch", [*ROWS, *PADDED])
+def test_the_probe_tells_which_encoders_run_a_row_and_the_others_keep_their_attention(arch: str) -> None:
+    model = encoder(arch, {**ROWS, **PADDED}[arch])
+    before = model.config._attn_implementation
+    lm = MaskedLM(model, make_tokenizer())
+    assert (lm._unpadded is not None) is (arch in ROWS)
+    assert (model.config._attn_implementation == before) is (arch in PADDED)
+    assert lm.tokens_run == lm.places_run == lm.logits_computed == 0  # the probes' do not count
+
+
+@pytest.mark.parametrize("arch", [*ROWS, *PADDED])
+@given(ids=sequences)
+def test_each_sequence_gets_what_it_gets_alone(encoders: dict[str, MaskedLM], arch: str, ids: list[list[int]]) -> None:
+    lm = encoders[arch]
+    at = [sequence.index(MASK) for sequence in ids]
+    tokens = [7, 8, 300]
+    found = lm._log_probabilities(ids, at, tokens)
+    for k, (sequence, place) in enumerate(zip(ids, at, strict=True)):
+        with torch.no_grad():
+            alone = lm.model(input_ids=torch.tensor([sequence])).logits[0, place].log_softmax(-1)[tokens]
+        torch.testing.assert_close(found[k], alone, atol=2e-5, rtol=1e-5)
+
+
+def test_a_row_holds_no_padding_and_is_cut_where_a_pass_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    lm = MaskedLM(make_tiny("roberta"), make_tokenizer())
+    lm._batch_tokens = 24
+    passes: list[int] = []
+    lm.model.register_forward_pre_hook(
+        lambda _m, _a, given: passes.append(given["input_ids"].numel()), with_kwargs=True
+    )
+    lengths = [3, 12, 5, 30, 9, 4, 7]
+    lm._log_probabilities([[BOS, MASK, *[9] * (n - 2)] for n in lengths], [1] * len(lengths), [7])
+    assert lm.places_run == lm.tokens_run == sum(lengths) == sum(passes)
+    assert passes == [3 + 4 + 5 + 7, 9 + 12, 30]  # by length; one that is longer than a pass has its own
+
+
+def test_sequences_beyond_a_window_are_padded(encoders: dict[str, MaskedLM]) -> None:
+    lm = encoders["modernbert"]
+    assert isinstance(lm._unpadded, Unpadded)
+    ids = [[BOS, MASK, *range(5, 5 + n)] for n in (3, 40)]
+    before = lm.places_run
+    found = lm._log_probabilities(ids, [1, 1], [7])
+    assert lm.places_run - before == 2 * 42
+    with torch.no_grad():
+        alone = lm.model(input_ids=torch.tensor([ids[1]])).logits[0, 1].log_softmax(-1)[[7]]
+    torch.testing.assert_close(found[1], alone, atol=2e-5, rtol=1e-5)
+
+
+def test_no_sequence_at_all() -> None:
+    lm = MaskedLM(make_tiny("roberta"), make_tokenizer())
+    assert lm.score([], [" good", " bad"]).shape == (0, 2)
