@@ -20,8 +20,8 @@ class TsallisEntropy:
 
     ``policy`` is argmax_p <p, x> + S_q(p) over the simplex and ``value`` is that maximum: softmax and
     logsumexp at q = 1 (the limit, Shannon), sparsemax and spmax at q = 2. Any number of leading dimensions;
-    an entry of -inf equals absence. Half precision is computed, and returned, in float32. Rows on a GPU are not looked at
-    before they are computed, since the host would have to wait for the answer: there a faulty row gives NaN.
+    an entry of -inf equals absence. Half precision is computed, and returned, in float32. Rows on a GPU are not checked
+    first, since the host would have to wait for the answer: there a faulty row gives NaN.
 
     Args:
         q: entropic index, finite and >= 1. Exact at 1, 1.5 and 2; found by bisection elsewhere.

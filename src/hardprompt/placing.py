@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 
-def put(values: Tensor | Sequence[int] | Sequence[float], device: torch.device) -> Tensor:
+def put(values: Tensor | Sequence[int] | Sequence[Sequence[int]], device: torch.device) -> Tensor:
     """``values`` on ``device``.
 
     A copy from pageable memory waits for a GPU, so what goes there is pinned first.

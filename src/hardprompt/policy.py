@@ -52,7 +52,8 @@ class PolicyLM:
     @property
     def device(self) -> torch.device:
         """Where the model, and so its states, are."""
-        return self.packed.device
+        device: torch.device = self.packed.device
+        return device
 
     @property
     def hidden_size(self) -> int:

@@ -1,6 +1,5 @@
 """What a step does on an accelerator, on the device `meta`: it has no values, so whatever waits for one fails."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -22,7 +21,7 @@ PROMPTS: list[Ids] = [(40, 41, 42), (40, 41, 43), (50, 51, 52), (40, 60, 61)]
 
 
 @pytest.fixture
-def reads(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Tensor]]:
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
     """Every tensor that is copied to the host; ones stand for its values."""
     seen: list[Tensor] = []
 
@@ -33,7 +32,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Tensor]]:
         return torch.ones(tensor.shape, dtype=tensor.dtype)
 
     monkeypatch.setattr(Tensor, "cpu", cpu)
-    yield seen
+    return seen
 
 
 def move(packed: Any) -> None:

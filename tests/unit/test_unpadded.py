@@ -1,4 +1,4 @@
-"""A row of sequences without padding gives each what it gets alone, on every encoder whose attention can be replaced."""
+"""A row of sequences without padding gives each what it gets alone, on encoders whose attention can be replaced."""
 
 from typing import Any
 
