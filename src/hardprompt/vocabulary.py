@@ -45,14 +45,14 @@ def allowed_tokens(
 
 @functools.lru_cache(maxsize=4)  # a look at every token takes seconds
 def _allowed(tokenizer: Any, size: int, tokens: Tokens, script: str) -> Bool[Tensor, " vocabulary"]:
-    known = range(min(size, len(tokenizer)))
     special = set(tokenizer.all_special_ids)
     mask = torch.zeros(size, dtype=torch.bool)
     letters = script.upper()
     keep = _is_text if tokens == "any" else lambda text: _is_word_or_mark(text, letters)
-    ids = [i for i, text in enumerate(_texts(tokenizer, known)) if text and i not in special and keep(text)]
+    texts = _texts(tokenizer, size)
+    ids = [i for i, text in enumerate(texts) if text and i not in special and keep(text)]
     alone = tokenizer.batch_decode([[i] for i in ids])
-    again = tokenizer(alone, add_special_tokens=False)["input_ids"] if ids else []
+    again = tokenizer(alone, add_special_tokens=False, return_attention_mask=False)["input_ids"] if ids else []
     mask[[i for i, back in zip(ids, again, strict=True) if back == [i]]] = True
     if not bool(mask.any()):
         raise InputError(f"no token of the vocabulary is left with tokens={tokens!r} and script={script!r}.")
@@ -73,7 +73,8 @@ def first_tokens(
     opens = torch.zeros_like(allowed)
     follows = torch.zeros_like(allowed)
     ids = allowed.nonzero()[:, 0].tolist()
-    texts = _texts(tokenizer, ids)
+    known = _texts(tokenizer, len(allowed))
+    texts = [known[i] for i in ids]
     words = [text.strip()[:1].isalpha() for text in texts]
     opens[ids] = torch.tensor([w and t.startswith(" ") == spaced for w, t in zip(words, texts, strict=True)])
     follows[ids] = torch.tensor([not w or t.startswith(" ") for w, t in zip(words, texts, strict=True)])
@@ -86,9 +87,9 @@ def first_tokens(
 
 def begins_with_space(tokenizer: Any, size: int) -> Bool[Tensor, " vocabulary"]:
     """Which tokens of a vocabulary add a space first to the text that they follow."""
-    known = min(size, len(tokenizer))
     starts = torch.zeros(size, dtype=torch.bool)
-    starts[:known] = torch.tensor([text.startswith(" ") for text in _texts(tokenizer, range(known))])
+    spaced = [text.startswith(" ") for text in _texts(tokenizer, size)]
+    starts[: len(spaced)] = torch.tensor(spaced)
     return starts
 
 
@@ -100,11 +101,13 @@ def survives(tokenizer: Any, ids: list[int]) -> bool:
     return bool(tokenizer(text, add_special_tokens=False)["input_ids"] == ids)
 
 
-def _texts(tokenizer: Any, ids: Sequence[int]) -> list[str]:
+@functools.lru_cache(maxsize=4)
+def _texts(tokenizer: Any, size: int) -> Sequence[str]:
     """What each token adds to a text: alone, some decoders drop the space that a word begins with."""
     anchor = tokenizer("a", add_special_tokens=False)["input_ids"]
     start = len(tokenizer.decode(anchor))
-    return [text[start:] for text in tokenizer.batch_decode([[*anchor, i] for i in ids])]
+    known = range(min(size, len(tokenizer)))
+    return [text[start:] for text in tokenizer.batch_decode([[*anchor, i] for i in known])]
 
 
 def _is_text(text: str) -> bool:

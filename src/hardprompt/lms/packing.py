@@ -4,6 +4,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from jaxtyping import Float
@@ -18,6 +19,7 @@ _ROW_TOKENS = 256  # attention inside a row is quadratic in this, so a longer tr
 _BATCH_TOKENS = 512  # tokens of one forward pass, padding included,
 _GPU_BATCH_TOKENS = 16_384  # and what it takes to fill a GPU
 _PROBE_TOLERANCE = 1e-3  # relative difference between packed and plain logits that a model may show
+_PROBED: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()  # policy and task often share a model
 _PROBE_ERRORS = (TypeError, ValueError, RuntimeError, IndexError, AttributeError, KeyError)
 
 
@@ -84,7 +86,7 @@ class PackedModel:
         self._scale = getattr(text, "logit_scale", None) or 1.0 / (getattr(text, "logits_scaling", None) or 1.0)
         self._cap = getattr(text, "final_logit_softcapping", None)
         # A window that counts places in memory instead of positions cuts a packed tree at the wrong tokens.
-        self.packs = getattr(text, "window_size", None) is None and self._probe()
+        self.packs = getattr(text, "window_size", None) is None and self._known_to_pack()
         self.tokens_run = 0  # the probe's do not count
         if not self.packs:
             _LOG.info("the model takes no tree-shaped attention mask: sequences are run one by one, padded")
@@ -276,6 +278,11 @@ class PackedModel:
                 break
             branch, match = step, match + 1
         return branch.get(-1), match
+
+    def _known_to_pack(self) -> bool:
+        if self.model not in _PROBED:
+            _PROBED[self.model] = self._probe()
+        return _PROBED[self.model]
 
     @torch.no_grad()
     def _probe(self) -> bool:
