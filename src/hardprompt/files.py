@@ -32,6 +32,14 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
 
 
+def unused(out: Path) -> Path:
+    """``out``, or the first of ``out-2``, ``out-3`` that is not there: only a named folder may be in the way."""
+    number = 1
+    while (found := out if number == 1 else out.with_name(f"{out.name}-{number}")).exists():
+        number += 1
+    return found
+
+
 class StateStore:
     """The latest state of a run in a folder: tensors as safetensors, the rest as JSON, the JSON naming the files.
 

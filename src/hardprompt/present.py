@@ -132,8 +132,11 @@ def table(title: str, words: Sequence[str], figures: Sequence[str], *, fold: boo
     return made
 
 
-def print_result(result: Mapping[str, Any]) -> None:
-    """The result of a run on standard output."""
+def print_result(result: Mapping[str, Any], *, as_json: bool = False) -> None:
+    """The result of a run on standard output, as tables or as one JSON object."""
+    if as_json:
+        print(json.dumps(result, ensure_ascii=False))
+        return
     screen = standard_output()
     if result["task"] == "compare":
         from hardprompt.comparison.tables import show

@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from hardprompt.adam import adam_state, load_adam
 from hardprompt.engine import Proposal
 from hardprompt.errors import InputError
 from hardprompt.objectives import Objective, check_objective, draw, gradient
@@ -90,16 +91,14 @@ class PEZ:
         """The vectors, AdamW's state and what was seen."""
         return {
             "vectors": self.vectors.detach().clone(),
-            "adam": {k: v.clone() for k, v in self._adam.state_dict()["state"].get(0, {}).items()},
+            "adam": adam_state(self._adam),
             "seen": self._seen.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what ``state_dict`` returned."""
         self.vectors.data.copy_(state["vectors"])
-        adam = self._adam.state_dict()
-        adam["state"] = {0: {k: v.clone() for k, v in state["adam"].items()}} if state["adam"] else {}
-        self._adam.load_state_dict(adam)
+        load_adam(self._adam, state["adam"])
         self._seen.load_state_dict(state["seen"])
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import embedding
 from torch.nn.utils.rnn import pad_sequence
 
+from hardprompt.adam import adam_state, load_adam
 from hardprompt.engine import Proposal
 from hardprompt.entropy import TsallisEntropy
 from hardprompt.errors import InputError, unknown
@@ -187,7 +188,7 @@ class QLearner:
         return {
             "online": copy.deepcopy(self.online.state_dict()),
             "target": copy.deepcopy(self.target.state_dict()),
-            "adam": {str(k): copy.deepcopy(v) for k, v in self._adam.state_dict()["state"].items()},
+            "adam": adam_state(self._adam),
             "replay": self._replay.state_dict() if self._replay is not None else None,
             "tree": self.tree.state_dict(),
             "generator": self._generator.get_state(),
@@ -198,9 +199,7 @@ class QLearner:
         """Restore what ``state_dict`` returned for a learner of the same settings."""
         self.online.load_state_dict(state["online"])
         self.target.load_state_dict(state["target"])
-        adam = self._adam.state_dict()
-        adam["state"] = {int(k): copy.deepcopy(v) for k, v in state["adam"].items()}
-        self._adam.load_state_dict(adam)
+        load_adam(self._adam, state["adam"])
         if self._replay is not None:
             self._replay.load_state_dict(state["replay"])
         self.tree.load_state_dict(state["tree"])

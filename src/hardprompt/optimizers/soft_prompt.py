@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from hardprompt.adam import adam_state, load_adam
 from hardprompt.engine import Proposal
 from hardprompt.errors import InputError, MissingExtra
 from hardprompt.objectives import BestSoft, Objective, SoftPrompts, check_objective, gradient
@@ -68,16 +69,14 @@ class SoftPrompt:
         """The vectors, Adam's state, and the soft prompts that it ever stood by."""
         return {
             "vectors": self._embedding.weight.detach().clone(),
-            "adam": {k: v.clone() for k, v in self._adam.state_dict()["state"].get(0, {}).items()},
+            "adam": adam_state(self._adam),
             "best": self._best.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what ``state_dict`` returned."""
         self._embedding.weight.data.copy_(state["vectors"])
-        adam = self._adam.state_dict()
-        adam["state"] = {0: {k: v.clone() for k, v in state["adam"].items()}} if state["adam"] else {}
-        self._adam.load_state_dict(adam)
+        load_adam(self._adam, state["adam"])
         self._best.load_state_dict(state["best"])
 
 
