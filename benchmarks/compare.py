@@ -1,4 +1,4 @@
-"""Fills the tables and figures of docs/compare.md: every method on four few-shot data sets with the embedded model.
+"""Fills the comparison of docs/results.md and docs/compare.md: every method on four few-shot sets, the embedded model.
 
     python benchmarks/compare.py --folder FOLDER            # hours; goes on where it was stopped
     python benchmarks/compare.py --folder FOLDER --tables   # no search: from what is finished
@@ -12,20 +12,22 @@ import shutil
 import sys
 from pathlib import Path
 
+from pages import fill
+
 import hardprompt.cli
 from hardprompt.comparison import cells as parts
 from hardprompt.comparison import folder, report, tables
-from hardprompt.files import write_json, write_text
+from hardprompt.files import write_json
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 METHODS = (
     "manual", "instruction", "demonstrations", "random", "best-of-n", "grips", "autoprompt", "gcg", "pez",
-    "soft-prompt", "bbt", "rlprompt", "pin", "pin-prior",
+    "soft-prompt", "bbt", "rlprompt", "rlprompt-fluency", "rlprompt-rb", "rlprompt-rb-fluency", "pin",
+    "pin-no-fluency", "pin-prior",
 )  # fmt: skip
 DATA = ("sst-2", "cr", "subj", "agnews")
 BUDGET = ("--evaluations", "96", "--test-rows", "200")
-_BEGIN, _END = "<!-- compare: begin -->", "<!-- compare: end -->"
 
 
 def main() -> int:
@@ -56,10 +58,10 @@ def main() -> int:
     for name in result["figures"]:
         shutil.copy(arguments.out / name, DOCS / "figures" / f"compare-{name}")
     write_json(DOCS / "compare.json", result)
-    page = DOCS / "compare.md"
-    before, _, rest = page.read_text(encoding="utf-8").partition(_BEGIN)
-    after = rest.partition(_END)[2]
-    write_text(page, f"{before}{_BEGIN}\n\n{tables.markdown(result['summary'])}\n{_END}{after}")
+    first = f"### {result['summary']['data'][0]['data']}, "  # the overview and its tests come before the data sets
+    overview, _, single = tables.markdown(result["summary"]).partition(first)
+    fill(DOCS / "results.md", "compare", overview)
+    fill(DOCS / "compare.md", "compare", first + single)
     print(result["cells"])
     return 0
 

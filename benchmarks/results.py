@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pages import fill
 
 from hardprompt import demo, run
 from hardprompt.commands.classify import Classify
@@ -40,7 +41,6 @@ from hardprompt.outcome import choose
 from hardprompt.tasks.classification import Classification
 from hardprompt.tasks.template import Template
 
-_BEGIN, _END = "<!-- tables: begin -->", "<!-- tables: end -->"  # what lies between them in docs/results.md is ours
 EXPERIMENTS = ("demo", "prior", "fewshot", "loss")
 SEEDS = (0, 1, 2)
 SPLITS = ("16-100", "16-13", "16-21")
@@ -405,11 +405,7 @@ def write_tables(root: Path, data: Path) -> None:
                 values[f"{name}/{budget}"] = [{k: v for k, v in row.items() if k != "runs"} for row in rows]
     write_text(root / "tables.md", "\n".join(parts))
     write_json(root / "tables.json", values)
-    page = Path(__file__).parents[1] / "docs" / "results.md"
-    before, _, rest = page.read_text(encoding="utf-8").partition(_BEGIN)
-    after = rest.partition(_END)[2]
-    tables = "\n".join(parts)
-    write_text(page, f"{before}{_BEGIN}\n\n{tables}\n{_END}{after}")
+    fill(Path(__file__).parents[1] / "docs" / "results.md", "tables", "\n".join(parts))
     print("\n".join(parts))
 
 

@@ -26,12 +26,13 @@ from typing import Any
 
 import plain
 import torch
+from pages import fill
 from torch import Tensor
 
 from hardprompt import demo
 from hardprompt.engine import optimize
 from hardprompt.entropy import TsallisEntropy
-from hardprompt.files import write_json, write_text
+from hardprompt.files import write_json
 from hardprompt.lms.causal import CausalLM
 from hardprompt.lms.masked import MaskedLM
 from hardprompt.models import half, load_causal, search_copy
@@ -50,7 +51,6 @@ LAYOUTS = {
     "reward_causal_prefix": "{prompt}\\nReview: {text}\\nSentiment:",
     "reward_masked": "{text} {prompt} {mask}.",
 }
-BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
 TOLERANCE = 1e-5  # of a result in float32, relative to its largest entry
 
 
@@ -468,8 +468,7 @@ def main() -> int:
     found = {**known_rows, **keyed(rows)}
     print(table(found))
     if arguments.page:
-        before, _, rest = arguments.page.read_text(encoding="utf-8").partition(BEGIN)
-        write_text(arguments.page, f"{before}{BEGIN}\n\n{table(found)}\n\n{END}{rest.partition(END)[2]}")
+        fill(arguments.page, "table", table(found))
     return 0
 
 

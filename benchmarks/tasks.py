@@ -23,13 +23,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pages import fill
 
 from hardprompt import embedding, models, run, towers
 from hardprompt.commands.invert import Invert
 from hardprompt.commands.restyle import StyleRun
 from hardprompt.config import Search
 from hardprompt.errors import InputError
-from hardprompt.files import write_bytes, write_json, write_text
+from hardprompt.files import write_bytes, write_json
 from hardprompt.images import grid, png, read_image
 from hardprompt.lms.causal import CausalLM
 from hardprompt.tasks.restyle import Restyle
@@ -49,7 +50,6 @@ TASK_MODELS = {  # that rewrite, by what their cells begin with; with evaluation
     "": ("embedded:smollm2", 96, METHODS),
     "gemma3-": ("embedded:gemma3", 48, ("pin-prior", "rlprompt", "best-of-n")),  # it takes ten minutes for 96
 }
-_BEGIN, _END = "<!-- {}: begin -->", "<!-- {}: end -->"
 
 
 def restyle_cells(root: Path, data: Path) -> Iterator[tuple[Path, Search]]:
@@ -156,13 +156,8 @@ def collect(root: Path) -> None:
 
 def tables(found: dict[str, Any]) -> None:
     """Write the tables into docs/tasks.md."""
-    page = DOCS / "tasks.md"
-    text = page.read_text(encoding="utf-8")
     for task, make in (("restyle", restyle_table), ("invert", invert_table)):
-        before, _, rest = text.partition(_BEGIN.format(task))
-        after = rest.partition(_END.format(task))[2]
-        text = f"{before}{_BEGIN.format(task)}\n\n{make(found.get(task, {}))}\n{_END.format(task)}{after}"
-    write_text(page, text)
+        fill(DOCS / "tasks.md", task, make(found.get(task, {})))
 
 
 def _mean(values: Sequence[float], digits: int = 3) -> str:

@@ -96,7 +96,7 @@ def markdown(summary: Mapping[str, Any]) -> str:
         parts += [f"### {_plain(title)}", _markdown(head, [map(_plain, row) for row in rows])]
     for block in summary["data"]:
         rows = [[_plain(name), _code(text)] for name, text in _prompts(block)]
-        parts += [f"### {_plain(block['data'])}: best prompts", _markdown(["method", "prompt"], rows)]
+        parts += [f"### {_plain(block['data'])}: best prompts", _markdown(["method", "prompt"], rows, words=2)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -290,8 +290,9 @@ def _code(text: str) -> str:
     return f"{fence}{text}{fence}".replace("|", r"\|")  # a table's own escape, which holds in code, too
 
 
-def _markdown(head: Sequence[str], rows: Iterable[Iterable[str]]) -> str:
-    rule = ["---", *["---:"] * (len(head) - 1)]
+def _markdown(head: Sequence[str], rows: Iterable[Iterable[str]], *, words: int = 1) -> str:
+    """A table whose first columns are ``words`` and whose others are figures, to the right."""
+    rule = [*["---"] * words, *["---:"] * (len(head) - words)]
     return "\n".join(f"| {' | '.join(row)} |" for row in (map(_plain, head), rule, *rows))
 
 
