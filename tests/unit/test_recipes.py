@@ -1,10 +1,9 @@
 """The recipes are of one form, name what exists, and claim what the paper printed."""
 
 import dataclasses
-import importlib.util
+import importlib
 import re
 import statistics
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -158,12 +157,8 @@ def test_our_own_comparison_has_every_method() -> None:
 
 @pytest.mark.parametrize("name", ["few-shot", "pin-table1"])
 def test_the_embedded_model_is_asked_as_in_the_benchmark(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    spec = importlib.util.spec_from_file_location("results", ROOT / "benchmarks" / "results.py")
-    assert spec is not None
-    assert spec.loader is not None
-    results = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "results", results)  # its dataclasses look themselves up
-    spec.loader.exec_module(results)
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    results = importlib.import_module("results")
     asked = load(name)["models"]["embedded"]["data"]
     for key, task in results.SETS.items():
         assert asked[key] == {
