@@ -98,9 +98,10 @@ class Bench:
 
     def sparsemax(self, support: int) -> Case:
         """64 states: the plain version sorts the vocabulary, -inf where it is filtered; ours takes out the 10,000."""
-        few = _with_support(support)
-        whole = torch.full((len(few), self.policy.vocabulary_size), -torch.inf)
+        few = _with_support(support).to(self.device)
+        whole = torch.full((len(few), self.policy.vocabulary_size), -torch.inf, device=self.device)
         columns = torch.randperm(whole.shape[1], generator=torch.Generator().manual_seed(0))[:TOP_K].sort().values
+        columns = columns.to(self.device)
         whole[:, columns] = few
         entropy = TsallisEntropy(2.0)
         return Case(
@@ -172,7 +173,7 @@ class Bench:
         hook.remove()
         tokens = lm.tokens_run - before
         body = sum(p.numel() for name, p in model.named_parameters() if "embed" not in name and "head" not in name)
-        passes = tokens / 512
+        passes = len(placed)
         return Case(
             lambda: plain.rewards(model, tokenizer, self.examples, template, demo.VERBALIZERS, prompts).double(),
             lambda: ours(prompts),
@@ -288,7 +289,9 @@ def compare(name: str, case: Case, turns: int, rates: dict[str, float], device: 
                 times[kind].append(seconds)
         if turn == 0 and name not in UNLIKE:
             size = float(out["plain"].abs().max())
-            difference = {k: float((out[k] - out["plain"].cpu()).abs().max()) / size for k in times if k != "plain"}
+            difference = {
+                k: float((out[k].cpu() - out["plain"].cpu()).abs().max()) / size for k in times if k != "plain"
+            }
             if device == "cpu" and difference["ours"] > TOLERANCE:
                 raise SystemExit(f"{name}: ours differs from the plain version by {difference['ours']:.1e}")
     seconds = {k: statistics.median(v) for k, v in times.items()}

@@ -202,14 +202,14 @@ def _by_sort(x: Tensor) -> Tensor:
     top = x.sort(-1, descending=True).values
     excess = top.cumsum(-1) - 1.0
     rank = torch.arange(1, x.shape[-1] + 1, dtype=x.dtype, device=x.device)
-    size = (rank * top > excess).sum(-1, keepdim=True)
+    size = (rank * top > excess).sum(-1, keepdim=True).clamp_min(1)  # a row of NaN has none, and stays NaN
     return (x - excess.gather(-1, size - 1) / size).clamp_min_(0.0)
 
 
 def _entmax15(x: Tensor) -> Tensor:
     """[x/2 - tau]_+^2 with max(x) = 0, tau in closed form on each candidate support (Peters et al., 2019)."""
     half = x / 2.0
-    k = int((half > -1.0).sum(-1).max())  # nothing lower can be in the support
+    k = int((half > -1.0).sum(-1).max()) if _on_cpu(x) else x.shape[-1]  # nothing lower can be in the support
     top = half.topk(k, dim=-1).values
     top = torch.where(top > -1.0, top, torch.full_like(top, -2.0))
     rank = torch.arange(1, k + 1, dtype=x.dtype, device=x.device)

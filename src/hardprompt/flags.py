@@ -85,10 +85,10 @@ def given(arguments: argparse.Namespace, settings: "type[Search]") -> dict[str, 
     return {**values, "settings": {k: v for k, v in turned.items() if v is not None}}
 
 
-def _pairs(given: Sequence[str]) -> dict[str, str]:
+def _pairs(typed: Sequence[str]) -> dict[str, str]:
     """Verbalizers as they are typed."""
     verbalizers: dict[str, str] = {}
-    for pair in given:
+    for pair in typed:
         label, equals, word = pair.rpartition("=")
         if not equals or not label or not word:
             raise InputError(f"verbalizer {pair!r} is not LABEL=WORD, such as positive=great.")

@@ -18,6 +18,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from hardprompt.errors import InputError, MissingExtra, unknown
+from hardprompt.quiet import quiet
 
 _LOG = logging.getLogger(__name__)
 
@@ -192,7 +193,7 @@ def search_copy(lm: Any, precision: str) -> tuple[Any, str]:
         return lm, "float32"
     # Parameters only: a position's angles, which are buffers, lose their meaning in half precision.
     halved = {id(p): torch.nn.Parameter(p.detach().to(dtype), requires_grad=False) for p in model.parameters()}
-    return type(lm)(copy.deepcopy(model, halved), lm.tokenizer), str(dtype).removeprefix("torch.")
+    return lm.over(copy.deepcopy(model, halved)), str(dtype).removeprefix("torch.")
 
 
 def _embedded(name: str) -> Path:
@@ -289,20 +290,3 @@ def _named(name: str) -> Iterator[None]:
             f"model {name!r} could not be loaded: {reason}. "
             f"Valid: {', '.join('embedded:' + e for e in EMBEDDED)}, a folder, a .gguf file or a hub name."
         ) from error
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keep the loaders' progress bars out of ours."""
-    from transformers.utils import logging as transformers_logging
-
-    shown = transformers_logging.is_progress_bar_enabled()
-    verbosity = transformers_logging.get_verbosity()
-    transformers_logging.disable_progress_bar()
-    transformers_logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(verbosity)
-        if shown:
-            transformers_logging.enable_progress_bar()

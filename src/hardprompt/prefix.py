@@ -58,8 +58,8 @@ class PrefixTree:
             raise InputError(f"top_k is {top_k}; it must lie between 1 and the vocabulary's {size} tokens.")
         self._policy = policy
         self._top_k = top_k
-        self._may_open, self._may_follow = put(policy.opens, policy.device), put(policy.follows, policy.device)
-        self._counts = (int(policy.opens.sum()), int(policy.follows.sum()))
+        self._allowed = [put(mask, policy.device) for mask in (policy.opens, policy.follows)]  # by "is there a prefix"
+        self._every = [put(mask.nonzero()[:, 0], policy.device) for mask in (policy.opens, policy.follows)]
         self._states_kept, self._tokens_kept = states_kept, tokens_kept
         # States lie in blocks that are filled once and dropped whole, so that a checkpoint writes only the last anew.
         self._block_size = max(1, min(_BLOCK, states_kept // 4))
@@ -195,16 +195,16 @@ class PrefixTree:
         states = torch.zeros(_ROWS, self._policy.hidden_size, device=at.device).index_copy_(
             0, at, self.states(prefixes)
         )
-        allowed = torch.stack([self._may_follow if p else self._may_open for p in prefixes])
+        allowed = torch.stack([self._allowed[bool(p)] for p in prefixes])
         log_p = self._policy.logits(states).index_select(0, at).masked_fill(~allowed, -torch.inf).log_softmax(-1)
         found = {}
-        counts = [self._counts[bool(p)] for p in prefixes]
+        counts = [len(self._every[bool(p)]) for p in prefixes]
         top = None if self._top_k is None or self._top_k >= max(counts) else log_p.topk(self._top_k)
         for i, prefix in enumerate(prefixes):
             if top is not None and self._top_k is not None and self._top_k < counts[i]:
                 actions = Actions(top.indices[i].int(), top.values[i].clone())
             else:  # nothing to leave out, so nothing to sort
-                ids = allowed[i].nonzero()[:, 0]
+                ids = self._every[bool(prefix)]
                 actions = Actions(ids.int(), log_p[i, ids])
             if blocked := self._blocked.get(prefix):
                 keep = ~torch.isin(actions.ids, put(sorted(blocked), actions.ids.device))

@@ -22,6 +22,7 @@ from hardprompt.embedding import Embedder, encode, text_limit
 from hardprompt.errors import InputError, RewardError, unknown
 from hardprompt.files import _replace
 from hardprompt.metrics import bootstrap
+from hardprompt.quiet import quiet
 
 _LOG = logging.getLogger(__name__)
 
@@ -224,7 +225,7 @@ def named_style(name: str, label: str) -> NamedStyle:
     if len(labels) < 2:
         raise InputError(f"model {name!r} has one label; a classifier with two or more is needed here.")
     tokenizer = models._tokenizer(name, source)
-    with models.quiet(), models._named(name):
+    with quiet(), models._named(name):
         model, loading = AutoModelForSequenceClassification.from_pretrained(
             source, dtype="float32", use_safetensors=True, trust_remote_code=False, output_loading_info=True
         )

@@ -3,7 +3,6 @@
 import functools
 import re
 import unicodedata
-from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -102,12 +101,12 @@ def survives(tokenizer: Any, ids: list[int]) -> bool:
 
 
 @functools.lru_cache(maxsize=4)
-def _texts(tokenizer: Any, size: int) -> Sequence[str]:
+def _texts(tokenizer: Any, size: int) -> tuple[str, ...]:
     """What each token adds to a text: alone, some decoders drop the space that a word begins with."""
     anchor = tokenizer("a", add_special_tokens=False)["input_ids"]
     start = len(tokenizer.decode(anchor))
     known = range(min(size, len(tokenizer)))
-    return [text[start:] for text in tokenizer.batch_decode([[*anchor, i] for i in known])]
+    return tuple(text[start:] for text in tokenizer.batch_decode([[*anchor, i] for i in known]))
 
 
 def _is_text(text: str) -> bool:

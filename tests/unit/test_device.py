@@ -1,5 +1,6 @@
 """What a step does on an accelerator, on the device `meta`: it has no values, so whatever waits for one fails."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -7,8 +8,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from hardprompt.entropy import TsallisEntropy, _by_sort
+from hardprompt.errors import InputError
 from hardprompt.lms.causal import CausalLM
 from hardprompt.lms.masked import MaskedLM
 from hardprompt.optimizers.pin import QLearner
@@ -35,6 +39,28 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
     return seen
 
 
+class Strict(TorchDispatchMode):
+    """Refuses what a GPU refuses and `meta` does not: values from the host among those of the device."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = [x for x in tree_leaves((args, kwargs or {})) if isinstance(x, Tensor)]
+        mixed = any(x.device == META for x in found) and any(x.device != META and x.ndim > 0 for x in found)
+        if mixed and "copy" not in func.name():
+            raise RuntimeError(f"{func.name()} takes values of the host and of the device")
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.fixture(autouse=True)
+def strict() -> Iterator[None]:
+    with Strict():
+        yield
+
+
+def test_values_of_the_host_among_those_of_the_device_are_noticed() -> None:
+    with pytest.raises(RuntimeError, match="of the host and of the device"):
+        torch.zeros(4, 2, device=META)[torch.tensor([1])]
+
+
 def move(packed: Any) -> None:
     packed.model.to(META)
     packed.device = META
@@ -47,14 +73,15 @@ def learner(arch: str, **settings: Any) -> QLearner:
     policy.packed.packs = True
     policy.head_weight = policy.packed.head.weight.detach()
     policy.head_bias = None if policy.packed.head.bias is None else policy.packed.head.bias.detach()
-    return QLearner(policy=policy, length=3, top_k=100, hidden=16, batch=8, proposals=4, **settings)
+    given = {"length": 3, "top_k": 100, "hidden": 16, "batch": 8, "proposals": 4}
+    return QLearner(policy=policy, **{**given, **settings})
 
 
 @pytest.mark.parametrize("arch", ["llama", "opt", "phi"])
 @pytest.mark.parametrize("loss", ["monte_carlo", "single_step", "path_consistency"])
-@pytest.mark.parametrize("q", [1.0, 2.0])
-def test_an_update_waits_for_nothing(reads: list[Tensor], arch: str, loss: Any, q: float) -> None:
-    agent = learner(arch, loss=loss, q=q, prior=0.2)
+@pytest.mark.parametrize(("q", "top_k"), [(1.0, 100), (1.5, 100), (2.0, 100), (2.0, None), (2.5, 100)])
+def test_an_update_waits_for_nothing(reads: list[Tensor], arch: str, loss: Any, q: float, top_k: int | None) -> None:
+    agent = learner(arch, loss=loss, q=q, top_k=top_k, prior=0.2)
     for network in (agent.online, agent.target):
         assert {p.device for p in network.parameters()} == {META}
     loss_now = agent._update(torch.tensor(PROMPTS), torch.randn(len(PROMPTS)))
@@ -111,9 +138,21 @@ def test_sparsemax_by_sort_is_sparsemax(rows: list[list[float]]) -> None:
     torch.testing.assert_close(_by_sort(x), TsallisEntropy(2.0).policy(x), atol=1e-12, rtol=0)
 
 
+@pytest.mark.parametrize("row", [[float("nan"), 1.0], [float("inf"), 1.0], [-float("inf")] * 2])
+def test_sparsemax_by_sort_of_a_faulty_row_is_not_a_number(row: list[float]) -> None:
+    assert _by_sort(torch.tensor([row])).isnan().all()
+
+
+def test_a_policy_that_is_not_a_number_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Tensor, "cpu", lambda t: t if t.device != META else torch.full(t.shape, torch.nan))
+    agent = learner("llama")
+    with pytest.raises(InputError, match="smaller learning_rate"):
+        agent._extend([()], [0], [], 1.0)
+
+
 def test_a_policy_and_its_value_wait_for_nothing() -> None:
     x = torch.randn(4, 2000, device=META, requires_grad=True)
-    for q in (1.0, 2.0):
+    for q in (1.0, 1.5, 2.0, 3.0):
         entropy = TsallisEntropy(q)
         assert entropy.policy(x).device == entropy.value(x).device == META
         entropy.value(x).sum().backward()

@@ -18,28 +18,28 @@ if TYPE_CHECKING:
     from hardprompt.comparison.plan import Plan
 
 
-def add_flags(compare: argparse.ArgumentParser) -> None:
+def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
-    compare.add_argument(
+    parser.add_argument(
         "what", metavar="FILE|TASK",
         help="YAML file of a comparison, run.yaml of a search, or a task and then its own arguments",
     )  # fmt: skip
-    compare.add_argument("--methods", nargs="+", metavar="NAME", help="hardprompt methods lists them")
-    compare.add_argument(
+    parser.add_argument("--methods", nargs="+", metavar="NAME", help="hardprompt methods lists them")
+    parser.add_argument(
         "--data", nargs="+", metavar="NAME", help="of the file's data sets, or of the papers', as sst-2"
     )
-    compare.add_argument(
+    parser.add_argument(
         "--splits", nargs="+", metavar="NAME", help="such as 16-100: 16 texts a class, drawn by seed 100"
     )
-    compare.add_argument("--seeds", nargs="+", type=int, metavar="N", help="of the searches (0 1 2)")
-    compare.add_argument("--models", metavar="NAME", help="which of the file's sets of models")
-    compare.add_argument("--folder", metavar="FOLDER", help="where the data lie (else the papers' come from the hub)")
-    compare.add_argument("--test-rows", type=int, metavar="N", help="test texts of the papers' data sets (all)")
-    compare.add_argument("--reference", metavar="NAME", help="method that the others are tested against (the best)")
-    compare.add_argument("--evaluations", type=int, metavar="N", help="budget of every search")
-    compare.add_argument("--workers", type=int, metavar="N", help="searches side by side (as cores and memory allow)")
-    compare.add_argument("--out", metavar="FOLDER", help="where everything is kept (runs/compare-FILE)")
-    compare.add_argument("--dry-run", action="store_true", help="check every cell and count them, run nothing")
+    parser.add_argument("--seeds", nargs="+", type=int, metavar="N", help="of the searches (0 1 2)")
+    parser.add_argument("--models", metavar="NAME", help="which of the file's sets of models")
+    parser.add_argument("--folder", metavar="FOLDER", help="where the data lie (else the papers' come from the hub)")
+    parser.add_argument("--test-rows", type=int, metavar="N", help="test texts of the papers' data sets (all)")
+    parser.add_argument("--reference", metavar="NAME", help="method that the others are tested against (the best)")
+    parser.add_argument("--evaluations", type=int, metavar="N", help="budget of every search")
+    parser.add_argument("--workers", type=int, metavar="N", help="searches side by side (as cores and memory allow)")
+    parser.add_argument("--out", metavar="FOLDER", help="where everything is kept (runs/compare-FILE)")
+    parser.add_argument("--dry-run", action="store_true", help="check every cell and count them, run nothing")
 
 
 def compare(arguments: argparse.Namespace) -> int:

@@ -38,6 +38,10 @@ class CausalLM:
         """Tokens that went through the model so far: the work, counted instead of timed."""
         return self.packed.tokens_run
 
+    def over(self, model: Any) -> "CausalLM":
+        """The same over a copy of the model, in another precision."""
+        return CausalLM(model, self.tokenizer)
+
     def prepare(self, contexts: Sequence[str]) -> None:
         """Hold the keys and values of these strings, which later contexts will begin with."""
         self.packed.keep(self.encode(contexts))

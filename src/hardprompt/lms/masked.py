@@ -10,16 +10,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hardprompt.errors import InputError
+from hardprompt.lms import probes
 from hardprompt.lms.causal import truncate
 from hardprompt.lms.unpadded import Unpadded
-from hardprompt.models import quiet
 from hardprompt.placing import put
 
 _LOG = logging.getLogger(__name__)
 
 _BATCH_TOKENS = 1024  # of one forward pass, padding included,
 _GPU_BATCH_TOKENS = 32_768  # and what it takes to fill a GPU
-_PROBE_ERRORS = (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError)
+_LOGITS = 100_000_000  # of one pass: a long one holds many sequences, and each has a row of the vocabulary
+_ROW_LIMIT = 5e-5  # what a row may differ from sequences run alone; one that mixes them may differ by little more
 
 
 class MaskedLM:
@@ -28,6 +29,7 @@ class MaskedLM:
     Args:
         model: the model; it is frozen.
         tokenizer: its tokenizer, which must know a mask token.
+        probed: the same over this model in float32: how it is run holds here, too, and shows more clearly there.
 
     A choice of k tokens is given k masks, which are filled from left to right: log P is the sum of each token's
     log-probability given the tokens before it. The space at a word boundary belongs to the choice.
@@ -36,7 +38,7 @@ class MaskedLM:
         InputError: the tokenizer has no mask token.
     """
 
-    def __init__(self, model: Any, tokenizer: Any) -> None:
+    def __init__(self, model: Any, tokenizer: Any, *, probed: "MaskedLM | None" = None) -> None:
         if tokenizer.mask_token_id is None:
             raise InputError("the task model is masked, but its tokenizer has no mask token.")
         self.model = model.eval().requires_grad_(False)
@@ -53,13 +55,24 @@ class MaskedLM:
         self.places_run = 0  # tokens and padding
         self.logits_computed = 0  # rows of the vocabulary: the work, counted instead of timed
         self._unpadded: Unpadded | None = None
+        self._short: bool
+        self.pads: bool
+        """Whether padding leaves the other places as they are."""
+        if probed is not None:
+            self._short, self.pads = probed._short, probed.pads
+            self._unpadded = Unpadded(model, first=probed._unpadded.first) if probed._unpadded is not None else None
+            return
         self._short = self._probe_head()
         if not self._short:
             _LOG.info("the model's head is not asked for one place alone: the vocabulary is computed at every token")
-        self._pads, self._unpadded = self._probe_lengths()
+        self.pads, self._unpadded = self._probe_lengths()
         if self._unpadded is None:
-            alike = "like length share a padded pass" if self._pads else "one length share a pass"
-            _LOG.info("the model's attention cannot be replaced: sequences of %s", alike)
+            alike = "like length share a padded pass" if self.pads else "one length share a pass"
+            _LOG.info("the model does not run a row of several sequences: those of %s", alike)
+
+    def over(self, model: Any) -> "MaskedLM":
+        """The same over a copy of the model, in another precision."""
+        return MaskedLM(model, self.tokenizer, probed=self)
 
     def prepare(self, contexts: Sequence[str]) -> None:
         """Nothing: what stands behind the prompt changes every state, so no work can be kept."""
@@ -108,22 +121,29 @@ class MaskedLM:
         """Log p of ``tokens`` at one place of each sequence, on the model's device."""
         order = sorted(range(len(sequences)), key=lambda i: len(sequences[i]))
         ids, columns, found, done = [sequences[i] for i in order], put(tokens, self.device), [], 0
-        unpadded = self._unpadded if self._unpadded is not None and ids and self._unpadded.takes(ids) else None
         while done < len(order):
-            size, used = 1, len(ids[done])
-            while done + size < len(order):
-                width = len(ids[done + size])
-                used = used + width if unpadded else (size + 1) * width
-                if used > self._batch_tokens or not (unpadded or self._pads or width == len(ids[done])):
-                    break
-                size += 1
+            row = self._unpadded if self._unpadded is not None and self._unpadded.takes(ids[done]) else None
+            size = self._fitting(ids[done:], row)
             batch, places = ids[done : done + size], [at[i] for i in order[done : done + size]]
-            logits = self._row(unpadded, batch, places) if unpadded else self._padded(batch, places)
+            logits = self._row(row, batch, places) if row is not None else self._padded(batch, places)
             found.append(logits.float().log_softmax(-1)[:, columns])
             self.tokens_run += sum(map(len, batch))
             done += size
         back = sorted(range(len(order)), key=order.__getitem__)
         return torch.cat(found)[put(back, self.device)] if found else torch.zeros(0, len(tokens), device=self.device)
+
+    def _fitting(self, ids: list[list[int]], row: Unpadded | None) -> int:
+        """How many of these sequences, which are sorted by length, share a pass with the first."""
+        size, used = 1, len(ids[0])
+        most = max(1, _LOGITS // self.model.get_input_embeddings().num_embeddings)
+        while size < min(len(ids), most):
+            width = len(ids[size])
+            used = used + width if row is not None else (size + 1) * width
+            shares = row.takes(ids[size]) if row is not None else self.pads or width == len(ids[0])
+            if used > self._batch_tokens or not shares:
+                break
+            size += 1
+        return size
 
     def _padded(self, sequences: list[list[int]], at: list[int]) -> Float[Tensor, "n vocabulary"]:
         width, pad = max(map(len, sequences)), self.tokenizer.pad_token_id or 0
@@ -169,33 +189,31 @@ class MaskedLM:
             whole = self.logits(ids, torch.ones_like(ids), at)
             self._short = True
             short = self.logits(ids, torch.ones_like(ids), at)
-        except _PROBE_ERRORS:
+        except probes.ERRORS:
             return False
         finally:
             self.logits_computed = self.places_run = 0
-        return _alike(whole, short)
+        return probes.alike(whole, short)
 
     @torch.no_grad()
     def _probe_lengths(self) -> tuple[bool, Unpadded | None]:
-        """Whether padding changes nothing, and what runs a row without any, if it can."""
-        sequences, at = [[3, 5, 4, 6, 5, 7], [6, 3, 5], [4, 6, 3]], [4, 1, 2]
-        attention = self.model.config._attn_implementation
-        alone = torch.cat([self._padded([ids], [place]) for ids, place in zip(sequences, at, strict=True)])
-        pads = _alike(alone, self._padded(sequences, at))
-        try:
-            for first in (0, (self.tokenizer.pad_token_id or 0) + 1):
-                unpadded = Unpadded(self.model, first=first)
-                if _alike(alone, self._row(unpadded, sequences, at)):
-                    return pads, unpadded
-        except _PROBE_ERRORS as error:
-            _LOG.debug("probe of a row without padding failed: %s", error)
-        finally:
-            self.logits_computed = self.places_run = 0
-        with quiet():
-            self.model.set_attn_implementation(attention)
-        return pads, None
-
-
-def _alike(whole: Tensor, other: Tensor) -> bool:
-    limit = 1e-3 if whole.dtype == torch.float32 else 5e-2
-    return whole.shape == other.shape and bool((whole - other).abs().max() <= limit * whole.abs().max())
+        """Whether padding changes nothing, and what runs a row without any, if it can: every place is looked at."""
+        sequences = [[3, 5, 4, 6, 5, 7], [6, 3, 5], [4, 6, 3], [7, 5]]
+        one = [(ids, place) for ids in sequences for place in range(len(ids))]
+        alone = torch.cat([self._padded([ids], [place]) for ids, place in one])
+        ids, at = (list(column) for column in zip(*one, strict=True))
+        found: list[tuple[float, Unpadded]] = []
+        pads = probes.alike(alone, self._padded(ids, at))
+        positions = getattr(self.model.config.get_text_config(), "max_position_embeddings", None) or 10**9
+        for first in (0, (self.tokenizer.pad_token_id or 0) + 1):
+            if first + max(map(len, sequences)) > positions:
+                continue  # an index out of its table cannot be recovered from on a GPU
+            unpadded = Unpadded(self.model, first=first)
+            try:
+                found.append((probes.apart(alone, self._row(unpadded, ids, at)), unpadded))
+            except probes.ERRORS as error:
+                _LOG.debug("probe of a row without padding failed: %s", error)
+                break
+        self.logits_computed = self.places_run = 0
+        best = min(found, key=lambda pair: pair[0], default=None)
+        return pads, best[1] if best is not None and best[0] <= _ROW_LIMIT else None

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import DynamicCache
 
+from hardprompt.lms import probes
 from hardprompt.placing import put
 
 _LOG = logging.getLogger(__name__)
@@ -18,9 +19,8 @@ _LOG = logging.getLogger(__name__)
 _ROW_TOKENS = 256  # attention inside a row is quadratic in this, so a longer tree is cut into rows
 _BATCH_TOKENS = 512  # tokens of one forward pass, padding included,
 _GPU_BATCH_TOKENS = 16_384  # and what it takes to fill a GPU
-_PROBE_TOLERANCE = 1e-3  # relative difference between packed and plain logits that a model may show
-_PROBED: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()  # policy and task often share a model
-_PROBE_ERRORS = (TypeError, ValueError, RuntimeError, IndexError, AttributeError, KeyError)
+# Policy and task often share a model. What was found holds for its precision and attention.
+_PROBED: WeakKeyDictionary[Any, dict[Any, bool]] = WeakKeyDictionary()
 
 
 @dataclass
@@ -190,13 +190,14 @@ class PackedModel:
                 rows.append(current)
             path = current.add(ids, 0)
             place[i] = (index[id(current)], [path[p] for p in points[i]])
-        order = sorted(range(len(rows)), key=lambda r: _row_cost(rows[r]))
+        costs = [self._cost(row) for row in rows]
+        order = sorted(range(len(rows)), key=costs.__getitem__)
         states: dict[int, Tensor] = {}
         wanted: dict[int, set[int]] = {}
         for r, nodes in place:
             wanted.setdefault(r, set()).update(nodes)
         slot: dict[tuple[int, int], Tensor] = {}
-        for batch in _batches(order, lambda r: _row_cost(rows[r]), self._batch_tokens):
+        for batch in _batches(order, costs.__getitem__, self._batch_tokens):
             out = self._forward([rows[r] for r in batch])
             for k, r in enumerate(batch):
                 nodes = sorted(wanted[r])
@@ -264,6 +265,11 @@ class PackedModel:
         # A packed row ignores a sliding window, so past its length the model is run plainly.
         return self._window is not None and max(map(len, sequences)) > self._window
 
+    def _cost(self, row: _Row) -> int:
+        # A pass on a GPU is long, so what it copies of the kept keys and values counts, too.
+        kept = 0 if self.device.type == "cpu" or row.prefix is None else len(row.prefix.ids) // 4
+        return len(row.tokens) + kept
+
     def _hold(self, prefix: _Prefix) -> None:
         branch = self._kept
         for token in prefix.ids:
@@ -280,9 +286,11 @@ class PackedModel:
         return branch.get(-1), match
 
     def _known_to_pack(self) -> bool:
-        if self.model not in _PROBED:
-            _PROBED[self.model] = self._probe()
-        return _PROBED[self.model]
+        known = _PROBED.setdefault(self.model, {})
+        how = (self.dtype, self.device, self.model.config._attn_implementation)
+        if how not in known:
+            known[how] = self._probe()
+        return known[how]
 
     @torch.no_grad()
     def _probe(self) -> bool:
@@ -296,17 +304,11 @@ class PackedModel:
             self.keep([first[:3]])
             packed = torch.cat([torch.stack(pair) for pair in self._run([first, second], [[5], [3, 5]])])
             self._kept = kept
-        except _PROBE_ERRORS as error:
+        except probes.ERRORS as error:
             _LOG.debug("packing probe failed: %s", error)
             self._kept = {}
             return False
-        scale = plain.float().abs().max().clamp_min(1e-6)
-        limit = _PROBE_TOLERANCE if self.dtype == torch.float32 else 5e-2
-        return bool((packed.float() - plain.float()).abs().max() <= limit * scale)
-
-
-def _row_cost(row: _Row) -> int:
-    return len(row.tokens)
+        return probes.alike(plain, packed)
 
 
 def _batches(items: Sequence[Any], size: Any, limit: int) -> list[list[Any]]:

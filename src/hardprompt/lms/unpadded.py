@@ -10,31 +10,28 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
 
-from hardprompt.models import quiet
 from hardprompt.placing import put
+from hardprompt.quiet import quiet
 
 _NAME = "hardprompt_unpadded"
-_LENGTHS: ContextVar[Sequence[int] | None] = ContextVar("lengths", default=None)  # of the row that is being run
+_LENGTHS: ContextVar[Sequence[int]] = ContextVar("lengths")  # of the row that is being run
 _UNKNOWN = ("position_bias", "softcap")  # what some models add to attention, and this one does not know
+_WINDOWS = ("sliding_window", "local_attention", "window_size")  # as configurations call the reach of attention
 
 
 def attend(
-    module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **settings: Any
+    _module: Any, query: Tensor, key: Tensor, value: Tensor, _mask: Tensor | None, **settings: Any
 ) -> tuple[Tensor, None]:
-    """Attention of transformers' interface; neighbours of one length share a product. Without lengths it is plain.
+    """Attention of transformers' interface, within each sequence of the row; those of one length share a product.
 
     Raises:
-        TypeError: the model adds something to its attention that is not known here.
+        ValueError: the model adds something to its attention that is not known here, or runs another row.
     """
     lengths = _LENGTHS.get()
-    if lengths is None:
-        plain: tuple[Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, **settings)
-        return plain
-    if given := [name for name in _UNKNOWN if settings.get(name) is not None]:
-        raise TypeError(f"attention with {given[0]} is not known here.")
+    given = [name for name in _UNKNOWN if settings.get(name) is not None]
+    if given or query.shape[0] != 1 or query.shape[2] != sum(lengths):
+        raise ValueError(f"attention of {tuple(query.shape)} with {given or 'nothing'} is not that of this row.")
     parts, begin = [], 0
     for length, alike in itertools.groupby(lengths):
         count = len(list(alike))
@@ -46,14 +43,16 @@ def attend(
     return torch.cat(parts)[None], None
 
 
+def _no_mask(*_: Any, **__: Any) -> None:
+    """A sequence sees all of itself and nothing else, which ``attend`` knows without a mask."""
+
+
 AttentionInterface.register(_NAME, attend)
-AttentionMaskInterface.register(_NAME, sdpa_mask)
+AttentionMaskInterface.register(_NAME, _no_mask)
 
 
 class Unpadded:
-    """Lays sequences end to end for a model whose attention can be replaced.
-
-    The model's attention is replaced for good, by one that is the plain one whenever no row is being run here.
+    """Lays sequences end to end for a model whose attention can be replaced, and replaces it while they run.
 
     Args:
         model: an encoder of transformers.
@@ -61,25 +60,34 @@ class Unpadded:
     """
 
     def __init__(self, model: Any, *, first: int) -> None:
+        self.first = first
+        self._model = model
         self._device = next(model.parameters()).device
-        self._first = first
-        windows = [getattr(model.config, name, None) for name in ("sliding_window", "local_attention", "window_size")]
-        self._window = min((w for w in windows if isinstance(w, int)), default=None)
-        if model.config._attn_implementation != _NAME:
-            with quiet():  # some models say at length that theirs cannot be replaced; the caller's probe finds that out
-                model.set_attn_implementation(_NAME)
+        found = [getattr(model.config, name, None) for name in _WINDOWS]
+        self._window = min((reach for reach in found if isinstance(reach, int)), default=None)
 
-    def takes(self, sequences: Sequence[Sequence[int]]) -> bool:
-        """Whether no sequence is longer than a window of the model's attention."""
-        return self._window is None or max(map(len, sequences)) <= self._window
+    def takes(self, sequence: Sequence[int]) -> bool:
+        """Whether a sequence is no longer than a window of the model's attention."""
+        return self._window is None or len(sequence) <= self._window
 
     @contextmanager
     def row(self, sequences: Sequence[Sequence[int]]) -> Iterator[dict[str, Tensor]]:
-        """The model's inputs for these sequences as one row, to be run inside of the block; best sorted by length."""
+        """The model's inputs for these sequences as one row, to be run inside of the block; best sorted by length.
+
+        Raises:
+            ValueError: the model's attention cannot be replaced.
+        """
         ids = put([list(itertools.chain.from_iterable(sequences))], self._device)
-        positions = [self._first + i for sequence in sequences for i in range(len(sequence))]
+        positions = [self.first + i for sequence in sequences for i in range(len(sequence))]
+        before = self._model.config._attn_implementation
         token = _LENGTHS.set([len(sequence) for sequence in sequences])
         try:
+            with quiet():  # some models only say at length that theirs stays what it is
+                self._model.set_attn_implementation(_NAME)
+            if self._model.config._attn_implementation != _NAME:
+                raise ValueError(f"the attention of {type(self._model).__name__} cannot be replaced.")
             yield {"input_ids": ids, "position_ids": put([positions], self._device)}
         finally:
             _LENGTHS.reset(token)
+            with quiet():
+                self._model.set_attn_implementation(before)

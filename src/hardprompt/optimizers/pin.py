@@ -234,6 +234,8 @@ class QLearner:
                 logits = logits.masked_fill(logits < logits.topk(self._sample_top).values[-1], -torch.inf)
             computed.append(self._entropy.policy(logits / heat))
         policies = dict(zip(prefixes, read(computed), strict=True))
+        if not all(bool(policy.isfinite().all()) for policy in policies.values()):
+            raise InputError("the policy holds NaN: the action values have diverged; try a smaller learning_rate.")
         sizes.extend(int((policy > 0).sum()) for policy in policies.values())
         drawn = [int(torch.multinomial(policies[prompts[i]], 1, generator=self._generator)) for i in waiting]
         (tokens,) = read([torch.stack([choices[prompts[i]].ids[k] for i, k in zip(waiting, drawn, strict=True)])])

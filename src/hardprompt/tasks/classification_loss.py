@@ -65,6 +65,11 @@ class ClassificationObjective:
     ) -> None:
         if not isinstance(lm, CausalLM | MaskedLM):
             raise InputError(f"the task model is a {type(lm).__name__}, which gives no gradients; use a local model.")
+        if isinstance(lm, MaskedLM) and not lm.pads:
+            raise InputError(
+                "the task model's answer changes with padding, and a loss with gradients is of padded batches; "
+                "use another task model, or a method without gradients."
+            )
         self._lm: Any = lm
         self._labels, self._columns, self._count = labels, len(choices), len(texts)
         self.tokenizer, self.soft = lm.tokenizer, soft

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from hardprompt.errors import InputError, MissingExtra
 from hardprompt.images import pillow
-from hardprompt.models import device, quiet
+from hardprompt.models import device
+from hardprompt.quiet import quiet
 from hardprompt.towers import check_length
 
 if TYPE_CHECKING:
