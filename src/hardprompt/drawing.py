@@ -5,13 +5,12 @@ from __future__ import annotations
 import importlib.util
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
 from hardprompt.errors import InputError, MissingExtra
-from hardprompt.models import device, half
+from hardprompt.models import device, folder_or_hub, half
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -48,8 +47,8 @@ def draw(prompts: Sequence[str], *, model: str, seed: int = 0, steps: int = 25, 
 
     where = device()
     dtype = half(where) if where == "cuda" else torch.float32
-    source = str(Path(model).expanduser()) if Path(model).expanduser().is_dir() else model
     try:
+        source = folder_or_hub(model)
         # Only safetensors and no code from the hub: neither pickles nor a model's own pipeline are run.
         pipeline = AutoPipelineForText2Image.from_pretrained(source, torch_dtype=dtype, use_safetensors=True)
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:

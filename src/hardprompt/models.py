@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import functools
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -9,7 +10,10 @@ import io
 import logging
 import os
 import shutil
+import socket
 import tempfile
+import urllib.parse
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,8 +139,10 @@ def load_task_lm(name: str) -> Any:
 def resolve(name: str) -> str:
     """The folder or hub name behind ``name``; a .gguf file is converted into the cache folder once.
 
+    Where the hub cannot be reached, it is the folder that an earlier download left.
+
     Raises:
-        InputError: an unknown embedded model, or a file that is missing or is not GGUF.
+        InputError: an unknown embedded model, a file that is missing or is not GGUF, or no hub and no earlier download.
         MissingExtra: the package that embeds the model is not installed.
     """
     if name.startswith("embedded:"):
@@ -150,9 +156,47 @@ def resolve(name: str) -> str:
         return str(_converted(path, cache_folder() / "models" / f"{path.stem}-{key}"))
     if name.startswith("openai:"):
         raise InputError(f"model {name!r}: models behind an API are not supported yet; use a local model.")
+    if ":" in name and not {"/", "\\"} & {*name}:  # no path, and no name that the hub could have
+        raise unknown("model", name, [f"embedded:{known}" for known in EMBEDDED])
     if not name.strip():
         raise InputError("the model's name is empty; give a hub name, a folder, a .gguf file or embedded:smollm2.")
-    return str(Path(name).expanduser()) if Path(name).expanduser().is_dir() else name
+    with _named(name):
+        return folder_or_hub(name)
+
+
+def folder_or_hub(name: str) -> str:
+    """A folder as it is; of a hub name, where the hub cannot be reached, the folder that an earlier download left.
+
+    Raises:
+        OSError: there is no hub and no earlier download.
+        ValueError: it cannot be a hub name.
+    """
+    if Path(name).expanduser().is_dir():
+        return str(Path(name).expanduser())
+    if _hub_answers():
+        return name
+    from huggingface_hub import constants, snapshot_download
+
+    try:
+        return snapshot_download(name, local_files_only=True)
+    except FileNotFoundError as error:
+        raise OSError(f"it is not on this machine, and {constants.ENDPOINT} cannot be reached") from error
+
+
+@functools.cache
+def _hub_answers() -> bool:
+    """Whether the hub's name can be resolved: the loaders would try for half a minute to find that out."""
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    if urllib.request.getproxies().keys() & {"https", "all"}:  # a proxy resolves names by itself
+        return True
+    try:
+        socket.getaddrinfo(urllib.parse.urlsplit(constants.ENDPOINT).hostname, 443)
+    except OSError:
+        return False
+    return True
 
 
 def device() -> str:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import pytest
 import torch
 
@@ -109,6 +110,47 @@ def test_a_folder_with_pickled_weights_only_is_refused(tiny_folder: Path, tmp_pa
     (tmp_path / "pytorch_model.bin").write_bytes(b"\x80\x04N.")  # a pickle
     with pytest.raises(InputError, match="could not be loaded"):
         load_causal(str(tmp_path))
+
+
+def test_without_the_hub_an_earlier_download_is_used(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(models, "_hub_answers", lambda: False)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(
+        InputError, match=r"'some/model' could not be loaded: it is not on this machine, and https:.*be"
+    ):
+        load_causal("some/model")
+    kept = tmp_path / "models--some--model"
+    (kept / "refs").mkdir(parents=True)
+    (kept / "refs" / "main").write_text("0" * 40)
+    (kept / "snapshots").mkdir()
+    (kept / "snapshots" / ("0" * 40)).symlink_to(tiny_folder)
+    model, tokenizer = load_causal("some/model")
+    assert tokenizer("The film")["input_ids"]
+    assert torch.equal(model.get_output_embeddings().weight, load_causal(str(tiny_folder))[0].lm_head.weight)
+
+
+@pytest.mark.parametrize(
+    ("resolves", "proxies", "answers"), [(True, {}, True), (False, {}, False), (False, "https", True)]
+)
+def test_the_hub_answers_where_its_name_can_be_resolved_by_us_or_a_proxy(
+    monkeypatch: pytest.MonkeyPatch, resolves: bool, proxies: dict[str, str], answers: bool
+) -> None:
+    def lookup(host: str, _port: int) -> None:
+        assert host == "huggingface.co"
+        if not resolves:
+            raise OSError("Name or service not known")
+
+    monkeypatch.setattr("socket.getaddrinfo", lookup)
+    monkeypatch.setattr("urllib.request.getproxies", lambda: dict.fromkeys(proxies and [proxies], "http://proxy"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    assert models._hub_answers.__wrapped__() is answers
+
+
+def test_a_mistyped_embedded_model_is_told_from_a_hub_name() -> None:
+    with pytest.raises(InputError, match="Did you mean 'embedded:smollm2'"):
+        resolve("embeded:smollm2")
 
 
 def test_a_file_that_is_not_gguf_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+from hardprompt import models
 from hardprompt.drawing import draw
 from hardprompt.errors import InputError, MissingExtra
 from hardprompt.images import ASPECT, grid, image_files, png, read_image
@@ -301,6 +302,7 @@ def test_a_drawing_depends_on_its_prompt_and_the_seed(
 ) -> None:
     pipeline = Pipeline()
     monkeypatch.setitem(sys.modules, "diffusers", SimpleNamespace(AutoPipelineForText2Image=pipeline, __spec__="set"))
+    monkeypatch.setattr(models, "_hub_answers", lambda: True)
     both = draw(["a cat", "a horse"], model="some/model", seed=3)
     (alone,) = draw(["a horse"], model="some/model", seed=3)
     assert np.array_equal(pixels(both[1]), pixels(alone))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from hardprompt.errors import InputError, MissingExtra
 from hardprompt.images import pillow
-from hardprompt.models import device
+from hardprompt.models import device, folder_or_hub
 from hardprompt.quiet import quiet
 from hardprompt.towers import check_length
 
@@ -119,8 +118,8 @@ def load_dual(name: str) -> DualEncoder:
 
     if not name.strip():
         raise InputError(f"the image–text model's name is empty. {_VALID}")
-    source = str(Path(name).expanduser()) if Path(name).expanduser().is_dir() else name
     with quiet(), _refused(name):
+        source = folder_or_hub(name)
         config = AutoConfig.from_pretrained(source, trust_remote_code=False)
     padded = {CLIPConfig: False, SiglipConfig: True, Siglip2Config: True}
     if type(config) not in padded:
