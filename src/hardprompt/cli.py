@@ -30,6 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             arguments.rest = rest  # the flags of the task that it names
         elif rest:
             name = rest[0].partition("=")[0]
+            if name in flags[arguments.command]:  # it stood before the command
+                raise InputError(f"{name} comes after the command: hardprompt {arguments.command} {name}")
             if name.startswith("-"):
                 raise unknown(f"flag of hardprompt {arguments.command}", name, flags[arguments.command])
             raise InputError(f"{name!r} is one argument too many (see: hardprompt {arguments.command} --help).")

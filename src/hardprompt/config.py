@@ -84,7 +84,7 @@ class Search:
                 faults.append(f"data file {path!r} does not exist.")
             elif any("\ud800" <= letter <= "\udfff" for letter in path):
                 faults.append(f"data file {path!r} has a name that is not UTF-8; rename it.")
-        for check in (self.check_task, self._check_method):
+        for check in (self._check_models, self.check_task, self._check_method):
             try:
                 check()
             except InputError as error:
@@ -159,6 +159,13 @@ class Search:
     def missing(cls, values: Mapping[str, Any]) -> list[str]:
         """The settings that are needed and not given."""
         return [f.name for f in fields(cls) if _required(f) and not values.get(f.name)]
+
+    def _check_models(self) -> None:
+        from hardprompt.models import check_name
+
+        for name in dict.fromkeys(getattr(self, setting, None) for setting in ("policy_model", "task_model", "judge")):
+            if isinstance(name, str) and not (name.startswith("openai:") and hasattr(self, "base_url")):
+                check_name(name)
 
     def _check_method(self) -> None:
         from hardprompt import optimizers  # only here: it brings in torch, which --help must not wait for
@@ -247,6 +254,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """
     import yaml  # only here: --help must not wait for it
 
+    if not path.is_file():
+        raise InputError(f"configuration {str(path)!r} is not a file that is there.")
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:

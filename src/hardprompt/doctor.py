@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 from rich.table import Table
 
 from hardprompt.errors import MissingExtra
 from hardprompt.models import EMBEDDED, cache_folder, device, half
 from hardprompt.outcome import versions
+from hardprompt.present import standard_output
 
 _EXTRAS = {
     "parquet": ("pyarrow", "pip install 'hardprompt[parquet]'"),
@@ -64,7 +64,7 @@ def show(*, as_json: bool) -> int:
     if as_json:
         print(json.dumps(found))
         return 0
-    console = Console()
+    console = standard_output()
     for name, value in (
         *found["versions"].items(),
         ("device", f"{found['device']}, searches in {found['precision']}, {found['threads']} threads"),

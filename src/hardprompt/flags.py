@@ -40,7 +40,8 @@ def add_flags(sub: argparse.ArgumentParser, settings: "type[Search]", *, whole: 
         if not meta:
             continue
         kinds = [k for k in (get_args(hints[field.name]) or (hints[field.name],)) if k is not NoneType]
-        shown = "" if field.default in (None, False, (), dataclasses.MISSING) else f" ({_typed(field.default)})"
+        told = field.default not in (None, (), dataclasses.MISSING) and field.default is not False
+        shown = f" ({_typed(field.default)})" if told else ""
         options: dict[str, Any] = {"help": (meta["help"] + shown).replace("%", "%%"), "default": argparse.SUPPRESS}
         if get_origin(hints[field.name]) in (tuple, Mapping):
             options |= {"nargs": "+"} if meta["positional"] else {"action": "append"}

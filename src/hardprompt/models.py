@@ -136,6 +136,24 @@ def load_task_lm(name: str) -> Any:
     return CausalLM(model, tokenizer)
 
 
+def check_name(name: str) -> None:
+    """Raise an InputError for a name that no local model can have, or a file or folder that is not there."""
+    if not name.strip():
+        raise InputError("the model's name is empty; give a hub name, a folder, a .gguf file or embedded:smollm2.")
+    if name.startswith("openai:"):
+        raise InputError(f"model {name!r}: models behind an API are not supported here; use a local model.")
+    path = Path(name).expanduser()
+    if name.endswith(".gguf") and not path.is_file():
+        raise InputError(f"model file {name!r} does not exist.")
+    if name.startswith((".", "/", "~")) and not path.exists():
+        raise InputError(f"model folder {name!r} does not exist.")
+    if name.startswith("embedded:"):
+        if name.removeprefix("embedded:") not in EMBEDDED:
+            raise unknown("embedded model", name.removeprefix("embedded:"), EMBEDDED)
+    elif ":" in name and not {"/", "\\"} & {*name}:  # no path, and no name that the hub could have
+        raise unknown("model", name, [f"embedded:{known}" for known in EMBEDDED])
+
+
 def resolve(name: str) -> str:
     """The folder or hub name behind ``name``; a .gguf file is converted into the cache folder once.
 
@@ -145,21 +163,14 @@ def resolve(name: str) -> str:
         InputError: an unknown embedded model, a file that is missing or is not GGUF, or no hub and no earlier download.
         MissingExtra: the package that embeds the model is not installed.
     """
+    check_name(name)
     if name.startswith("embedded:"):
         return str(_embedded(name.removeprefix("embedded:")))
     if name.endswith(".gguf"):
         path = Path(name).expanduser()
-        if not path.is_file():
-            raise InputError(f"model file {name!r} does not exist.")
         stat = path.stat()
         key = hashlib.sha256(f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}".encode()).hexdigest()[:16]
         return str(_converted(path, cache_folder() / "models" / f"{path.stem}-{key}"))
-    if name.startswith("openai:"):
-        raise InputError(f"model {name!r}: models behind an API are not supported yet; use a local model.")
-    if ":" in name and not {"/", "\\"} & {*name}:  # no path, and no name that the hub could have
-        raise unknown("model", name, [f"embedded:{known}" for known in EMBEDDED])
-    if not name.strip():
-        raise InputError("the model's name is empty; give a hub name, a folder, a .gguf file or embedded:smollm2.")
     with _named(name):
         return folder_or_hub(name)
 
@@ -241,8 +252,6 @@ def search_copy(lm: Any, precision: str) -> tuple[Any, str]:
 
 
 def _embedded(name: str) -> Path:
-    if name not in EMBEDDED:
-        raise unknown("embedded model", name, EMBEDDED)
     entry = EMBEDDED[name]
     spec = importlib.util.find_spec(entry.module)
     version = entry.version

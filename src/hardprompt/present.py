@@ -21,6 +21,14 @@ from hardprompt.optimizers import Method
 _PLAIN_SECONDS = 10.0  # between two lines when standard error is not a terminal
 
 
+class _Pipeable(Console):
+    """A console whose reader may go, as ``head`` does: rich would end the program as if something had failed."""
+
+    def on_broken_pipe(self) -> None:
+        """Leave it to the command line, to which it is no fault."""
+        raise BrokenPipeError
+
+
 class LiveLine:
     """Shows every step on standard error: one moving line on a terminal, plain lines elsewhere."""
 
@@ -172,7 +180,7 @@ def print_methods(found: Mapping[str, Method]) -> None:
 
 def standard_output() -> Console:
     """Standard output; a pipe gets whole lines, not lines folded at a guessed width."""
-    return Console() if sys.stdout.isatty() else Console(width=160)
+    return _Pipeable() if sys.stdout.isatty() else _Pipeable(width=160)
 
 
 def number(value: float | None) -> str:
@@ -196,6 +204,8 @@ def read_result(folder: Path) -> dict[str, Any] | None:
     """
     if not folder.exists():
         raise InputError(f"{str(folder)!r} does not exist.")
+    if folder.is_file():
+        raise InputError(f"{str(folder)!r} is a file; name the run folder: {str(folder.parent)!r}.")
     if not any((folder / name).is_file() for name in ("run.yaml", "demo.json", "compare.yaml", "result.json")):
         raise InputError(f"{str(folder)!r} holds no run: it has no run.yaml.")
     path = folder / "result.json"

@@ -83,6 +83,8 @@ def load_config(path: Path, *, check_data: bool = False) -> Search:
         InputError: the file holds no settings, or (``check_data``) a data file is not what it was.
     """
     values = read_yaml(path)
+    if "methods" in values and "task" in values:
+        raise InputError(f"{str(path)!r} is a comparison; run it with: hardprompt compare {path}")
     values.pop("versions", None)
     fingerprints = values.pop("fingerprints", None) or {}
     config = commands.find(str(values.pop("task", "classify"))).settings.from_dict(values)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hardprompt.data import Row, classes, few_shot, read_rows, split
-from hardprompt.errors import InputError
+from hardprompt.errors import InputError, unknown
 
 if TYPE_CHECKING:
     from hardprompt.commands.classify import Classify
@@ -40,15 +40,13 @@ def read_splits(config: "Classify") -> Splits:
     rows = read(config.train)
     seed = config.seed if config.data_seed is None else config.data_seed
     names = classes(rows)
+    strange = sorted(set(config.verbalizers) - set(names))
+    if strange:
+        raise unknown("class with a verbalizer", strange[0], names)
     missing = [name for name in names if config.verbalizers and name not in config.verbalizers]
     if missing:
         raise InputError(
             f"class {missing[0]!r} has no verbalizer; name one for each of: {', '.join(names)}, or for none."
-        )
-    unknown = sorted(set(config.verbalizers) - set(names))
-    if unknown:
-        raise InputError(
-            f"verbalizer for class {unknown[0]!r}, which the data does not have; classes: {', '.join(names)}."
         )
     if config.test is not None:
         test = read(config.test)

@@ -1,6 +1,8 @@
 """Bad input gets one clear line that names the value and the mend, exit code 2, and leaves nothing behind."""
 
 import errno
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -49,7 +51,10 @@ def complaint(arguments: list[str], capsys: pytest.CaptureFixture[str], code: in
         ({"task-model": "embedded:smolm2"}, "unknown embedded model 'smolm2'. Did you mean 'smollm2'?"),
         ({"policy-model": "no/such-model"}, "model 'no/such-model' could not be loaded"),
         ({"policy-model": "missing.gguf"}, "'missing.gguf' does not exist"),
-        ({"policy-model": "openai:gpt"}, "not supported yet"),
+        ({"policy-model": "openai:gpt"}, "not supported here"),
+        ({"policy-model": "./nowhere"}, "model folder './nowhere' does not exist"),
+        ({"judge": "embedded:gema3"}, "unknown embedded model 'gema3'. Did you mean 'gemma3'?"),
+        ({"task-model": "embeded:smollm2"}, "unknown model 'embeded:smollm2'. Did you mean 'embedded:smollm2'?"),
     ],
 )
 def test_one_line_names_the_fault(
@@ -65,7 +70,8 @@ def test_one_line_names_the_fault(
     ("words", "expected"),
     [
         (("good=fine", "bad=fine"), "classes 'bad' and 'good' have one verbalizer, ' fine'"),
-        (("good=fine", "bad=poor", "goood=x"), "class 'goood', which the data does not have; classes: bad, good"),
+        (("good=fine", "bad=poor", "goood=x"), "unknown class with a verbalizer 'goood'. Did you mean 'good'?"),
+        (("good=fine", "bda=poor"), "unknown class with a verbalizer 'bda'. Did you mean 'bad'?"),
         (("good=fine", "good=great"), "class 'good' is given two verbalizers"),
     ],
 )
@@ -155,7 +161,11 @@ def test_no_space_left_is_one_line_and_leaves_no_half_file(
         (["classify", "x.csv", "--text", "t", "--label", "l", "--length", "five"], "invalid int value: 'five'"),
         (["show", "nowhere"], "'nowhere' does not exist"),
         (["resume", "nowhere"], "'nowhere' does not exist"),
-        (["run", "nowhere.yaml"], "'nowhere.yaml' cannot be read"),
+        (["run", "nowhere.yaml"], "configuration 'nowhere.yaml' is not a file that is there"),
+        (["run", "recipes/few-shot.yaml"], "is a comparison; run it with: hardprompt compare recipes/few-shot.yaml"),
+        (["show", "recipes/few-shot.yaml"], "is a file; name the run folder: 'recipes'"),
+        (["--json", "methods"], "--json comes after the command: hardprompt methods --json"),
+        (["optimize", "./my_module:reward"], "names a path; name the module"),
     ],
 )
 def test_wrong_commands_are_one_line(arguments_: list[str], expected: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -193,3 +203,16 @@ def test_several_faults_are_reported_at_once(arguments: Arguments, capsys: pytes
     assert "length is 0" in said
     assert "unknown method 'pim'" in said
     assert "has no {prompt}" in said
+
+
+@pytest.mark.parametrize("command", [("doctor",), ("methods",)])
+def test_a_reader_that_goes_is_no_fault(command: tuple[str, ...], environment: dict[str, str]) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "hardprompt.cli", *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env=environment, text=True,
+    ) as program:  # fmt: skip
+        assert program.stdout is not None
+        assert program.stderr is not None
+        program.stdout.close()
+        assert program.wait(timeout=120) == 0
+        assert program.stderr.read() == ""

@@ -148,17 +148,21 @@ def test_a_cell_that_fails_gives_exit_code_1_and_the_others_are_shown(
     ("arguments_given", "expected"),
     [
         (
-            ["compare", "nowhere.yaml"],
-            "unknown task, or file that is not there: 'nowhere.yaml'. Valid: classify, invert",
+            ["compare", "nowhere"],
+            "unknown task, or file that is not there: 'nowhere'. Valid: classify, invert",
         ),
+        (["compare", "nowhere.yaml"], "configuration 'nowhere.yaml' is not a file that is there"),
         (["compare", "clasify", "x.csv"], "Did you mean 'classify'?"),
+        (["compare", "classify", "--mehtods", "pin"], "Did you mean '--methods'?"),
+        (["compare", "classify", "x.csv", "extra"], "'extra' is one argument too many"),
+        (["compare", "classify"], "TRAIN, --text, --label is missing (see: hardprompt classify --help), or --data"),
         (["compare", "recipes/few-shot.yaml", "--methods", "pim"], "unknown method 'pim'. Did you mean 'pin'?"),
         (["compare", "recipes/few-shot.yaml", "--data", "sst2"], "unknown data set 'sst2'. Did you mean 'sst-2'?"),
         (["compare", "recipes/few-shot.yaml", "--models", "embeded"], "Did you mean 'embedded'?"),
         (["compare", "recipes/few-shot.yaml", "--workers", "0"], "workers is 0"),
         (["compare", "recipes/few-shot.yaml", "--txt", "a"], "'--txt' is unknown here"),
         (["compare", "classify", "x.csv", "--lable", "a"], "Did you mean '--label'?"),
-        (["compare", "classify", "x.csv", "--text", "a"], "has no 'label'"),
+        (["compare", "classify", "x.csv", "--text", "a"], "--label is missing"),
         (["compare", "classify", "x.csv", "--text", "a", "--label", "b"], "'x.csv' does not exist"),
         (["compare", "classify", "x.csv", "--text", "a", "--label", "b", "--length", "0"], "length is 0"),
         (["compare", "classify", "x.csv", "--method", "gcg"], "compare takes --methods"),
@@ -170,3 +174,13 @@ def test_bad_input_is_one_line(
     extra = [] if "--workers" in arguments_given else ["--out", str(tmp_path / "out")]
     assert expected in complaint([*arguments_given, *extra], capsys)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [(("--splits", "16-100"), "no data set of the comparison has any"), (("--test-rows", "5"), "alone")],
+)
+def test_what_goes_with_the_papers_data_is_refused_with_others(
+    compared: Callable[..., list[str]], capsys: pytest.CaptureFixture[str], flags: tuple[str, ...], expected: str
+) -> None:
+    assert expected in complaint(compared(*flags, "--dry-run"), capsys)

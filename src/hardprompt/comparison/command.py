@@ -1,6 +1,7 @@
 """The command ``compare``: from flags to a folder of cells, and to the tables and figures that they make."""
 
 import argparse
+import dataclasses
 import json
 import shlex
 import sys
@@ -9,8 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hardprompt import flags
 from hardprompt.errors import InputError, RewardError, unknown
+from hardprompt.flags import Parser, given
+from hardprompt.flags import add_flags as add_flags_of_task
 from hardprompt.interrupt import INTERRUPTED, finishing
 
 # Nothing heavy is imported up here: --help must answer at once.
@@ -51,7 +53,12 @@ def compare(arguments: argparse.Namespace) -> int:
     from hardprompt.files import unused
 
     if arguments.what in commands.COMMANDS:
+        _check_whole(arguments)
         plan = comparisons.of_search(arguments.what, _typed_task(arguments.what, arguments.rest))
+    elif (Path(arguments.what) / "run.yaml").is_file():
+        raise InputError(f"{arguments.what!r} is a run folder; compare its {str(Path(arguments.what) / 'run.yaml')!r}.")
+    elif Path(arguments.what).suffix in (".yaml", ".yml") and not Path(arguments.what).is_file():
+        raise InputError(f"configuration {arguments.what!r} is not a file that is there.")
     elif not Path(arguments.what).is_file():
         raise unknown("task, or file that is not there:", arguments.what, commands.COMMANDS)
     elif arguments.rest:
@@ -86,6 +93,18 @@ def compare(arguments: argparse.Namespace) -> int:
     return _finish(out, plan, arguments.json)
 
 
+def _check_whole(arguments: argparse.Namespace) -> None:
+    """Raise an InputError where a task lacks its data, and no other data are named in their place."""
+    from hardprompt.commands import find
+
+    settings = find(arguments.what).settings
+    missing = settings.missing(_typed_task(arguments.what, arguments.rest))
+    if missing and not arguments.data:
+        positional = {field.name for field in dataclasses.fields(settings) if field.metadata.get("positional")}
+        said = [name.upper() if name in positional else f"--{name.replace('_', '-')}" for name in missing]
+        raise InputError(f"{', '.join(said)} is missing (see: hardprompt {arguments.what} --help), or --data.")
+
+
 def resume(folder: Path, *, as_json: bool) -> int:
     """Go on with what is not finished of the comparison in a folder."""
     from hardprompt.comparison import folder as comparisons
@@ -98,15 +117,21 @@ def _typed_task(task: str, rest: Sequence[str]) -> dict[str, Any]:
     from hardprompt.commands import find
 
     settings = find(task).settings
-    parser = flags.Parser(prog=f"hardprompt compare {task}", allow_abbrev=False)
-    flags.add_flags(parser, settings, whole=False)
+    parser = Parser(prog=f"hardprompt compare {task}", allow_abbrev=False)
+    add_flags_of_task(parser, settings, whole=False)
     arguments, unknown_ones = parser.parse_known_args(rest)
     if unknown_ones:
-        raise unknown(f"flag of hardprompt compare {task}", unknown_ones[0], parser._option_string_actions)
+        name = unknown_ones[0].partition("=")[0]
+        if not name.startswith("-"):
+            raise InputError(f"{name!r} is one argument too many (see: hardprompt compare --help).")
+        own = Parser(add_help=False)
+        add_flags(own)
+        known = {*parser._option_string_actions, *own._option_string_actions} - {"--method", "--seed", "-h"}
+        raise unknown(f"flag of hardprompt compare {task}", name, known)
     for name in ("method", "seed"):
         if hasattr(arguments, name):
             raise InputError(f"--{name} is of a single search; compare takes --{name}s.")
-    return {name: value for name, value in flags.given(arguments, settings).items() if value is not None}
+    return {name: value for name, value in given(arguments, settings).items() if value is not None}
 
 
 def _finish(out: Path, plan: "Plan", as_json: bool) -> int:

@@ -168,6 +168,11 @@ class Plan:
         if settings:
             changes["typed"] = {**self.typed, **settings}
         made = dataclasses.replace(self, **{k: v for k, v in changes.items() if v is not None})
+        named = any(_NAMED in own for own in made.data.values())
+        if splits is not None and not named and "{split}" not in str([made.settings, made.data]):
+            raise InputError(f"splits are {list(splits)}, and no data set of the comparison has any.")
+        if changes.get("test") is not None and not named:
+            raise InputError(f"test rows are {changes['test']}, which goes with the papers' data sets alone.")
         if made.reference is not None and made.reference not in made.methods:
             raise unknown("reference", made.reference, made.methods)
         return made

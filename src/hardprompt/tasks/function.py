@@ -51,6 +51,8 @@ def find_reward(name: str) -> Any:
     module_name, colon, attribute = name.partition(":")
     if not (colon and module_name and attribute):
         raise InputError(f"reward {name!r} is not MODULE:NAME, such as my_module:reward.")
+    if "/" in module_name or module_name.startswith("."):
+        raise InputError(f"reward {name!r} names a path; name the module, from the folder that it lies in.")
     if module_name.endswith(".py"):
         raise InputError(
             f"reward {name!r} names a file; name the module: {module_name.removesuffix('.py')}:{attribute}."
