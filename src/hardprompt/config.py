@@ -111,6 +111,10 @@ class Search:
         values = [getattr(self, name) for name in self.data]
         return [path for value in values if value for path in ((value,) if isinstance(value, str) else value)]
 
+    def local_models(self) -> list[str]:
+        """Every language model that the settings name and that is run here."""
+        return [self.policy_model, *([self.judge] if self.judge is not None else [])]
+
     def default_out(self) -> str:
         """The run folder where none is named."""
         return "-".join(["runs/" + self.task, *self.about(), self.method.replace(":", "."), str(self.seed)])
@@ -163,9 +167,8 @@ class Search:
     def _check_models(self) -> None:
         from hardprompt.models import check_name
 
-        for name in dict.fromkeys(getattr(self, setting, None) for setting in ("policy_model", "task_model", "judge")):
-            if isinstance(name, str) and not (name.startswith("openai:") and hasattr(self, "base_url")):
-                check_name(name)
+        for name in dict.fromkeys(self.local_models()):
+            check_name(name)
 
     def _check_method(self) -> None:
         from hardprompt import optimizers  # only here: it brings in torch, which --help must not wait for
@@ -246,6 +249,11 @@ def _faults(signature: Any, values: Mapping[str, Any]) -> list[str]:
     return faults
 
 
+def is_comparison(values: Mapping[str, Any]) -> bool:
+    """Whether the mapping in a YAML file is a comparison's, and not a single search's."""
+    return "methods" in values or "data" in values
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file.
 
@@ -254,8 +262,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """
     import yaml  # only here: --help must not wait for it
 
-    if not path.is_file():
-        raise InputError(f"configuration {str(path)!r} is not a file that is there.")
+    if not path.exists():
+        raise InputError(f"configuration file {str(path)!r} does not exist.")
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:

@@ -14,7 +14,7 @@ import yaml
 
 from hardprompt import commands, models, optimizers, threads
 from hardprompt.commands import Memoised, Notify, Work
-from hardprompt.config import Search, read_yaml
+from hardprompt.config import Search, is_comparison, read_yaml
 from hardprompt.engine import Progress, PromptOptimizer, Result, Reward, Step, optimize
 from hardprompt.errors import InputError
 from hardprompt.files import StateStore, write_json, write_text
@@ -83,7 +83,7 @@ def load_config(path: Path, *, check_data: bool = False) -> Search:
         InputError: the file holds no settings, or (``check_data``) a data file is not what it was.
     """
     values = read_yaml(path)
-    if "methods" in values and "task" in values:
+    if is_comparison(values):
         raise InputError(f"{str(path)!r} is a comparison; run it with: hardprompt compare {path}")
     values.pop("versions", None)
     fingerprints = values.pop("fingerprints", None) or {}

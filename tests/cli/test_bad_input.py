@@ -161,7 +161,7 @@ def test_no_space_left_is_one_line_and_leaves_no_half_file(
         (["classify", "x.csv", "--text", "t", "--label", "l", "--length", "five"], "invalid int value: 'five'"),
         (["show", "nowhere"], "'nowhere' does not exist"),
         (["resume", "nowhere"], "'nowhere' does not exist"),
-        (["run", "nowhere.yaml"], "configuration 'nowhere.yaml' is not a file that is there"),
+        (["run", "nowhere.yaml"], "configuration file 'nowhere.yaml' does not exist"),
         (["run", "recipes/few-shot.yaml"], "is a comparison; run it with: hardprompt compare recipes/few-shot.yaml"),
         (["show", "recipes/few-shot.yaml"], "is a file; name the run folder: 'recipes'"),
         (["--json", "methods"], "--json comes after the command: hardprompt methods --json"),

@@ -151,7 +151,7 @@ def test_a_cell_that_fails_gives_exit_code_1_and_the_others_are_shown(
             ["compare", "nowhere"],
             "unknown task, or file that is not there: 'nowhere'. Valid: classify, invert",
         ),
-        (["compare", "nowhere.yaml"], "configuration 'nowhere.yaml' is not a file that is there"),
+        (["compare", "nowhere.yaml"], "configuration file 'nowhere.yaml' does not exist"),
         (["compare", "clasify", "x.csv"], "Did you mean 'classify'?"),
         (["compare", "classify", "--mehtods", "pin"], "Did you mean '--methods'?"),
         (["compare", "classify", "x.csv", "extra"], "'extra' is one argument too many"),

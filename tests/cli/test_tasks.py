@@ -211,6 +211,7 @@ def test_every_kind_of_method_searches_every_task(
         ("invert", {"first": "nowhere.png"}, "'nowhere.png' does not exist"),
         ("invert", {"require": "dog", "forbid": "dog"}, "'dog'"),
         ("invert", {"image-model": "embedded:clip"}, "Valid: embedded:conse"),
+        ("restyle", {"embedder": "embedded:minilmm"}, "unknown embedded model 'minilmm'. Did you mean 'minilm'?"),
         ("invert", {"image-model": "no/such-model"}, "model 'no/such-model' could not be loaded"),
         ("invert", {"draw": "no/such-model"}, "pip install 'hardprompt[diffusion]'"),
         ("invert", {"start": "word " * 40}, "reads at most 20"),

@@ -70,6 +70,10 @@ class Classify(Search):
 
         Template(self.template)
 
+    def local_models(self) -> list[str]:
+        """And the one that is prompted."""
+        return [*super().local_models(), self.task_model]
+
     def lacking(self, thing: str) -> str | None:
         """Nothing: texts, answers and a model that is at hand give all that a method may need."""
         return None if thing in ("examples", "objective") else super().lacking(thing)

@@ -146,6 +146,11 @@ class StyleRun(Search):
         if self.per_step is not None and self.per_step > self.shots:
             raise InputError(f"per_step is {self.per_step}; it cannot be more than the {self.shots} shots.")
 
+    def local_models(self) -> list[str]:
+        """And those that rewrite, embed and judge style and grammar, but for one behind an API."""
+        named = (self.task_model, self.embedder, self.style_model, self.acceptability_model)
+        return [*super().local_models(), *(name for name in named if name and not name.startswith(_REMOTE))]
+
 
 class RestyleWork:
     """A style transfer task with its texts, its task model and what scores it.

@@ -6,7 +6,7 @@ import json
 import shlex
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,13 +53,13 @@ def compare(arguments: argparse.Namespace) -> int:
     from hardprompt.files import unused
 
     if arguments.what in commands.COMMANDS:
-        _check_whole(arguments)
-        plan = comparisons.of_search(arguments.what, _typed_task(arguments.what, arguments.rest))
+        values = _typed_task(arguments.what, arguments.rest)
+        if not arguments.data:  # which stand in the place of a file of the user's
+            _check_whole(arguments.what, values)
+        plan = comparisons.of_search(arguments.what, values)
     elif (Path(arguments.what) / "run.yaml").is_file():
         raise InputError(f"{arguments.what!r} is a run folder; compare its {str(Path(arguments.what) / 'run.yaml')!r}.")
-    elif Path(arguments.what).suffix in (".yaml", ".yml") and not Path(arguments.what).is_file():
-        raise InputError(f"configuration {arguments.what!r} is not a file that is there.")
-    elif not Path(arguments.what).is_file():
+    elif not Path(arguments.what).is_file() and Path(arguments.what).suffix not in (".yaml", ".yml"):
         raise unknown("task, or file that is not there:", arguments.what, commands.COMMANDS)
     elif arguments.rest:
         raise InputError(f"{arguments.rest[0]!r} is unknown here (see: hardprompt compare --help).")
@@ -93,16 +93,16 @@ def compare(arguments: argparse.Namespace) -> int:
     return _finish(out, plan, arguments.json)
 
 
-def _check_whole(arguments: argparse.Namespace) -> None:
-    """Raise an InputError where a task lacks its data, and no other data are named in their place."""
+def _check_whole(task: str, values: Mapping[str, Any]) -> None:
+    """Raise an InputError where a task lacks what it is about."""
     from hardprompt.commands import find
 
-    settings = find(arguments.what).settings
-    missing = settings.missing(_typed_task(arguments.what, arguments.rest))
-    if missing and not arguments.data:
+    settings = find(task).settings
+    missing = settings.missing(values)
+    if missing:
         positional = {field.name for field in dataclasses.fields(settings) if field.metadata.get("positional")}
         said = [name.upper() if name in positional else f"--{name.replace('_', '-')}" for name in missing]
-        raise InputError(f"{', '.join(said)} is missing (see: hardprompt {arguments.what} --help), or --data.")
+        raise InputError(f"{', '.join(said)} is missing (see: hardprompt {task} --help), or --data.")
 
 
 def resume(folder: Path, *, as_json: bool) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from hardprompt import commands
-from hardprompt.config import DEFAULT_METHOD, Search, read_yaml
+from hardprompt.config import DEFAULT_METHOD, Search, is_comparison, read_yaml
 from hardprompt.errors import InputError, unknown
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class Plan:
             InputError: the file holds neither.
         """
         values = read_yaml(path)
-        if "methods" in values or "data" in values:
+        if is_comparison(values):
             return cls.from_dict(values)
         from hardprompt.comparison.folder import of_search
 

@@ -6,13 +6,13 @@ from torch import Tensor
 ERRORS = (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError)
 """What a model may raise that is asked for more than it can do."""
 
-_LIMITS = {torch.float32: 1e-3}
-_HALF = 5e-2
+_LIMIT, _HALF_LIMIT = 1e-3, 5e-2
 
 
-def alike(whole: Tensor, other: Tensor, *, limit: float | None = None) -> bool:
+def alike(whole: Tensor, other: Tensor) -> bool:
     """Whether two results differ by no more than rounding, relative to the largest entry."""
-    return whole.shape == other.shape and apart(whole, other) <= (limit or _LIMITS.get(whole.dtype, _HALF))
+    limit = _LIMIT if whole.dtype == torch.float32 else _HALF_LIMIT
+    return whole.shape == other.shape and apart(whole, other) <= limit
 
 
 def apart(whole: Tensor, other: Tensor) -> float:

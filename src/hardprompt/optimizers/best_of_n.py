@@ -11,7 +11,7 @@ from hardprompt.errors import InputError
 from hardprompt.optimizers import Method
 from hardprompt.policy import PolicyLM
 from hardprompt.prefix import Ids, PrefixTree
-from hardprompt.replay import Seen
+from hardprompt.seen import Seen
 from hardprompt.vocabulary import survives
 
 _DRAWS = 1000

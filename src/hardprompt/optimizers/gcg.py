@@ -10,7 +10,7 @@ from hardprompt.engine import Proposal
 from hardprompt.errors import InputError
 from hardprompt.objectives import Objective, check_objective, draw, flips, gradient
 from hardprompt.optimizers import Method
-from hardprompt.replay import Seen
+from hardprompt.seen import Seen
 from hardprompt.vocabulary import survives
 
 _DRAWS = 50  # for one candidate

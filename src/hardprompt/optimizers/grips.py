@@ -13,7 +13,7 @@ from hardprompt.errors import InputError
 from hardprompt.lms.causal import CausalLM
 from hardprompt.optimizers import Method
 from hardprompt.policy import PolicyLM
-from hardprompt.replay import Seen
+from hardprompt.seen import Seen
 
 Paraphraser = Callable[[str], Sequence[str]]
 DELETE, SWAP, PARAPHRASE, ADD = OPERATIONS = range(4)

@@ -18,7 +18,8 @@ from hardprompt.optimizers import Method
 from hardprompt.placing import put, read
 from hardprompt.policy import PolicyLM, QHead
 from hardprompt.prefix import Ids, PrefixTree, proper_prefixes
-from hardprompt.replay import Replay, keep_best
+from hardprompt.replay import Replay
+from hardprompt.seen import keep_best
 from hardprompt.vocabulary import survives
 
 Normalise = Literal["none", "step", "replay"]

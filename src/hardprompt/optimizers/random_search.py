@@ -10,7 +10,7 @@ from hardprompt.engine import Proposal
 from hardprompt.errors import InputError
 from hardprompt.optimizers import Method
 from hardprompt.policy import PolicyLM
-from hardprompt.replay import Seen
+from hardprompt.seen import Seen
 from hardprompt.vocabulary import survives
 
 _DRAWS = 1000  # attempts at a prompt that survives re-tokenisation, before giving up
