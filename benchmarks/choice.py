@@ -16,13 +16,13 @@ from pathlib import Path
 
 import torch
 
-from hardprompt import demo
-from hardprompt.data import read_rows
-from hardprompt.engine import Trial
+from hardprompt.cli import demo
+from hardprompt.data.tables import read_rows
 from hardprompt.lms.causal import CausalLM
-from hardprompt.models import load_causal
-from hardprompt.outcome import choose
-from hardprompt.tasks.classification import Classification, Example
+from hardprompt.lms.load import load_causal
+from hardprompt.runs.outcome import choose
+from hardprompt.search.engine import Trial
+from hardprompt.tasks.classify.reward import Classification, Example
 from hardprompt.tasks.template import Template
 
 RULES = (0.0, 0.5, 1.0, 1.5)  # standard errors

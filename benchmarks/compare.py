@@ -14,10 +14,9 @@ from pathlib import Path
 
 from pages import fill
 
-import hardprompt.cli
-from hardprompt.comparison import cells as parts
-from hardprompt.comparison import folder, report, tables
-from hardprompt.files import write_json
+from hardprompt.compare import cells as parts
+from hardprompt.compare import folder, report, tables
+from hardprompt.search.files import write_json
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -41,7 +40,7 @@ def main() -> int:
         flags = ["--folder", arguments.folder, "--data", *DATA, "--methods", *METHODS, *BUDGET]
         recipe = str(ROOT / "recipes" / "few-shot.yaml")
         begun = ["resume", str(arguments.out)]
-        code = hardprompt.cli.main(begun if again else ["compare", recipe, *flags, "--out", str(arguments.out)])
+        code = main(begun if again else ["compare", recipe, *flags, "--out", str(arguments.out)])
         if code not in (0, 1):
             return code
     plan = folder.load(arguments.out)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from hardprompt.files import write_text
+from hardprompt.search.files import write_text
 
 
 def fill(page: Path, name: str, text: str) -> None:

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hardprompt.policy import QHead
-from hardprompt.tasks.classification import Example
+from hardprompt.lms.policy import QHead
+from hardprompt.tasks.classify.reward import Example
 from hardprompt.tasks.template import Template
 
 

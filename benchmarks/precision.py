@@ -13,10 +13,11 @@ from pathlib import Path
 
 import torch
 
-from hardprompt import demo, run
-from hardprompt.engine import optimize
-from hardprompt.models import device, half
-from hardprompt.outcome import choose
+from hardprompt.cli import demo
+from hardprompt.lms.load import device, half
+from hardprompt.runs import run
+from hardprompt.runs.outcome import choose
+from hardprompt.search.engine import optimize
 
 EVALUATIONS = 96
 

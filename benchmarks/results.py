@@ -29,16 +29,17 @@ from typing import Any
 import torch
 from pages import fill
 
-from hardprompt import demo, run
-from hardprompt.commands.classify import Classify
-from hardprompt.data import Row, read_rows
-from hardprompt.engine import Progress, optimize
-from hardprompt.files import StateStore, write_json, write_text
+from hardprompt.cli import demo
+from hardprompt.data.tables import Row, read_rows
 from hardprompt.lms.causal import CausalLM
-from hardprompt.metrics import bootstrap
-from hardprompt.models import load_causal
-from hardprompt.outcome import choose
-from hardprompt.tasks.classification import Classification
+from hardprompt.lms.load import load_causal
+from hardprompt.runs import run
+from hardprompt.runs.outcome import choose
+from hardprompt.search.engine import Progress, optimize
+from hardprompt.search.files import StateStore, write_json, write_text
+from hardprompt.tasks.classify.reward import Classification
+from hardprompt.tasks.classify.task import Classify
+from hardprompt.tasks.metrics import bootstrap
 from hardprompt.tasks.template import Template
 
 EXPERIMENTS = ("demo", "prior", "fewshot", "loss")

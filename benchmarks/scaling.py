@@ -23,16 +23,17 @@ from typing import Any
 
 import torch
 
-from hardprompt import demo
-from hardprompt.engine import Step, optimize
-from hardprompt.files import write_json
+from hardprompt import optimizers
+from hardprompt.cli import demo
 from hardprompt.lms.causal import CausalLM
-from hardprompt.models import load_causal, search_copy
-from hardprompt.optimizers.pin import METHODS, QLearner
-from hardprompt.policy import PolicyLM
-from hardprompt.prefix import proper_prefixes
-from hardprompt.rewards import Cached
-from hardprompt.tasks.classification import Classification, Example
+from hardprompt.lms.load import load_causal, search_copy
+from hardprompt.lms.policy import PolicyLM
+from hardprompt.optimizers.qlearning.learner import QLearner
+from hardprompt.optimizers.qlearning.prefix import proper_prefixes
+from hardprompt.search.engine import Step, optimize
+from hardprompt.search.files import write_json
+from hardprompt.search.rewards import Cached
+from hardprompt.tasks.classify.reward import Classification, Example
 from hardprompt.tasks.template import Template
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -73,7 +74,7 @@ class Reward:
 def learner_of(model: Any, tokenizer: Any, **settings: Any) -> QLearner:
     policy = PolicyLM(model, tokenizer, tokens="any", spaced=False)
     top_k = min(10_000, policy.vocabulary_size // 2)
-    return QLearner(policy=policy, **{**METHODS["pin"].settings, "top_k": top_k, **settings})
+    return QLearner(policy=policy, **{**optimizers.find("pin").settings, "top_k": top_k, **settings})
 
 
 def update_of(learner: QLearner, held: int) -> Callable[[], Any]:

@@ -3,7 +3,7 @@
 import copy
 from typing import Any
 
-from hardprompt.models import load_causal
+from hardprompt.lms.load import load_causal
 
 
 def masked_model(tokenizer: Any, *, large: bool) -> tuple[Any, Any]:
@@ -36,7 +36,7 @@ def tiny(vocabulary: int) -> tuple[Any, Any]:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-    from hardprompt import demo
+    from hardprompt.cli import demo
 
     inner = Tokenizer(models.BPE())
     inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

@@ -12,10 +12,10 @@ from pathlib import Path
 import torch
 
 from hardprompt import BestOfN, Classification, PolicyLM, Template
-from hardprompt.data import read_rows
-from hardprompt.demo import MANUAL, TEMPLATE, VERBALIZERS, write_data
+from hardprompt.cli.demo import MANUAL, TEMPLATE, VERBALIZERS, write_data
+from hardprompt.data.tables import read_rows
 from hardprompt.lms.causal import CausalLM
-from hardprompt.models import load_causal
+from hardprompt.lms.load import load_causal
 
 HAND_WRITTEN = [
     MANUAL, "Sentiment:", "The sentiment is", "The tone of this review is", "The review is", "My opinion of it is",

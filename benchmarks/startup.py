@@ -18,8 +18,9 @@ FIRST = """
 import sys, time
 began = time.perf_counter()
 from pathlib import Path
-from hardprompt import demo, run
-from hardprompt.threads import choose
+from hardprompt.cli import demo
+from hardprompt.runs import run
+from hardprompt.lms.threads import choose
 parts = {"imports": time.perf_counter() - began}
 folder = Path(sys.argv[1])
 config = demo.config(demo.write_data(folder, seed=0), method="pin-prior", seed=0, evaluations=16, threads=choose())

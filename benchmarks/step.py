@@ -29,22 +29,23 @@ import torch
 from pages import fill
 from torch import Tensor
 
-from hardprompt import demo
-from hardprompt.engine import optimize
-from hardprompt.entropy import TsallisEntropy
-from hardprompt.files import write_json
+from hardprompt import optimizers
+from hardprompt.cli import demo
 from hardprompt.lms.causal import CausalLM
+from hardprompt.lms.load import half, load_causal, search_copy
 from hardprompt.lms.masked import MaskedLM
-from hardprompt.models import half, load_causal, search_copy
-from hardprompt.optimizers.pin import METHODS, QLearner
-from hardprompt.policy import PolicyLM
-from hardprompt.prefix import proper_prefixes
-from hardprompt.rewards import Cached
-from hardprompt.tasks.classification import Classification, Example
+from hardprompt.lms.policy import PolicyLM
+from hardprompt.optimizers.qlearning.entropy import TsallisEntropy
+from hardprompt.optimizers.qlearning.learner import QLearner
+from hardprompt.optimizers.qlearning.prefix import proper_prefixes
+from hardprompt.search.engine import optimize
+from hardprompt.search.files import write_json
+from hardprompt.search.rewards import Cached
+from hardprompt.tasks.classify.reward import Classification, Example
 from hardprompt.tasks.template import Template
 
 PROMPTS, TEXTS, LENGTH, REPLAYED, TOP_K = 16, 32, 5, 256, 10_000
-SETTINGS: dict[str, Any] = dict(METHODS["pin"].settings)
+SETTINGS: dict[str, Any] = dict(optimizers.find("pin").settings)
 LAYOUTS = {
     "reward_causal_suffix": "Review: {text}\\n{prompt}",
     "reward_causal_middle": "Review: {text}\\n{prompt} In one word, it is",
@@ -326,7 +327,7 @@ def run(bench: Bench, steps: int, step: dict[str, Any]) -> dict[str, Any]:
         task = Cached(bench._task(search_copy(lm, precision)[0], template))
         start = template.before_prompt(bench.examples[0].text)
         policy = PolicyLM(bench.model, bench.tokenizer, start=start, spaced=False)
-        settings = {**METHODS["pin-prior"].settings, "redraws": 0, "updates": 1}
+        settings = {**optimizers.find("pin-prior").settings, "redraws": 0, "updates": 1}
         learner = QLearner(policy=policy, length=LENGTH, **settings)
         seconds: list[float] = []
         last = [time.perf_counter()]

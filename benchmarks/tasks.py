@@ -25,15 +25,18 @@ from typing import Any
 import torch
 from pages import fill
 
-from hardprompt import embedding, models, run, towers
-from hardprompt.commands.invert import Invert
-from hardprompt.commands.restyle import StyleRun
-from hardprompt.config import Search
 from hardprompt.errors import InputError
-from hardprompt.files import write_bytes, write_json
-from hardprompt.images import grid, png, read_image
+from hardprompt.lms import embedding
+from hardprompt.lms import image_text as towers
+from hardprompt.lms import load as models
 from hardprompt.lms.causal import CausalLM
-from hardprompt.tasks.restyle import Restyle
+from hardprompt.runs import run
+from hardprompt.search.files import write_bytes, write_json
+from hardprompt.tasks.invert.images import grid, png, read_image
+from hardprompt.tasks.invert.task import Invert
+from hardprompt.tasks.restyle.reward import Restyle
+from hardprompt.tasks.restyle.task import StyleRun
+from hardprompt.tasks.settings import Search
 
 DOCS = Path(__file__).parents[1] / "docs"
 METHODS = ("pin-prior", "pin", "rlprompt", "best-of-n")

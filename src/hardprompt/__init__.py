@@ -6,45 +6,45 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from hardprompt.engine import Progress, Proposal, Result, Step, Trial, optimize
-    from hardprompt.entropy import TsallisEntropy
     from hardprompt.lms.causal import CausalLM
+    from hardprompt.lms.image_text import load_image_text
+    from hardprompt.lms.load import load_causal, load_task_lm
     from hardprompt.lms.masked import MaskedLM
-    from hardprompt.models import load_causal, load_task_lm
+    from hardprompt.lms.policy import PolicyLM, QHead
     from hardprompt.optimizers.best_of_n import BestOfN
-    from hardprompt.optimizers.pin import QLearner
-    from hardprompt.policy import PolicyLM, QHead
-    from hardprompt.rewards import Cached
-    from hardprompt.tasks.classification import Classification, Example
-    from hardprompt.tasks.inversion import Inversion
-    from hardprompt.tasks.restyle import Restyle
+    from hardprompt.optimizers.qlearning.entropy import TsallisEntropy
+    from hardprompt.optimizers.qlearning.learner import QLearner
+    from hardprompt.search.engine import Progress, Proposal, Result, Step, Trial, optimize
+    from hardprompt.search.rewards import Cached
+    from hardprompt.tasks.classify.reward import Classification, Example
+    from hardprompt.tasks.invert.reward import Inversion
+    from hardprompt.tasks.restyle.reward import Restyle
     from hardprompt.tasks.template import Template
-    from hardprompt.towers import load_image_text
 
 # Each name is imported from its module on first use, so that `import hardprompt` costs nothing.
 _WHERE = {
     "BestOfN": "optimizers.best_of_n",
-    "Cached": "rewards",
+    "Cached": "search.rewards",
     "CausalLM": "lms.causal",
-    "Classification": "tasks.classification",
-    "Example": "tasks.classification",
-    "Inversion": "tasks.inversion",
+    "Classification": "tasks.classify.reward",
+    "Example": "tasks.classify.reward",
+    "Inversion": "tasks.invert.reward",
     "MaskedLM": "lms.masked",
-    "PolicyLM": "policy",
-    "Progress": "engine",
-    "Proposal": "engine",
-    "QHead": "policy",
-    "QLearner": "optimizers.pin",
-    "Restyle": "tasks.restyle",
-    "Result": "engine",
-    "Step": "engine",
+    "PolicyLM": "lms.policy",
+    "Progress": "search.engine",
+    "Proposal": "search.engine",
+    "QHead": "lms.policy",
+    "QLearner": "optimizers.qlearning.learner",
+    "Restyle": "tasks.restyle.reward",
+    "Result": "search.engine",
+    "Step": "search.engine",
     "Template": "tasks.template",
-    "Trial": "engine",
-    "TsallisEntropy": "entropy",
-    "load_causal": "models",
-    "load_image_text": "towers",
-    "load_task_lm": "models",
-    "optimize": "engine",
+    "Trial": "search.engine",
+    "TsallisEntropy": "optimizers.qlearning.entropy",
+    "load_causal": "lms.load",
+    "load_image_text": "lms.image_text",
+    "load_task_lm": "lms.load",
+    "optimize": "search.engine",
 }
 __all__ = [
     "BestOfN", "Cached", "CausalLM", "Classification", "Example", "Inversion", "MaskedLM", "PolicyLM", "Progress",

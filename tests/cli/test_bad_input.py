@@ -9,13 +9,11 @@ from typing import Any
 
 import pytest
 
-import hardprompt.cli
-
 Arguments = Callable[..., list[str]]
 
 
 def complaint(arguments: list[str], capsys: pytest.CaptureFixture[str], code: int = 2) -> str:
-    assert hardprompt.cli.main(arguments) == code
+    assert main(arguments) == code
     said = capsys.readouterr()
     assert said.out == ""
     lines = [line for line in said.err.splitlines() if line.startswith("hardprompt:")]
@@ -146,7 +144,7 @@ def test_no_space_left_is_one_line_and_leaves_no_half_file(
         raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "x"))
 
     monkeypatch.setattr(Path, "write_bytes", full)  # how the tensors of a checkpoint are written
-    assert hardprompt.cli.main(arguments()) == 2
+    assert main(arguments()) == 2
     said = capsys.readouterr().err
     assert "no space left on the device" in said
     assert f"hardprompt resume {tmp_path / 'run'}" in said
@@ -208,7 +206,7 @@ def test_several_faults_are_reported_at_once(arguments: Arguments, capsys: pytes
 @pytest.mark.parametrize("command", [("doctor",), ("methods",)])
 def test_a_reader_that_goes_is_no_fault(command: tuple[str, ...], environment: dict[str, str]) -> None:
     with subprocess.Popen(
-        [sys.executable, "-m", "hardprompt.cli", *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        [sys.executable, "-m", "hardprompt.cli.main", *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         env=environment, text=True,
     ) as program:  # fmt: skip
         assert program.stdout is not None

@@ -12,8 +12,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-import hardprompt.cli
-
 Arguments = Callable[..., list[str]]
 Hardprompt = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -74,11 +72,11 @@ def test_run_yaml_repeats_the_run(arguments: Arguments, hardprompt: Hardprompt, 
 def test_an_absent_judge_is_replaced_and_the_result_says_so(
     arguments: Arguments, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from hardprompt import models
+    from hardprompt.lms import load as models
 
     absent = dataclasses.replace(models.EMBEDDED["gemma3"], package="not-there", module="not_there")
     monkeypatch.setitem(models.EMBEDDED, "gemma3", absent)
-    assert hardprompt.cli.main([*arguments(evaluations=16, judge=None), "--json"]) == 0
+    assert main([*arguments(evaluations=16, judge=None), "--json"]) == 0
     assert "took part" in json.loads(capsys.readouterr().out)["perplexity_by"]
 
 
@@ -86,14 +84,14 @@ def test_a_judge_that_cannot_be_loaded_does_not_cost_the_result(
     arguments: Arguments, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    assert hardprompt.cli.main([*arguments(evaluations=16, judge="no/such-judge"), "--json"]) == 0
+    assert main([*arguments(evaluations=16, judge="no/such-judge"), "--json"]) == 0
     assert "took part" in json.loads(capsys.readouterr().out)["perplexity_by"]
 
 
 def test_the_card_shows_the_prompt_as_the_model_reads_it(
     arguments: Arguments, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    assert hardprompt.cli.main([*arguments(evaluations=16, template=r"Text: {text}\n{prompt} {mask}!"), "--json"]) == 0
+    assert main([*arguments(evaluations=16, template=r"Text: {text}\n{prompt} {mask}!"), "--json"]) == 0
     prompt = json.loads(capsys.readouterr().out)["prompt"]
     assert f"Text: {{text}}\n{prompt} {{answer}}!\n" in (tmp_path / "run" / "README.md").read_text()
 
@@ -101,8 +99,8 @@ def test_the_card_shows_the_prompt_as_the_model_reads_it(
 def test_texts_of_the_test_file_are_left_out_of_training(
     arguments: Arguments, data_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from hardprompt.commands.classify import Classify
-    from hardprompt.splits import read_splits
+    from hardprompt.tasks.classify.splits import read_splits
+    from hardprompt.tasks.classify.task import Classify
 
     test = tmp_path / "test.csv"
     lines = data_file.read_text().splitlines()
@@ -117,8 +115,8 @@ def test_texts_of_the_test_file_are_left_out_of_training(
 def test_a_validation_file_that_repeats_the_training_file_is_used_with_a_warning(
     data_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from hardprompt.commands.classify import Classify
-    from hardprompt.splits import read_splits
+    from hardprompt.tasks.classify.splits import read_splits
+    from hardprompt.tasks.classify.task import Classify
 
     (tmp_path / "test.csv").write_text("text,label\nunseen,good\nnever read,bad\n")
     base = {"train": str(data_file), "validation": str(data_file), "text": "text", "label": "label"}
@@ -150,7 +148,7 @@ def test_a_search_that_recommends_nothing_ends_with_its_best_reward(
         "    def recommend(self):\n        return []\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
-    assert hardprompt.cli.main([*arguments(evaluations=16, method="silent:Silent"), "--json"]) == 0
+    assert main([*arguments(evaluations=16, method="silent:Silent"), "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     first = json.loads((tmp_path / "run" / "steps.jsonl").read_text().splitlines()[0])
     assert result["prompt"] == first["prompts"][first["rewards"].index(max(first["rewards"]))]
@@ -159,11 +157,11 @@ def test_a_search_that_recommends_nothing_ends_with_its_best_reward(
 def test_a_run_is_not_continued_in_another_precision(
     arguments: Arguments, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert hardprompt.cli.main([*arguments(evaluations=16)]) == 0
+    assert main([*arguments(evaluations=16)]) == 0
     (tmp_path / "run" / "result.json").unlink()
     state = tmp_path / "run" / "checkpoint" / "state.json"
     state.write_text(state.read_text().replace('"precision": "float32"', '"precision": "bfloat16"'))
-    assert hardprompt.cli.main(["resume", str(tmp_path / "run")]) == 2
+    assert main(["resume", str(tmp_path / "run")]) == 2
     assert "began in bfloat16" in capsys.readouterr().err
 
 
@@ -171,22 +169,22 @@ def test_a_run_that_another_process_is_working_on_is_left_to_it(
     arguments: Arguments, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fcntl = pytest.importorskip("fcntl")
-    assert hardprompt.cli.main([*arguments(evaluations=16)]) == 0
+    assert main([*arguments(evaluations=16)]) == 0
     (tmp_path / "run" / "result.json").unlink()
     with (tmp_path / "run" / "run.yaml").open() as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
-        assert hardprompt.cli.main(["resume", str(tmp_path / "run")]) == 2
+        assert main(["resume", str(tmp_path / "run")]) == 2
     assert "another process is working" in capsys.readouterr().err
-    assert hardprompt.cli.main(["resume", str(tmp_path / "run")]) == 0
+    assert main(["resume", str(tmp_path / "run")]) == 0
 
 
 def test_show_says_how_far_an_unfinished_run_has_come(
     arguments: Arguments, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert hardprompt.cli.main([*arguments(evaluations=48)]) == 0
+    assert main([*arguments(evaluations=48)]) == 0
     (tmp_path / "run" / "result.json").unlink()
     capsys.readouterr()
-    assert hardprompt.cli.main(["show", str(tmp_path / "run")]) == 0
+    assert main(["show", str(tmp_path / "run")]) == 0
     said = capsys.readouterr().out
     assert "has not finished: steps 3" in said
     assert f"hardprompt resume {tmp_path / 'run'}" in said
@@ -195,10 +193,10 @@ def test_show_says_how_far_an_unfinished_run_has_come(
 def test_groups_are_kept_whole_and_recorded(
     arguments: Arguments, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from hardprompt.commands.classify import Classify
-    from hardprompt.splits import read_splits
+    from hardprompt.tasks.classify.splits import read_splits
+    from hardprompt.tasks.classify.task import Classify
 
-    assert hardprompt.cli.main([*arguments(group="thing"), "--dry-run"]) == 0
+    assert main([*arguments(group="thing"), "--dry-run"]) == 0
     config = Classify.from_dict({"train": arguments()[1], "text": "text", "label": "label", "group": "thing"})
     parts = read_splits(config)
     groups = [{row.group for row in part} for part in (parts.train, parts.validation, parts.test)]
@@ -213,12 +211,12 @@ def test_every_kind_of_method_runs(
 ) -> None:  # fmt: skip
     monkeypatch.setenv("HARDPROMPT_CACHE", environment["HARDPROMPT_CACHE"])
     top_k = {"top-k": 50} if method == "pin" else {}
-    assert hardprompt.cli.main([*arguments(method=method, evaluations=32, **top_k), "--json"]) == 0
+    assert main([*arguments(method=method, evaluations=32, **top_k), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["method"] == method
 
 
 def test_settings_land_in_run_yaml(arguments: Arguments, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    assert hardprompt.cli.main([*arguments(evaluations=16, q=1.5, alpha=2, prior=0.1)]) == 0
+    assert main([*arguments(evaluations=16, q=1.5, alpha=2, prior=0.1)]) == 0
     saved = yaml.safe_load((tmp_path / "run" / "run.yaml").read_text())
     assert saved["settings"] == {"q": 1.5, "alpha": 2.0, "prior": 0.1}
     assert saved["versions"]["torch"]
@@ -227,7 +225,7 @@ def test_settings_land_in_run_yaml(arguments: Arguments, capsys: pytest.CaptureF
 def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys, hardprompt.cli\n"
-        "try: hardprompt.cli.main(['--help'])\n"
+        "try: main(['--help'])\n"
         "except SystemExit: pass\n"
         "print(sorted({'torch', 'transformers', 'numpy', 'rich', 'yaml'} & set(sys.modules)))"
     )
@@ -236,12 +234,12 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 def test_doctor_and_methods_answer(capsys: pytest.CaptureFixture[str]) -> None:
-    assert hardprompt.cli.main(["doctor", "--json"]) == 0
+    assert main(["doctor", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert {"versions", "device", "threads", "cache", "ready"} <= set(found)
     for row in found["ready"]:
         assert row["ready"] or row["detail"].startswith("pip install")
-    assert hardprompt.cli.main(["methods", "--json"]) == 0
+    assert main(["methods", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)
     assert {"pin", "pin-prior", "pin-no-fluency", "rlprompt", "rlprompt-fluency", "rlprompt-rb", "rlprompt-rb-fluency",
             "best-of-n"} <= set(listed)  # fmt: skip

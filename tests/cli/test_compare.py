@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-import hardprompt.cli
 from tests.cli.test_bad_input import complaint
 
 Arguments = Callable[..., list[str]]
@@ -25,7 +24,7 @@ def test_every_method_finds_a_prompt_for_a_classifier(
     method: str, arguments: Arguments, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = arguments(method=method, evaluations=40, instruction="Say in one word how it was")
-    assert hardprompt.cli.main([*given, "--json"]) == 0
+    assert main([*given, "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     once = method in ("manual", "instruction", "demonstrations")
     assert result["evaluations"] == 1 if once else 20 < result["evaluations"] <= 40
@@ -62,7 +61,7 @@ def test_a_task_is_compared_from_flags(
     compared: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = compared("--methods", "manual", "random", "--seeds", "0", "1")
-    assert hardprompt.cli.main([*given, "--json"]) == 0
+    assert main([*given, "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["cells"] == {"finished": 3, "failed": {}, "of": 3}
     assert {path.name for path in (tmp_path / "cmp" / "cells").iterdir()} == {
@@ -70,10 +69,10 @@ def test_a_task_is_compared_from_flags(
     }  # fmt: skip
     plan = yaml.safe_load((tmp_path / "cmp" / "compare.yaml").read_text())
     assert list(plan["methods"]) == ["manual", "random"]
-    assert hardprompt.cli.main(["show", str(tmp_path / "cmp")]) == 0
+    assert main(["show", str(tmp_path / "cmp")]) == 0
     assert "random" in capsys.readouterr().out
     # the search of a cell is an ordinary run
-    assert hardprompt.cli.main(["show", str(tmp_path / "cmp" / "cells" / "reviews-random-0")]) == 0
+    assert main(["show", str(tmp_path / "cmp" / "cells" / "reviews-random-0")]) == 0
     capsys.readouterr()
     assert "hardprompt resume" in complaint(given, capsys)
 
@@ -81,7 +80,7 @@ def test_a_task_is_compared_from_flags(
 def test_a_finished_search_is_compared_by_its_run_yaml(
     arguments: Arguments, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert hardprompt.cli.main(arguments(method="random", evaluations=32)) == 0
+    assert main(arguments(method="random", evaluations=32)) == 0
     capsys.readouterr()
     given = [
         "compare",
@@ -93,7 +92,7 @@ def test_a_finished_search_is_compared_by_its_run_yaml(
         "--dry-run",
         "--json",
     ]
-    assert hardprompt.cli.main(given) == 0
+    assert main(given) == 0
     said = json.loads(capsys.readouterr().out)
     assert (said["cells"], said["evaluations_at_most"], said["methods"]) == (1, 32, ["best-of-n"])
 
@@ -107,7 +106,7 @@ def test_a_comparison_that_is_stopped_resumes_to_the_same_result(
     for how in (signal.SIGKILL, signal.SIGINT):
         out = tmp_path / how.name
         process = subprocess.Popen(
-            [sys.executable, "-m", "hardprompt.cli", *compared(*flags, out=how.name, evaluations=96)],
+            [sys.executable, "-m", "hardprompt.cli.main", *compared(*flags, out=how.name, evaluations=96)],
             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True,
         )  # fmt: skip
         log = out / "cells" / "reviews-random-0" / "steps.jsonl"
@@ -137,7 +136,7 @@ def test_a_cell_that_fails_gives_exit_code_1_and_the_others_are_shown(
     compared: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = compared("--methods", "random", "tests.broken:Broken", "--seeds", "0")
-    assert hardprompt.cli.main(given) == 1
+    assert main(given) == 1
     said = capsys.readouterr()
     assert "random" in said.out
     assert "this one is broken" in said.err

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-import hardprompt.cli
-from hardprompt import demo
+from hardprompt.cli import demo
 from hardprompt.errors import InputError
 
 
@@ -40,7 +39,7 @@ def test_it_compares_four_prompts_stores_the_table_and_does_not_run_twice(
 ) -> None:
     out = tmp_path / "demo"
     command = ["demo", "--out", str(out), "--evaluations", "32", "--threads", "1", "--json"]
-    assert hardprompt.cli.main(command) == 0
+    assert main(command) == 0
     result = json.loads(capsys.readouterr().out)
     assert [row["name"] for row in result["baselines"]] == ["empty", "manual", "best-of-n"]
     assert result["method"] == "pin-prior"
@@ -48,10 +47,10 @@ def test_it_compares_four_prompts_stores_the_table_and_does_not_run_twice(
     assert {row["test"]["n"] for row in [result, *result["baselines"]]} == {12}
     assert json.loads((out / "result.json").read_text()) == result
     written = {p: p.stat().st_mtime_ns for p in out.rglob("*/result.json")}
-    assert hardprompt.cli.main(command) == 0
+    assert main(command) == 0
     assert json.loads(capsys.readouterr().out) == result
     assert {p: p.stat().st_mtime_ns for p in out.rglob("*/result.json")} == written
-    assert hardprompt.cli.main(["show", str(out)]) == 0
+    assert main(["show", str(out)]) == 0
     assert "best-of-n" in capsys.readouterr().out
 
 
@@ -59,7 +58,7 @@ def test_another_demonstration_is_not_overwritten(
     tiny_demo: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     demo.plan(tmp_path / "demo", evaluations=32, seed=0, threads=1)
-    assert hardprompt.cli.main(["demo", "--out", str(tmp_path / "demo"), "--seed", "1"]) == 2
+    assert main(["demo", "--out", str(tmp_path / "demo"), "--seed", "1"]) == 2
     assert "other settings" in capsys.readouterr().err
 
 

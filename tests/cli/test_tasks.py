@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import hardprompt.cli
 from tests.cli.conftest import comparable
 from tests.cli.test_bad_input import complaint
 from tests.cli.test_resume import stopped_after
@@ -184,7 +183,7 @@ def test_its_run_yaml_repeats_the_run_and_a_dry_run_writes_nothing(
 def test_every_kind_of_method_searches_every_task(
     task: str, method: str, build: Callable[..., list[str]], here: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert hardprompt.cli.main([*build(task, method=method, evaluations=32), "--json"]) == 0
+    assert main([*build(task, method=method, evaluations=32), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["method"] == method
 
 
@@ -242,7 +241,7 @@ def test_several_pictures_get_one_prompt_with_the_words_that_are_asked_for(
     build: Callable[..., list[str]], places: dict[str, Path], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     arguments = build("invert", first=[places["one"], places["two"]], start="a photo of", require="dog")
-    assert hardprompt.cli.main([*arguments, "--forbid", "film", "--json"]) == 0
+    assert main([*arguments, "--forbid", "film", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["prompt"].startswith("a photo of")
     assert "dog" in result["prompt"]
@@ -273,8 +272,8 @@ def test_one_picture_that_fails_does_not_cost_the_others(
     build: Callable[..., list[str]], places: dict[str, Path], capsys: pytest.CaptureFixture[str], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    from hardprompt.commands.invert import InvertWork
     from hardprompt.errors import InputError
+    from hardprompt.tasks.invert.task import InvertWork
 
     choose = InvertWork.choose
 
@@ -284,13 +283,13 @@ def test_one_picture_that_fails_does_not_cost_the_others(
         return choose(self, trials)
 
     monkeypatch.setattr(InvertWork, "choose", refuse_the_second)
-    assert hardprompt.cli.main(build("invert", first=places["album"], evaluations=32)) == 2
+    assert main(build("invert", first=places["album"], evaluations=32)) == 2
     assert "no prompt for the second" in capsys.readouterr().err
     assert (tmp_path / "run" / "one" / "result.json").is_file()
-    assert hardprompt.cli.main(["show", str(tmp_path / "run")]) == 0
+    assert main(["show", str(tmp_path / "run")]) == 0
     assert "1 of the runs begun, one, two, are done" in capsys.readouterr().out
     monkeypatch.undo()
-    assert hardprompt.cli.main(["resume", str(tmp_path / "run"), "--json"]) == 0
+    assert main(["resume", str(tmp_path / "run"), "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)["runs"]) == 2
 
 
@@ -343,7 +342,7 @@ def test_a_reward_that_hangs_is_left_behind(build: Callable[..., list[str]], har
 def test_a_class_makes_a_reward(
     build: Callable[..., list[str]], here: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert hardprompt.cli.main([*build("optimize", first="own_rewards:Maker", manual="sea"), "--json"]) == 0
+    assert main([*build("optimize", first="own_rewards:Maker", manual="sea"), "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert [row["test"]["reward"] for row in result["baselines"]] == [pytest.approx(1 - 0.03)]
     assert result["test"]["reward"] >= 0
@@ -356,9 +355,9 @@ def test_a_class_is_made_once_and_not_for_a_dry_run(
     made = tmp_path / "made"
     made.mkdir()
     monkeypatch.setenv("CALLS", str(made))
-    assert hardprompt.cli.main([*build("optimize", first="own_rewards:Counted"), "--dry-run"]) == 0
+    assert main([*build("optimize", first="own_rewards:Counted"), "--dry-run"]) == 0
     assert list(made.iterdir()) == []
-    assert hardprompt.cli.main(build("optimize", first="own_rewards:Counted", evaluations=16)) == 0
+    assert main(build("optimize", first="own_rewards:Counted", evaluations=16)) == 0
     assert len(list(made.iterdir())) == 1
 
 
@@ -370,7 +369,7 @@ def test_a_style_may_be_a_function_and_test_texts_have_references(
         "restyle", evaluations=32, test=places["bad"], references=places["good"],
         **{"target-examples": None, "style-function": "own_rewards:styled", "test-on": 10},
     )  # fmt: skip
-    assert hardprompt.cli.main([*arguments, "--zscore", "--json"]) == 0
+    assert main([*arguments, "--zscore", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["style_by"] == "own_rewards:styled"
     assert "nrefs:1" in result["test"]["signature"]
@@ -393,7 +392,7 @@ def test_a_model_behind_an_api_may_rewrite(
     server.script = [Reply({"choices": [{"text": "The food was great"}]})]
     try:
         changes = {"task-model": "openai:writer", "base-url": server.url, "evaluations": 16}
-        assert hardprompt.cli.main([*build("restyle", **changes), "--json"]) == 0
+        assert main([*build("restyle", **changes), "--json"]) == 0
     finally:
         server.close()
     result = json.loads(capsys.readouterr().out)
@@ -402,8 +401,8 @@ def test_a_model_behind_an_api_may_rewrite(
 
 
 def test_the_test_texts_take_no_other_part(build: Callable[..., list[str]]) -> None:
-    from hardprompt.commands.restyle import StyleRun
-    from hardprompt.style_texts import read
+    from hardprompt.tasks.restyle.task import StyleRun
+    from hardprompt.tasks.restyle.texts import read
 
     arguments = build("restyle")
     config = StyleRun(texts=arguments[1], target_examples=arguments[arguments.index("--target-examples") + 1], shots=3)
@@ -421,7 +420,7 @@ def test_methods_of_gradients_find_the_text_of_a_picture(
     build: Callable[..., list[str]],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert hardprompt.cli.main([*build("invert", method=method, evaluations=40), "--json"]) == 0
+    assert main([*build("invert", method=method, evaluations=40), "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["gradient_passes"] > 0
     assert -1.0 <= result["test"]["cosine"] <= 1.0

@@ -18,9 +18,9 @@ from transformers import (
 )
 
 from hardprompt.errors import InputError, MissingExtra
-from hardprompt.objectives import draw, gradient
-from hardprompt.tasks.inversion import Inversion
-from hardprompt.towers import ImageText, load_image_text
+from hardprompt.lms.image_text import ImageText, load_image_text
+from hardprompt.optimizers.gradient.objective import draw, gradient
+from hardprompt.tasks.invert.reward import Inversion
 from tests.conftest import BOS, EOS, PAD, VOCABULARY, make_tokenizer
 
 LIMITS = {"clip": 20, "siglip": 16, "siglip2": 32}

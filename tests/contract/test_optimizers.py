@@ -9,15 +9,15 @@ import pytest
 import torch
 
 from hardprompt import optimizers
-from hardprompt.engine import optimize
 from hardprompt.errors import InputError
 from hardprompt.lms.causal import CausalLM
-from hardprompt.objectives import SoftPrompts
-from hardprompt.policy import PolicyLM
-from hardprompt.tasks.classification import Classification, Example
-from hardprompt.tasks.demonstrations import Demonstrations
+from hardprompt.lms.policy import PolicyLM
+from hardprompt.lms.vocabulary import survives
+from hardprompt.optimizers.gradient.objective import SoftPrompts
+from hardprompt.search.engine import optimize
+from hardprompt.tasks.classify.demonstrations import Demonstrations
+from hardprompt.tasks.classify.reward import Classification, Example
 from hardprompt.tasks.template import Template
-from hardprompt.vocabulary import survives
 
 NAMES = sorted(optimizers.methods())
 FIXED = {"manual", "instruction", "demonstrations"}  # propose one prompt, once
@@ -116,7 +116,7 @@ def test_it_recommends_strings_of_which_the_best_seen_is_one(name: str, build: C
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_saved_state_continues_bit_for_bit(name: str, build: Callable[..., Any], tmp_path: Any) -> None:
-    from hardprompt.files import StateStore
+    from hardprompt.search.files import StateStore
 
     optimizer = build(name)
     for _ in range(2):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from hardprompt.errors import RewardError
-from hardprompt.rewards import Cached
+from hardprompt.search.rewards import Cached
 
 
 def test_each_prompt_is_scored_once_and_hits_are_counted() -> None:

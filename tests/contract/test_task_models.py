@@ -7,12 +7,12 @@ import huggingface_hub
 import pytest
 import torch
 
-from hardprompt import models
 from hardprompt.errors import InputError
+from hardprompt.lms import load as models
 from hardprompt.lms.causal import CausalLM
+from hardprompt.lms.load import load_causal, load_task_lm, resolve, search_copy
 from hardprompt.lms.masked import MaskedLM
-from hardprompt.models import load_causal, load_task_lm, resolve, search_copy
-from hardprompt.tasks.classification import Classification, Example
+from hardprompt.tasks.classify.reward import Classification, Example
 from hardprompt.tasks.template import Template
 
 

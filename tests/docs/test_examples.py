@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-import hardprompt.cli
 from hardprompt import PolicyLM, QLearner, load_causal, optimize
-from hardprompt.tasks.function import FunctionReward
+from hardprompt.tasks.function.reward import FunctionReward
 
 ROOT = Path(__file__).parents[2]
 
@@ -51,6 +50,6 @@ def test_every_command_in_the_documents_exists(capsys: pytest.CaptureFixture[str
     assert commands >= {"classify", "restyle", "invert", "optimize", "judge"}
     for command in sorted(commands):
         with pytest.raises(SystemExit) as stop:
-            hardprompt.cli.main([command, "--help"])
+            main([command, "--help"])
         assert stop.value.code == 0
         assert "--json" in capsys.readouterr().out

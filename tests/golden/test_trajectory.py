@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import torch
 
-from hardprompt.engine import Step, optimize
-from hardprompt.optimizers.pin import QLearner
-from hardprompt.policy import PolicyLM
+from hardprompt.lms.policy import PolicyLM
+from hardprompt.optimizers.qlearning.learner import QLearner
+from hardprompt.search.engine import Step, optimize
 
 RECORDED = Path(__file__).parent / "trajectory.json"
 LOSSES = ("monte_carlo", "single_step", "path_consistency")

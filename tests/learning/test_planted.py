@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from hardprompt.engine import optimize
-from hardprompt.optimizers.pin import QLearner
+from hardprompt.lms.policy import PolicyLM
+from hardprompt.optimizers.qlearning.learner import QLearner
 from hardprompt.optimizers.random_search import RandomSearch
-from hardprompt.policy import PolicyLM
+from hardprompt.search.engine import optimize
 from tests.conftest import make_tiny
 
 LENGTH, EVALUATIONS, SEEDS = 4, 320, range(5)

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import yaml
 
-from hardprompt.comparison import cells as parts
-from hardprompt.comparison import folder, report
-from hardprompt.comparison.plan import Cell, Plan
+from hardprompt.compare import cells as parts
+from hardprompt.compare import folder, report
+from hardprompt.compare.plan import Cell, Plan
 from hardprompt.errors import InputError
-from hardprompt.splits import read_splits
+from hardprompt.tasks.classify.splits import read_splits
 
 TEXTS = [
     ("The film was great and the music was good", "good"), ("It was a great day at the sea", "good"),

@@ -20,9 +20,9 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.markup import escape
 
-from hardprompt.comparison.figures import draw, steps
-from hardprompt.comparison.statistics import Outcome, interval, paired
-from hardprompt.comparison.tables import csv_rows, latex, markdown, show, summary
+from hardprompt.compare.figures import draw, steps
+from hardprompt.compare.statistics import Outcome, interval, paired
+from hardprompt.compare.tables import csv_rows, latex, markdown, show, summary
 from hardprompt.errors import InputError, MissingExtra
 
 AWKWARD = 'a | b \\| `c` ``d``\n  & % $ # _ { } ~ ^ \\ <i>*e*</i> [f] "g" \t\u2028!`'

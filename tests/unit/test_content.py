@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from hardprompt.content import alignment, content, preservation
-from hardprompt.embedding import Embedder, load_embedder
 from hardprompt.errors import MissingExtra
+from hardprompt.lms.embedding import Embedder, load_embedder
+from hardprompt.tasks.restyle.content import alignment, content, preservation
 from tests.conftest import ENGLISH, Tiny
 
 LINES = ENGLISH.strip().splitlines()

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hardprompt.data import Row, classes, few_shot, read_rows, read_texts, split
+from hardprompt.data.tables import Row, classes, few_shot, read_rows, read_texts, split
 from hardprompt.errors import InputError
 
 TEXTS = ['He said "no".', "a, b, c", "naïve café", "one\ttab".replace("\t", " ")]

@@ -3,7 +3,7 @@
 import csv
 from pathlib import Path
 
-from hardprompt import demo
+from hardprompt.cli import demo
 
 
 def read(path: Path) -> list[dict[str, str]]:

@@ -11,13 +11,13 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from hardprompt.entropy import TsallisEntropy, _by_sort
 from hardprompt.errors import InputError
 from hardprompt.lms.causal import CausalLM
 from hardprompt.lms.masked import MaskedLM
-from hardprompt.optimizers.pin import QLearner
-from hardprompt.policy import PolicyLM
-from hardprompt.prefix import Ids
+from hardprompt.lms.policy import PolicyLM
+from hardprompt.optimizers.qlearning.entropy import TsallisEntropy, _by_sort
+from hardprompt.optimizers.qlearning.learner import QLearner
+from hardprompt.optimizers.qlearning.prefix import Ids
 from tests.conftest import make_tiny, make_tokenizer
 
 META = torch.device("meta")

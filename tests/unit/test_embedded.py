@@ -5,15 +5,15 @@ from typing import Any
 
 import pytest
 
-from hardprompt import demo
-from hardprompt.data import read_rows
+from hardprompt.cli import demo
+from hardprompt.data.tables import read_rows
 from hardprompt.errors import MissingExtra
 from hardprompt.lms.causal import CausalLM
-from hardprompt.models import EMBEDDED, load_causal
-from hardprompt.policy import PolicyLM
-from hardprompt.tasks.classification import Classification
+from hardprompt.lms.load import EMBEDDED, load_causal
+from hardprompt.lms.policy import PolicyLM
+from hardprompt.lms.vocabulary import survives
+from hardprompt.tasks.classify.reward import Classification
 from hardprompt.tasks.template import Template
-from hardprompt.vocabulary import survives
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from tokenizers import processors
 from torch import Tensor
 
-from hardprompt import embedding
-from hardprompt.embedding import Embedder, load_embedder, text_limit
 from hardprompt.errors import InputError, MissingExtra
+from hardprompt.lms import embedding
+from hardprompt.lms.embedding import Embedder, load_embedder, text_limit
 from tests.conftest import ENGLISH, PAD, Tiny, make_tokenizer
 
 LINES = ENGLISH.strip().splitlines()

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from hardprompt import engine
-from hardprompt.engine import Progress, Proposal, Result, Step, Trial, best_trial, optimize
 from hardprompt.errors import InputError, RewardError
-from hardprompt.rewards import Cached
+from hardprompt.search import engine
+from hardprompt.search.engine import Progress, Proposal, Result, Step, Trial, best_trial, optimize
+from hardprompt.search.rewards import Cached
 
 
 class Scripted:

@@ -12,8 +12,8 @@ from hypothesis.extra import numpy as hnp
 from scipy.optimize import minimize
 from torch import Tensor
 
-from hardprompt.entropy import TsallisEntropy
 from hardprompt.errors import InputError
+from hardprompt.optimizers.qlearning.entropy import TsallisEntropy
 
 INDICES = (1.0, 1.25, 1.5, 2.0, 3.0)
 SPARSE = INDICES[1:]

@@ -7,9 +7,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from hardprompt import files
 from hardprompt.errors import InputError
-from hardprompt.files import StateStore, write_text
+from hardprompt.search import files
+from hardprompt.search.files import StateStore, write_text
 
 STATE: dict[str, Any] = {
     "weights": {"a": torch.randn(3, 2), "scalar": torch.tensor(0.1), "bytes": torch.arange(5, dtype=torch.uint8)},

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from hardprompt import fluency
 from hardprompt.errors import InputError
-from hardprompt.fluency import Acceptability, Fluency, RelativePerplexity, acceptability
 from hardprompt.lms.causal import CausalLM
-from hardprompt.styles import StyleModel
+from hardprompt.tasks.restyle import fluency
+from hardprompt.tasks.restyle.fluency import Acceptability, Fluency, RelativePerplexity, acceptability
+from hardprompt.tasks.restyle.styles import StyleModel
 from tests.conftest import ENGLISH, Tiny
 
 LINES = ENGLISH.strip().splitlines()

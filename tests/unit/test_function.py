@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hardprompt.errors import InputError, RewardError
-from hardprompt.tasks.function import FunctionReward, load_reward
+from hardprompt.tasks.function.reward import FunctionReward, load_reward
 
 MODULE = """
 def reward(prompts):

@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from hardprompt.engine import optimize
-from hardprompt.objectives import SoftPrompts, draw, embedded, flips, gradient, substituted
-from hardprompt.optimizers.autoprompt import AutoPrompt
-from hardprompt.optimizers.bbt import BBT
-from hardprompt.optimizers.gcg import GCG
-from hardprompt.optimizers.pez import PEZ
-from hardprompt.optimizers.soft_prompt import SoftPrompt
+from hardprompt.optimizers.gradient.autoprompt import AutoPrompt
+from hardprompt.optimizers.gradient.bbt import BBT
+from hardprompt.optimizers.gradient.gcg import GCG
+from hardprompt.optimizers.gradient.objective import SoftPrompts, draw, embedded, flips, gradient, substituted
+from hardprompt.optimizers.gradient.pez import PEZ
+from hardprompt.optimizers.gradient.soft_prompt import SoftPrompt
+from hardprompt.search.engine import optimize
 from tests.conftest import make_tiny
 
 WORDS = (

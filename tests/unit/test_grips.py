@@ -14,11 +14,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hardprompt.engine import optimize
 from hardprompt.errors import InputError
 from hardprompt.lms.causal import CausalLM
+from hardprompt.lms.policy import PolicyLM
 from hardprompt.optimizers.grips import GrIPS, add, boundaries, delete, is_mark, join, places, propose, split, usable
-from hardprompt.policy import PolicyLM
+from hardprompt.search.engine import optimize
 from tests.conftest import Tiny
 
 QUESTION = "Is the film good, or bad?"

@@ -13,11 +13,11 @@ import pytest
 import torch
 from PIL import Image
 
-from hardprompt import models
-from hardprompt.drawing import draw
 from hardprompt.errors import InputError, MissingExtra
-from hardprompt.images import ASPECT, grid, image_files, png, read_image
-from hardprompt.towers import load_image_text
+from hardprompt.lms import load as models
+from hardprompt.lms.image_text import load_image_text
+from hardprompt.tasks.invert.drawing import draw
+from hardprompt.tasks.invert.images import ASPECT, grid, image_files, png, read_image
 
 
 def noise(width: int = 30, height: int = 20) -> Any:

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from hardprompt.errors import InputError
-from hardprompt.tasks.inversion import Inversion
+from hardprompt.tasks.invert.reward import Inversion
 
 PICTURE = Image.new("RGB", (4, 4))
 

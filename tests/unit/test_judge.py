@@ -20,8 +20,8 @@ from PIL import Image
 from rich.console import Console
 
 from hardprompt.errors import InputError, MissingExtra
-from hardprompt.files import write_json
-from hardprompt.judge import TEMPLATE, judge, judge_folder, parse, table
+from hardprompt.search.files import write_json
+from hardprompt.tasks.invert.judge import TEMPLATE, judge, judge_folder, parse, table
 
 KEY = "sk-very/secret+0123456789"
 GOOD = '{"relevance": 4, "interpretability": 2}'

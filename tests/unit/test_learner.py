@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from hardprompt.entropy import TsallisEntropy
 from hardprompt.errors import InputError
-from hardprompt.losses import LOSSES, Values
-from hardprompt.optimizers.pin import QLearner
-from hardprompt.policy import PolicyLM
-from hardprompt.prefix import Ids
-from hardprompt.vocabulary import survives
+from hardprompt.lms.policy import PolicyLM
+from hardprompt.lms.vocabulary import survives
+from hardprompt.optimizers.qlearning.entropy import TsallisEntropy
+from hardprompt.optimizers.qlearning.learner import QLearner
+from hardprompt.optimizers.qlearning.losses import LOSSES, Values
+from hardprompt.optimizers.qlearning.prefix import Ids
 from tests.conftest import Tiny
 
 SMALL: dict[str, Any] = {

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from hardprompt.entropy import TsallisEntropy
-from hardprompt.losses import LOSSES, Values, monte_carlo, path_consistency, single_step
+from hardprompt.optimizers.qlearning.entropy import TsallisEntropy
+from hardprompt.optimizers.qlearning.losses import LOSSES, Values, monte_carlo, path_consistency, single_step
 
 VOCABULARY, LENGTH = 3, 3
 PROMPTS = list(itertools.product(range(VOCABULARY), repeat=LENGTH))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from hardprompt.metrics import bootstrap, classification_metrics, paired_difference
+from hardprompt.tasks.metrics import bootstrap, classification_metrics, paired_difference
 
 
 def test_a_hand_worked_case() -> None:

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hardprompt.data import Row, read_rows
+from hardprompt.data.named import NAMED, _one_line, _write, draw, materialise
+from hardprompt.data.tables import Row, read_rows
 from hardprompt.errors import InputError, MissingExtra
-from hardprompt.named_data import NAMED, _one_line, _write, draw, materialise
 from hardprompt.tasks.template import Template
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"

@@ -11,8 +11,8 @@ from tokenizers import AddedToken
 from hardprompt.errors import InputError
 from hardprompt.lms.causal import CausalLM
 from hardprompt.lms.masked import MaskedLM
-from hardprompt.objectives import SoftPrompts, gradient
-from hardprompt.tasks.classification import Classification, Example
+from hardprompt.optimizers.gradient.objective import SoftPrompts, gradient
+from hardprompt.tasks.classify.reward import Classification, Example
 from hardprompt.tasks.template import Template
 from tests.conftest import ARCHITECTURES, RESCALED, WINDOWED
 

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 import torch
 
-from hardprompt.entropy import TsallisEntropy
+from hardprompt import optimizers
 from hardprompt.lms.causal import CausalLM
 from hardprompt.lms.masked import MaskedLM
-from hardprompt.optimizers.pin import METHODS, QLearner
-from hardprompt.policy import PolicyLM
-from hardprompt.tasks.classification import Classification, Example
+from hardprompt.lms.policy import PolicyLM
+from hardprompt.optimizers.qlearning.entropy import TsallisEntropy
+from hardprompt.optimizers.qlearning.learner import QLearner
+from hardprompt.tasks.classify.reward import Classification, Example
 from hardprompt.tasks.template import Template
 
 TEXTS = ["The film was a great story about a man.", "The food was bad.", "It was not good, and the book was old."]
@@ -48,7 +49,7 @@ def test_rewards(plain: Any, tiny_causal: Any, tiny_masked: Any, layout: str) ->
 @pytest.mark.parametrize("loss", ["monte_carlo", "single_step"])
 def test_updates(plain: Any, tiny_causal: Any, loss: str) -> None:
     policy = PolicyLM(*tiny_causal, tokens="any", spaced=False)
-    learner = QLearner(policy=policy, length=4, **{**METHODS["pin"].settings, "top_k": 60, "loss": loss})
+    learner = QLearner(policy=policy, length=4, **{**optimizers.find("pin").settings, "top_k": 60, "loss": loss})
     other = plain.PlainLearner(tiny_causal.model, policy._start, policy.follows, length=4, top_k=60, loss=loss)
     with torch.no_grad():  # far enough from the start for the support to be narrow
         for p in other.online.parameters():
@@ -77,7 +78,7 @@ def test_sparsemax_and_its_value(plain: Any, scale: float) -> None:
 def test_a_policy_samples_what_it_samples(plain: Any, tiny_causal: Any) -> None:
     """The chance of each first token is the same, whoever computes it."""
     policy = PolicyLM(*tiny_causal, tokens="any", spaced=False)
-    learner = QLearner(policy=policy, length=2, **{**METHODS["pin"].settings, "top_k": 60})
+    learner = QLearner(policy=policy, length=2, **{**optimizers.find("pin").settings, "top_k": 60})
     other = plain.PlainLearner(tiny_causal.model, policy._start, policy.opens, length=2, top_k=60, loss="monte_carlo")
     learner.online.load_state_dict(other.online.state_dict())
     state = other.states(torch.zeros(1, 2, dtype=torch.int64))[:, 0]

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hardprompt.errors import InputError
-from hardprompt.policy import PolicyLM
-from hardprompt.prefix import PrefixTree, proper_prefixes
+from hardprompt.lms.policy import PolicyLM
+from hardprompt.optimizers.qlearning.prefix import PrefixTree, proper_prefixes
 from tests.conftest import Tiny
 
 Prefixes = list[tuple[int, ...]]

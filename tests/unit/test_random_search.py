@@ -7,9 +7,9 @@ import scipy.stats
 import torch
 
 from hardprompt.errors import InputError
+from hardprompt.lms.policy import PolicyLM
+from hardprompt.lms.vocabulary import survives
 from hardprompt.optimizers.random_search import RandomSearch
-from hardprompt.policy import PolicyLM
-from hardprompt.vocabulary import survives
 from tests.conftest import Tiny
 
 OPENERS = (" film", " book", " story")

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
-from hardprompt import commands, optimizers
-from hardprompt.config import check_ranges
-from hardprompt.named_data import LABEL, NAMED, TEXT
+from hardprompt import optimizers
+from hardprompt import tasks as commands
+from hardprompt.data.named import LABEL, NAMED, TEXT
+from hardprompt.tasks.settings import check_ranges
 
 ROOT = Path(__file__).parents[2]
 SHARED = ROOT.parent / "shared" / "data"

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hardprompt.errors import InputError
-from hardprompt.replay import Replay
-from hardprompt.seen import keep_best
+from hardprompt.optimizers.qlearning.replay import Replay
+from hardprompt.search.seen import keep_best
 
 
 def numbered(first: int, count: int, length: int = 3) -> tuple[torch.Tensor, torch.Tensor]:

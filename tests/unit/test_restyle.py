@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hardprompt.errors import InputError
-from hardprompt.files import StateStore
-from hardprompt.tasks.restyle import PerText, Restyle, score
+from hardprompt.search.files import StateStore
+from hardprompt.tasks.restyle.reward import PerText, Restyle, score
 from hardprompt.tasks.template import Template
 
 TEXTS = ["the food was bad", "slow and cold service here tonight", "no"]

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from hardprompt.comparison.statistics import (
+from hardprompt.compare.statistics import (
     Outcome,
     check,
     holm,

@@ -15,10 +15,10 @@ from safetensors.torch import save_file
 from sklearn.linear_model import LogisticRegression
 from transformers import GPT2ForSequenceClassification, RobertaForSequenceClassification
 
-from hardprompt import demo
-from hardprompt.embedding import Embedder, load_embedder
+from hardprompt.cli import demo
 from hardprompt.errors import InputError, MissingExtra, RewardError
-from hardprompt.styles import (
+from hardprompt.lms.embedding import Embedder, load_embedder
+from hardprompt.tasks.restyle.styles import (
     LEAST,
     FunctionStyle,
     NamedStyle,

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from hardprompt import threads
+from hardprompt.lms import threads
 
 
 @pytest.fixture(autouse=True)

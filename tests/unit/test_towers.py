@@ -17,11 +17,11 @@ from torch.nn.functional import cosine_similarity
 from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 
 from hardprompt.errors import InputError, MissingExtra
-from hardprompt.images import read_image
-from hardprompt.models import resolve
-from hardprompt.tasks.inversion import Inversion
-from hardprompt.towers import load_image_text
-from hardprompt.towers.conse import ConSE
+from hardprompt.lms.image_text import load_image_text
+from hardprompt.lms.image_text.conse import ConSE
+from hardprompt.lms.load import resolve
+from hardprompt.tasks.invert.images import read_image
+from hardprompt.tasks.invert.reward import Inversion
 from tests.conftest import PAD
 from tests.contract.test_image_text import LIMITS, save_tiny
 

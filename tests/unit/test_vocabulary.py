@@ -11,7 +11,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from hardprompt.errors import InputError
-from hardprompt.vocabulary import allowed_tokens, first_tokens, survives
+from hardprompt.lms.vocabulary import allowed_tokens, first_tokens, survives
 from tests.conftest import ENGLISH, VOCABULARY
 
 WORDS = (" film", "film", " Film", " é", " naïve", " a", " A", " I", "a")

@@ -7,15 +7,16 @@ from typing import Any
 import pytest
 import torch
 
-from hardprompt.engine import Step, optimize
+from hardprompt import optimizers
 from hardprompt.lms.causal import CausalLM
 from hardprompt.lms.masked import MaskedLM
+from hardprompt.lms.policy import PolicyLM
 from hardprompt.optimizers.best_of_n import BestOfN
-from hardprompt.optimizers.pin import METHODS, QLearner
-from hardprompt.policy import PolicyLM
-from hardprompt.prefix import PrefixTree, proper_prefixes
-from hardprompt.rewards import Cached
-from hardprompt.tasks.classification import Classification, Example
+from hardprompt.optimizers.qlearning.learner import QLearner
+from hardprompt.optimizers.qlearning.prefix import PrefixTree, proper_prefixes
+from hardprompt.search.engine import Step, optimize
+from hardprompt.search.rewards import Cached
+from hardprompt.tasks.classify.reward import Classification, Example
 from hardprompt.tasks.template import Template
 
 TEXTS = [
@@ -34,7 +35,7 @@ def policy(tiny_causal: Any) -> PolicyLM:
 
 
 def learner(policy: PolicyLM, **settings: Any) -> QLearner:
-    return QLearner(policy=policy, length=4, **{**METHODS["pin"].settings, "top_k": 60, **settings})
+    return QLearner(policy=policy, length=4, **{**optimizers.find("pin").settings, "top_k": 60, **settings})
 
 
 def worth(prompts: list[str]) -> torch.Tensor:

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from hardprompt.errors import InputError
 from hardprompt.lms.packing import PackedModel
+from hardprompt.lms.placing import put
 from hardprompt.lms.sampling import sample
-from hardprompt.placing import put
 
 
 class CausalLM:

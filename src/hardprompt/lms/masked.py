@@ -12,8 +12,8 @@ from torch import Tensor
 from hardprompt.errors import InputError
 from hardprompt.lms import probes
 from hardprompt.lms.causal import truncate
+from hardprompt.lms.placing import put
 from hardprompt.lms.unpadded import Unpadded
-from hardprompt.placing import put
 
 _LOG = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from hardprompt.lms import probes
-from hardprompt.placing import put
+from hardprompt.lms.placing import put
 
 _LOG = logging.getLogger(__name__)
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from hardprompt.api import PASSING, client_of, complaint, open_address, reason
 from hardprompt.errors import InputError, RewardError
+from hardprompt.lms.api import PASSING, client_of, complaint, open_address, reason
 
 _SIDE_BY_SIDE = 8  # questions under way at a time
 _CHARACTERS = 4  # of a token, about: a remote tokenizer cannot be asked

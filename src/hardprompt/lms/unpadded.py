@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 
-from hardprompt.placing import put
-from hardprompt.quiet import quiet
+from hardprompt.lms.placing import put
+from hardprompt.lms.quiet import quiet
 
 _NAME = "hardprompt_unpadded"
 _LENGTHS: ContextVar[Sequence[int]] = ContextVar("lengths")  # of the row that is being run

@@ -6,13 +6,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from hardprompt.engine import Proposal
 from hardprompt.errors import InputError
-from hardprompt.optimizers import Method
-from hardprompt.policy import PolicyLM
-from hardprompt.prefix import Ids, PrefixTree
-from hardprompt.seen import Seen
-from hardprompt.vocabulary import survives
+from hardprompt.lms.policy import PolicyLM
+from hardprompt.lms.vocabulary import survives
+from hardprompt.optimizers.qlearning.prefix import Ids, PrefixTree
+from hardprompt.search.engine import Proposal
+from hardprompt.search.seen import Seen
 
 _DRAWS = 1000
 
@@ -91,10 +90,3 @@ class BestOfN:
         self._generator.set_state(state["generator"])
         self._tree.load_state_dict(state["tree"])
         self._seen.load_state_dict(state["seen"])
-
-
-METHODS = {
-    "best-of-n": Method(
-        BestOfN, "samples of the policy LM itself, the best by training reward", "a baseline; nothing is learned"
-    )
-}

@@ -5,10 +5,9 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from hardprompt.engine import Proposal
 from hardprompt.errors import InputError
-from hardprompt.optimizers import Method
-from hardprompt.tasks.demonstrations import Demonstrations
+from hardprompt.search.engine import Proposal
+from hardprompt.tasks.classify.demonstrations import Demonstrations
 
 
 class Fixed:
@@ -69,15 +68,3 @@ def demonstrations(*, examples: Demonstrations, seed: int = 0, shots: int = 4) -
     if shots < 1:
         raise InputError(f"shots is {shots}; it must be at least 1.")
     return Fixed(prompt=examples.draw(seed, shots))
-
-
-METHODS = {
-    "manual": Method(manual, "the hand-written prompt", "the user's own (--manual)"),
-    "instruction": Method(instruction, "an instruction in a sentence", "the user's own (--instruction)"),
-    "demonstrations": Method(
-        demonstrations,
-        "worked examples before the text, drawn by the seed, no more than the context holds",
-        "Brown et al., 2020; 4 of each class are ours (RLPrompt and PIN: 1)",
-        leads=True,
-    ),
-}

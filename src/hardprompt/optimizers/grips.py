@@ -8,12 +8,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from hardprompt.engine import Proposal
 from hardprompt.errors import InputError
 from hardprompt.lms.causal import CausalLM
-from hardprompt.optimizers import Method
-from hardprompt.policy import PolicyLM
-from hardprompt.seen import Seen
+from hardprompt.lms.policy import PolicyLM
+from hardprompt.search.engine import Proposal
+from hardprompt.search.seen import Seen
 
 Paraphraser = Callable[[str], Sequence[str]]
 DELETE, SWAP, PARAPHRASE, ADD = OPERATIONS = range(4)
@@ -312,14 +311,3 @@ class GrIPS:
             )
             self._paraphrases[phrase] = usable(phrase, [text for row in texts for text in row])
         return self._paraphrases[phrase]
-
-
-METHODS = {
-    "grips": Method(
-        GrIPS,
-        "edits of an instruction's phrases, kept when the reward rises",
-        "Prasad et al., EACL 2023",
-        {"candidates": 5, "edits": 1, "patience": 2},
-        in_place=False,
-    )
-}

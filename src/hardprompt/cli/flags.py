@@ -1,0 +1,100 @@
+"""Settings as flags of the command line, and back."""
+
+import argparse
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from types import NoneType
+from typing import TYPE_CHECKING, Any, NoReturn, get_args, get_origin, get_type_hints
+
+from hardprompt.errors import InputError, unknown
+
+if TYPE_CHECKING:
+    from hardprompt.tasks.settings import Search
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with one clear line and the nearest valid choice where it would print its usage."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise an InputError instead of printing and leaving."""
+        raise InputError(f"{message} (see: {self.prog} --help)")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            raise unknown("command" if action.dest == "command" else action.dest, str(value), map(str, action.choices))
+
+
+def add_flags(sub: argparse.ArgumentParser, settings: "type[Search]", *, whole: bool = True) -> None:
+    """A flag for every field of the settings, and for the settings of methods that people turn.
+
+    ``whole`` requires what a search needs, and adds what a command that runs one has.
+    """
+    hints = get_type_hints(settings)
+    fields = dataclasses.fields(settings)
+    inherited = len(dataclasses.fields(settings.__mro__[1]))
+    task, search = sub.add_argument_group("the task"), sub.add_argument_group("the search")
+    for field in (*fields[inherited:], *fields[:inherited]):  # what the task is about comes first
+        group = search if field in fields[:inherited] else task
+        meta = field.metadata
+        if not meta:
+            continue
+        kinds = [k for k in (get_args(hints[field.name]) or (hints[field.name],)) if k is not NoneType]
+        told = field.default not in (None, (), dataclasses.MISSING) and field.default is not False
+        shown = f" ({_typed(field.default)})" if told else ""
+        options: dict[str, Any] = {"help": (meta["help"] + shown).replace("%", "%%"), "default": argparse.SUPPRESS}
+        if get_origin(hints[field.name]) in (tuple, Mapping):
+            options |= {"nargs": "+"} if meta["positional"] else {"action": "append"}
+        elif kinds == [bool]:
+            options["action"] = "store_true"
+        elif kinds[0] in (int, float):
+            options["type"] = kinds[0]
+        if meta["metavar"]:
+            options["metavar"] = meta["metavar"]
+        if meta["positional"]:
+            some = {} if whole else {"nargs": "*" if "nargs" in options else "?"}
+            group.add_argument(field.name, **{"metavar": field.name.upper(), **options, "default": None, **some})
+            continue
+        required = whole and field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        flag = "--" + (meta["flag"] or field.name).replace("_", "-")
+        group.add_argument(flag, dest=field.name, required=required, **options)
+    method = sub.add_argument_group("the method")
+    method.add_argument("--q", type=float, help="entropic index: 1 softmax, 2 sparsemax")
+    method.add_argument("--alpha", type=float, help="temperature; the reward scale is 1/alpha")
+    method.add_argument("--prior", type=float, metavar="BETA", help="weight of the language model's log-probability")
+    method.add_argument("--top-k", type=int, metavar="K", help="tokens that the policy model may choose among")
+    if not whole:
+        return
+    sub.add_argument("--out", metavar="FOLDER", help="run folder (runs/COMMAND-METHOD-SEED)")
+    sub.add_argument("--dry-run", action="store_true", help="check everything, load no model, write nothing")
+
+
+def _typed(value: Any) -> str:
+    """A default as a person would type it."""
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) and not value.isprintable() else str(value)
+
+
+def given(arguments: argparse.Namespace, settings: "type[Search]") -> dict[str, Any]:
+    """The settings that were typed."""
+    fields = {field.name: field for field in dataclasses.fields(settings)}
+    hints = get_type_hints(settings)
+    values = {k: v for k, v in vars(arguments).items() if k in fields and fields[k].metadata}
+    for name, value in values.items():
+        if get_origin(hints[name]) is Mapping:
+            values[name] = _pairs(value)
+    turned = {name: getattr(arguments, name) for name in ("q", "alpha", "prior", "top_k")}
+    return {**values, "settings": {k: v for k, v in turned.items() if v is not None}}
+
+
+def _pairs(typed: Sequence[str]) -> dict[str, str]:
+    """Verbalizers as they are typed."""
+    verbalizers: dict[str, str] = {}
+    for pair in typed:
+        label, equals, word = pair.rpartition("=")
+        if not equals or not label or not word:
+            raise InputError(f"verbalizer {pair!r} is not LABEL=WORD, such as positive=great.")
+        if label in verbalizers:
+            raise InputError(f"class {label!r} is given two verbalizers; give it one.")
+        # The space at a word's beginning belongs to the word; typing it is easily forgotten.
+        verbalizers[label] = word if word[0].isspace() else f" {word}"
+    return verbalizers

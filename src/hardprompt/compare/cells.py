@@ -1,0 +1,153 @@
+"""Runs the cells of a comparison in processes side by side; one that fails is recorded and the others go on."""
+
+import json
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+from hardprompt.compare.plan import Cell
+from hardprompt.errors import HardpromptError
+
+FAILED = "failed.json"
+_BYTES = 4 << 30  # of memory for one process: two small models, the texts' keys and values, and what torch needs
+_INTERRUPTED = "interrupted"
+_POLL = 0.5  # seconds between two looks at whether we are to stop
+
+
+def affordable() -> int:
+    """Processes that cores and free memory allow."""
+    import psutil
+
+    return max(1, min(os.cpu_count() or 1, int(psutil.virtual_memory().available) // _BYTES))
+
+
+def unfinished(cells: Sequence[Cell]) -> list[Cell]:
+    """Those without a result; what failed is tried again."""
+    return [cell for cell in cells if not (cell.folder / "result.json").is_file()]
+
+
+def failure(cell: Cell) -> str | None:
+    """Why a cell failed, if it did and has not finished since."""
+    path = cell.folder / FAILED
+    if (cell.folder / "result.json").is_file():
+        return None
+    return str(json.loads(path.read_text(encoding="utf-8"))["error"]) if path.is_file() else None
+
+
+def run_cells(
+    cells: Sequence[Cell], *, workers: int, interrupted: Callable[[], bool] = lambda: False
+) -> Iterator[tuple[Cell, str | None]]:
+    """Run what is not finished; yields each cell as it ends, with its error if it has one.
+
+    Ends early when interrupted, every search saved after its step. A process that dies, as for want of memory, takes
+    the others of its pool with it: they are run again one by one, so that the one to blame is known.
+    """
+    waiting = list(cells)
+    alone = False
+    while waiting and not interrupted():
+        group = waiting[:1] if alone else waiting
+        done: list[Cell] = []
+        try:
+            for cell, error in _pool(group, 1 if alone else min(workers, len(group)), interrupted):
+                done.append(cell)
+                yield cell, error
+        except BrokenProcessPool:
+            if alone:
+                error = "its process died; there may be too little memory for it."
+                record(group[0], error, "")
+                done.append(group[0])
+                yield group[0], error
+            alone = not alone  # one by one until the one to blame is found
+        waiting = [cell for cell in waiting if cell not in done]
+
+
+def _pool(cells: Sequence[Cell], workers: int, interrupted: Callable[[], bool]) -> Iterator[tuple[Cell, str | None]]:
+    context = multiprocessing.get_context("spawn")  # a fork of a process that uses threads may hang
+    stop = context.Event()
+    threads = max(1, (os.cpu_count() or 1) // workers)
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(stop, threads)) as pool:
+        futures: dict[Future[str | None], Cell] = {pool.submit(_run, cell): cell for cell in cells}
+        open_ones = set(futures)
+        try:
+            while open_ones:
+                ended, open_ones = wait(open_ones, timeout=_POLL, return_when=FIRST_COMPLETED)
+                if interrupted() and not stop.is_set():
+                    stop.set()
+                    for future in open_ones:
+                        future.cancel()
+                    open_ones = {future for future in open_ones if not future.cancelled()}
+                for future in ended:
+                    if not future.cancelled():
+                        error = future.result()
+                        if error != _INTERRUPTED:
+                            yield futures[future], error
+        except BaseException:
+            stop.set()
+            for process in multiprocessing.active_children():  # a search can be killed at any time
+                process.terminate()
+            raise
+
+
+_stop: Any = None
+_threads = 1
+
+
+def _begin(stop: Any, threads: int) -> None:
+    """In each process: models are loaded once, and only the parent answers Ctrl-C."""
+    global _stop, _threads
+    from hardprompt.lms import load as models
+
+    logging.getLogger().setLevel(logging.ERROR)  # what a search warns of stands in its folder's result
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
+    models.keep_loaded()
+    _stop, _threads = stop, threads
+
+
+def _follow(parent: int) -> None:
+    """End with the parent when it is killed: what goes on alone would hold its run folder."""
+    while os.getppid() == parent:
+        time.sleep(_POLL)
+    os._exit(1)
+
+
+def _run(cell: Cell) -> str | None:
+    """Run one cell in its own folder; returns its error, if any."""
+    import dataclasses
+
+    from hardprompt.runs import run
+
+    if _stop.is_set():
+        return _INTERRUPTED
+    (cell.folder / FAILED).unlink(missing_ok=True)
+    try:
+        if (cell.folder / "run.yaml").is_file():
+            config = run.load_config(cell.folder / "run.yaml", check_data=True)
+        else:
+            cell.folder.parent.mkdir(parents=True, exist_ok=True)
+            config = run.start(dataclasses.replace(cell.config, threads=cell.config.threads or _threads), cell.folder)
+        if run.execute(cell.folder, config, interrupted=_stop.is_set) is None:
+            return _INTERRUPTED
+    except HardpromptError as error:
+        record(cell, str(error), "")
+        return str(error)
+    except Exception as error:  # whatever it is, it is one cell's, and the file says where it came from
+        record(cell, f"{type(error).__name__}: {error}", traceback.format_exc())
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def record(cell: Cell, error: str, trace: str) -> None:
+    """Write down why a cell failed."""
+    from hardprompt.search.files import write_json
+
+    cell.folder.mkdir(parents=True, exist_ok=True)
+    write_json(cell.folder / FAILED, {"error": error, "traceback": trace})

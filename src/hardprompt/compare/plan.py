@@ -1,0 +1,346 @@
+"""What a comparison consists of: methods, data sets, splits and seeds, and the search that each cell of them is."""
+
+import dataclasses
+import itertools
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from hardprompt import tasks as commands
+from hardprompt.errors import InputError, unknown
+from hardprompt.tasks.settings import DEFAULT_METHOD, Search, is_comparison, read_yaml
+
+if TYPE_CHECKING:
+    from hardprompt.data.named import NamedData
+
+_METHODS = ("manual", "best-of-n", "pin", DEFAULT_METHOD)  # where nothing else is said
+_SEEDS = (0, 1, 2)
+_NAMED = "named"  # the setting of a data set that named_data fills in
+_RUN_ONLY = ("fingerprints", "versions", "method", "seed", "threads")  # what a run.yaml has and a comparison does not
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One search of a comparison; ``split`` is empty where it stands for all splits."""
+
+    data: str
+    split: str
+    method: str
+    seed: int
+    sown: bool  # whether the search depends on its seed
+    folder: Path
+    config: Search
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The contents of a comparison's YAML file.
+
+    Args:
+        task: the command whose searches are compared.
+        title: of the tables.
+        source: where the protocol comes from.
+        settings: of every search, as the command has them.
+        data: settings of each data set by its name; ``named`` takes one of ``named_data``. In a text, ``{folder}`` and
+            ``{split}`` stand for the folder of data and the split.
+        splits: their names; none where data sets have none.
+        seeds: of the searches.
+        methods: by the name that the tables show: ``method``, and any settings that are its own.
+        models: sets of settings, of which one is chosen; under ``data`` those of single data sets. The first is the one
+            that ``claims`` are about.
+        model: the chosen set; None is the first.
+        claims: what a paper reports, by method and data set, in the unit of the task's main figure.
+        folder: of the data.
+        test: test rows of a named data set; None is all.
+        reference: the method that the others are tested against; None is that of the best mean rank.
+        typed: settings that were given beside the file; they hold for all cells.
+        workers: searches side by side; None is as many as cores and memory allow.
+    """
+
+    task: str = "classify"
+    title: str = ""
+    source: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    splits: Sequence[str] = ()
+    seeds: Sequence[int] = _SEEDS
+    methods: Mapping[str, Mapping[str, Any]] = field(
+        default_factory=lambda: {name: {"method": name} for name in _METHODS}
+    )
+    models: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    model: str | None = None
+    claims: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    folder: str | None = None
+    test: int | None = None
+    reference: str | None = None
+    typed: Mapping[str, Any] = field(default_factory=dict)
+    workers: int | None = None
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """The plan in a YAML file, or the search in one, to be compared with other methods.
+
+        Raises:
+            InputError: the file holds neither.
+        """
+        values = read_yaml(path)
+        if is_comparison(values):
+            return cls.from_dict(values)
+        from hardprompt.compare.folder import of_search
+
+        settings = {k: v for k, v in values.items() if k not in (*_RUN_ONLY, "task") and v is not None}
+        return of_search(str(values.get("task", "classify")), settings)  # type: ignore[return-value]  # no subclass
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Build from plain values, naming what is unknown or of the wrong kind.
+
+        Raises:
+            InputError: such a value.
+        """
+        known = {f.name: f for f in fields(cls)}
+        for key in values:
+            if key not in known:
+                raise unknown("key of a comparison", str(key), known)
+        for key in ("settings", "typed", "data", "methods", "models", "claims"):
+            _check_mapping(key, values.get(key, {}), deep=key not in ("settings", "typed"))
+        for key in ("methods", "models"):
+            inner = "settings" if key == "methods" else "data"
+            for name, own in values.get(key, {}).items():
+                _check_mapping(f"{inner} of {name!r}", own.get(inner) or {}, deep=key == "models")
+        for method, own in values.get("claims", {}).items():
+            for data, figure in own.items():
+                if isinstance(figure, bool) or not isinstance(figure, int | float):
+                    raise InputError(f"the claim of {method!r} on {data!r} is {figure!r}; a number was expected.")
+        for key, kind in (("splits", str), ("seeds", int)):
+            value = values.get(key, [])
+            if not isinstance(value, list | tuple) or not all(isinstance(v, kind) for v in value):
+                raise InputError(
+                    f"{key} is {value!r}; a list was expected, such as {['16-100'] if kind is str else [0]}."
+                )
+        for key in ("task", "title", "source", "model", "folder", "reference"):
+            if not isinstance(values.get(key, ""), str | None):
+                raise InputError(f"{key} is {values[key]!r}; a text was expected.")
+        for key in ("test", "workers"):
+            value = values.get(key)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+                raise InputError(f"{key} is {value!r}; a whole number of at least 1 was expected.")
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values, for YAML."""
+        return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
+
+    def narrowed(
+        self,
+        *,
+        methods: Sequence[str] | None = None,
+        data: Sequence[str] | None = None,
+        splits: Sequence[str] | None = None,
+        seeds: Sequence[int] | None = None,
+        settings: Mapping[str, Any] | None = None,
+        **changes: Any,
+    ) -> Self:
+        """The plan with only these methods and data sets, or with others that the program knows, and these settings.
+
+        Raises:
+            InputError: a name that neither the plan nor the program knows.
+        """
+        from hardprompt import optimizers
+        from hardprompt.data.named import NAMED
+
+        if methods is not None:
+            for name in methods:
+                if name not in self.methods and ":" not in name and name not in optimizers.methods():
+                    raise unknown("method", name, {*self.methods, *optimizers.methods()})
+            changes["methods"] = {name: self.methods.get(name, {"method": name}) for name in methods}
+        if data is not None:
+            for name in data:
+                if name not in self.data and name not in NAMED:
+                    raise unknown("data set", name, {*self.data, *NAMED})
+            changes["data"] = {name: self.data.get(name, {_NAMED: name}) for name in data}
+        if splits is not None:
+            changes["splits"] = list(splits)
+        if seeds is not None:
+            changes["seeds"] = list(seeds)
+        if settings:
+            changes["typed"] = {**self.typed, **settings}
+        made = dataclasses.replace(self, **{k: v for k, v in changes.items() if v is not None})
+        named = any(_NAMED in own for own in made.data.values())
+        if splits is not None and not named and "{split}" not in str([made.settings, made.data]):
+            raise InputError(f"splits are {list(splits)}, and no data set of the comparison has any.")
+        if changes.get("test") is not None and not named:
+            raise InputError(f"test rows are {changes['test']}, which goes with the papers' data sets alone.")
+        if made.reference is not None and made.reference not in made.methods:
+            raise unknown("reference", made.reference, made.methods)
+        return made
+
+    @property
+    def chosen(self) -> Mapping[str, Any]:
+        """The settings of the chosen models."""
+        return self.models[self.model] if self.model is not None else next(iter(self.models.values()), {})
+
+    def cells(self, out: Path) -> list[Cell]:
+        """Every search, its data files in place, split by split, so that what is done first is of use alone.
+
+        Raises:
+            InputError: a setting that a search refuses, with the cell that it belongs to.
+        """
+        from hardprompt import optimizers
+
+        command = commands.find(self.task)
+        if not self.seeds or not self.methods:
+            raise InputError("a comparison needs a method and a seed.")
+        if self.model is not None and self.model not in self.models:
+            raise unknown("set of models", self.model, self.models)
+        found: dict[str, Cell] = {}
+        named: dict[tuple[str, str], dict[str, Any]] = {}
+        seen: set[str] = set()
+        data = self.data or {command.settings.task: {}}
+        first = (self.splits or [""])[0]
+        for split, (name, own_data), seed in itertools.product(
+            dict.fromkeys(self.splits or [""]), data.items(), dict.fromkeys(self.seeds)
+        ):
+            if split != first and _NAMED not in own_data and "{split}" not in str({**self.settings, **own_data}):
+                raise InputError(f"the data set {name!r} has no splits, so {split!r} would be {first!r} again.")
+            for label, own in self.methods.items():
+                try:
+                    method = optimizers.find(str(own.get("method", label)))
+                except InputError as error:
+                    raise InputError(f"{label}: {error}") from error
+                sown = "seed" in method.needs
+                if not sown and seed != self.seeds[0]:
+                    continue
+                where = ", ".join(part for part in (name, split, label, str(seed)) if part)
+                try:
+                    config = command.settings.from_dict(self._values(name, split, label, seed, out, named))
+                    config.check()
+                    key = str([config.files(), {k: v for k, v in config.to_dict().items() if k not in _RUN_ONLY}])
+                    if key not in seen:  # the data of each kind of cell are read once before anything runs
+                        seen.add(key)
+                        command.plan(config)
+                        if command.parts is not None and len(command.parts(config, Path())) > 1:
+                            raise InputError("a folder of pictures is several searches; name its pictures one by one.")
+                except InputError as error:
+                    raise InputError(f"{where}: {error}") from error
+                # known before any text is seen, and tested on the same texts whatever the split
+                once = sown is False and set(method.needs) <= {"manual", "instruction"} and bool(method.needs)
+                once = once and "{split}" not in str(own_data.get("test", ""))
+                if once and split != first:
+                    continue
+                folder = out / "cells" / _folder(name, "" if once else split, label, seed)
+                cell = Cell(name, "" if once else split, label, seed, sown, folder, config)
+                other = found.setdefault(folder.name.casefold(), cell)
+                if other is not cell:
+                    raise InputError(f"{where} would share its folder with {other.data}, {other.method}; rename one.")
+        return list(found.values())
+
+    def _values(
+        self, data: str, split: str, label: str, seed: int, out: Path, named: dict[tuple[str, str], dict[str, Any]]
+    ) -> dict[str, Any]:
+        """The settings of one cell: of all, then of the data set, of the models, of the method, and what was typed."""
+        from hardprompt import optimizers
+
+        chosen = self.chosen
+        values: dict[str, Any] = {}
+        mine = {k: v for k, v in chosen.items() if k != "data"}
+        of_data = self.data.get(data, {})
+        layers = [of_data, mine, chosen.get("data", {}).get(data, {}), self.methods[label]]
+        if _NAMED in of_data:
+            key = (str(of_data[_NAMED]), split)
+            named[key] = named[key] if key in named else self._named(*key, out)
+            values |= named[key]
+        values |= self.settings
+        for layer in layers:
+            values |= {k: v for k, v in layer.items() if k != _NAMED}
+        values |= self.typed
+        accepted = optimizers.find(str(self.methods[label].get("method", label))).accepted()
+        general = {**(self.settings.get("settings") or {}), **(self.typed.get("settings") or {})}
+        general = {key: value for key, value in general.items() if key in accepted}  # not every method has an alpha
+        values["settings"] = {**general, **(self.methods[label].get("settings") or {})}
+        values["method"], values["seed"] = str(values.get("method", label)), seed
+        if "data_seed" in {f.name for f in fields(commands.find(self.task).settings)}:
+            values.setdefault("data_seed", self.seeds[0])  # every search is tested on the same texts
+        return {key: self._filled(value, split) for key, value in values.items()}
+
+    def _named(self, name: str, split: str, out: Path) -> dict[str, Any]:
+        from hardprompt.data.named import NAMED, materialise
+
+        if name not in NAMED:
+            raise unknown("data set", name, NAMED)
+        if not split:
+            raise InputError(f"the data set {name!r} has splits: name one or more, such as 16-100.")
+        entry = NAMED[name]
+        here = out / "data" / name / split
+        if all((here / f"{part}.tsv").is_file() for part in ("train", "validation", "test")):
+            return {**{part: str(here / f"{part}.tsv") for part in ("train", "validation", "test")}, **_posed(entry)}
+        folder = Path(self.folder) if self.folder is not None else None
+        files = materialise(name, split, out / "data", folder=folder, test=self.test)
+        return {**files, **_posed(entry)}
+
+    def _filled(self, value: Any, split: str) -> Any:
+        if isinstance(value, list | tuple):
+            return [self._filled(part, split) for part in value]
+        if not isinstance(value, str):
+            return value
+        if "{folder}" in value and self.folder is None:
+            raise InputError(f"{value!r} lies in a folder of data: name it with --folder.")
+        return value.replace("{folder}", self.folder or "").replace("{split}", split)
+
+    def note(self) -> str | None:
+        """Where what is run is not what the file says of its first set of models, in a sentence; None where it is."""
+        if not self.models and not self.claims:
+            return None
+        first = next(iter(self.models.values()), {})
+        theirs, ours = {**self.settings, **first}, {**self.settings, **self.chosen, **self.typed}
+        parts = [
+            f"{key.replace('_', ' ')} {_said(ours.get(key))} in place of {_said(theirs.get(key))}"
+            for key in dict.fromkeys([*theirs, *ours])
+            if key not in ("data", "settings", "save_every", "validate_every") and theirs.get(key) != ours.get(key)
+        ]
+        if first.get("data") != self.chosen.get("data"):
+            parts.append("and templates and words of its own for the data sets")
+        if self.test is not None:
+            parts.append(f"{self.test} test texts")
+        claimed = (
+            "The paper measured something else than what was measured here"
+            if self.claims
+            else "The settings are not those of the file's first models"
+        )
+        return f"{claimed}: {', '.join(parts)}." if parts else None
+
+
+def _said(value: Any) -> str:
+    return "the default" if value is None else str(value)
+
+
+def _posed(entry: "NamedData") -> dict[str, Any]:
+    """How the papers pose a data set, as settings of a classification."""
+    from hardprompt.data.named import LABEL, TEXT
+
+    return {
+        "text": TEXT, "label": LABEL, "template": entry.template, "manual": entry.manual,
+        "verbalizers": dict(entry.verbalizers), "instruction": entry.instruction,
+    }  # fmt: skip
+
+
+def _folder(data: str, split: str, method: str, seed: int) -> str:
+    """The name of a cell's folder, of what every file system takes."""
+    parts = [part for part in (data, split, method, str(seed)) if part]
+    return re.sub(r"[^\w.=+-]+", "_", "-".join(parts))
+
+
+def _check_mapping(key: str, value: Any, *, deep: bool) -> None:
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        raise InputError(f"{key} is {value!r}; a mapping with names for keys was expected.")
+    for name, own in value.items() if deep else ():
+        if not isinstance(own, Mapping) or not all(isinstance(part, str) for part in own):
+            raise InputError(f"{key} has {own!r} for {name!r}; a mapping with names for keys was expected.")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {k: _plain(v) for k, v in value.items()}
+    return [_plain(v) for v in value] if isinstance(value, list | tuple) else value

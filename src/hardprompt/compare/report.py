@@ -1,0 +1,119 @@
+"""What a comparison leaves: tables, tests and figures of every cell that is finished, and what failed."""
+
+import dataclasses
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hardprompt import tasks as commands
+from hardprompt.compare import figures, tables
+from hardprompt.compare.cells import failure
+from hardprompt.compare.plan import Cell, Plan
+from hardprompt.compare.statistics import Outcome
+from hardprompt.errors import MissingExtra, RewardError
+from hardprompt.runs.outcome import versions
+from hardprompt.search.files import write_json, write_text
+
+_LOG = logging.getLogger(__name__)
+
+
+def outcome(cell: Cell, task: str) -> Outcome:
+    """What a finished cell found."""
+    command = commands.find(task)
+    result = json.loads((cell.folder / "result.json").read_text(encoding="utf-8"))
+    # only "\n" ends a line there: a prompt may hold what else is taken for a line's end
+    lines = (cell.folder / "steps.jsonl").read_text(encoding="utf-8").split("\n")
+    steps = [json.loads(line) for line in lines if line]
+    return Outcome(
+        data=cell.data,
+        split=cell.split,
+        method=cell.method,
+        seed=cell.seed,
+        prompt=result["prompt"],
+        score=command.headline(result["test"]),
+        items=None if command.items is None else tuple(command.items(cell.folder)),
+        perplexity=result["perplexity"],
+        evaluations=result["evaluations"],
+        passes=result["gradient_passes"],
+        seconds=result["seconds"],
+        curve=tuple((step["evaluations"], step["best_reward"]) for step in steps),
+        sown=cell.sown,
+    )
+
+
+def write(plan: Plan, cells: Sequence[Cell], out: Path) -> dict[str, Any]:
+    """Write ``result.json``, tables and figures of what is finished; returns the result.
+
+    Raises:
+        RewardError: no cell is finished.
+    """
+    done = [cell for cell in cells if (cell.folder / "result.json").is_file()]
+    found = [outcome(cell, plan.task) for cell in done]
+    found = _aligned(found, {id(one): cell for one, cell in zip(found, done, strict=True)}, plan.task)
+    failed = {cell.folder.name: error for cell in cells if (error := failure(cell)) is not None}
+    if not found:
+        first = next(iter(failed.items()), None)
+        raise RewardError(
+            f"no cell of the comparison is finished{f'; {first[0]} failed: {first[1]}' if first else '.'}"
+        )
+    command = commands.find(plan.task)
+    claims = {method: {d: float(v) for d, v in own.items()} for method, own in plan.claims.items()}
+    reference = plan.reference
+    if reference is not None and all(one.method != reference for one in found):
+        _LOG.warning("no cell of the reference %r is finished; the tests are against the best method", reference)
+        reference = None
+    picked = (
+        None
+        if reference is not None
+        else "The reference of the tests is the best here by mean rank, so they flatter it."
+    )
+    note = " ".join(filter(None, [plan.note(), picked])) or None
+    made = tables.summary(found, headline=command.figure, reference=reference, claims=claims, note=note)
+    drawn: list[str] = []
+    try:
+        drawn = figures.draw(found, out, headline=command.figure)
+    except MissingExtra as error:
+        _LOG.warning("no figures: %s", error)
+    rows, tests = tables.csv_rows(made)
+    write_text(out / "table.csv", rows)
+    write_text(out / "tests.csv", tests)
+    write_text(out / "table.tex", tables.latex(made))
+    write_text(out / "README.md", _page(plan, made, drawn, failed, len(cells)))
+    result = {
+        "task": "compare",
+        "compared": plan.task,
+        "title": plan.title,
+        "cells": {"finished": len(found), "failed": failed, "of": len(cells)},
+        "summary": made,
+        "figures": drawn,
+        "versions": versions(),
+    }
+    write_json(out / "result.json", result)
+    return result
+
+
+def _aligned(found: Sequence[Outcome], cells: Mapping[int, Cell], task: str) -> list[Outcome]:
+    """The outcomes, without the figures of single texts where a data set's were not all tested on the same ones."""
+    tested = commands.find(task).tested
+    sets: dict[str, set[str]] = {}
+    for one in found:
+        sets.setdefault(one.data, set()).add("" if tested is None else tested(cells[id(one)].folder))
+    uneven = {data for data, own in sets.items() if len(own) > 1}
+    if uneven:
+        _LOG.warning("the searches on %s were tested on different texts: tests are by run", ", ".join(sorted(uneven)))
+    return [dataclasses.replace(one, items=None) if one.data in uneven else one for one in found]
+
+
+def _page(plan: Plan, made: dict[str, Any], drawn: Sequence[str], failed: dict[str, str], cells: int) -> str:
+    title = plan.title or f"A comparison of {plan.task}"
+    source = f"Protocol: {plan.source}.\n\n" if plan.source else ""
+    pictures = "".join(f"![{Path(name).stem}]({name})\n\n" for name in drawn)
+    lost = "".join(f"- `{name}`: {error}\n" for name, error in failed.items())
+    return (
+        f"# {title}\n\n{source}{tables.markdown(made)}\n{pictures}"
+        + (f"## Failed\n\n{lost}\n" if failed else "")
+        + f"{cells} cells; each has its run folder in `cells`. Every setting is in `compare.yaml`, every number in "
+        "`table.csv`, `tests.csv` and `result.json`.\n"
+    )

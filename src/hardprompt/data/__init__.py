@@ -1,0 +1,1 @@
+"""Data: labelled texts from tables, and data sets by name."""

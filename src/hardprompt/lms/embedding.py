@@ -1,0 +1,146 @@
+"""Embeds texts and their tokens as unit vectors with any encoder of transformers."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from hardprompt.errors import InputError
+from hardprompt.lms import load as models
+
+_CHUNK = 1024  # texts whose tokens are held at once when only their sentences are wanted
+_KEPT = 256 << 20  # bytes of vectors
+
+
+class _Vectors(NamedTuple):
+    sentence: Float[Tensor, " d"]
+    tokens: Float[Tensor, "t d"]
+
+
+class Embedder:
+    """Unit vectors of sentences and of tokens, by one pass through a frozen encoder.
+
+    Each text has a pass of its own: what it gets does not depend on the others, to the last bit, and a run that is
+    resumed ends as if it had not stopped. A text beyond the model's limit is cut there. Recent texts are remembered.
+
+    Args:
+        model: an encoder of transformers without a head; it is frozen.
+        tokenizer: its tokenizer.
+        name: what the user calls it.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, *, name: str) -> None:
+        self.name = name
+        self.model = model.eval().requires_grad_(False)
+        self.tokenizer = tokenizer
+        self.width: int = model.config.hidden_size
+        self.texts_run = 0
+        """Texts that went through the model so far: the work, counted instead of timed."""
+        self._device = next(model.parameters()).device
+        self._limit = text_limit(model, tokenizer)
+        self._known: OrderedDict[str, _Vectors] = OrderedDict()
+        self._bytes = 0
+
+    def sentences(self, texts: Sequence[str]) -> Float[Tensor, "n d"]:
+        """The mean of each text's token states, special tokens included, at length 1; float32 on the CPU.
+
+        A text without any token, special ones included, is all zeros.
+
+        Source: Reimers & Gurevych 2019 (Sentence-BERT), mean pooling.
+        """
+        result = torch.zeros(len(texts), self.width)
+        for at in range(0, len(texts), _CHUNK):
+            for i, vectors in enumerate(self._embed(texts[at : at + _CHUNK]), start=at):
+                result[i] = vectors.sentence
+        return result
+
+    def tokens(self, texts: Sequence[str]) -> list[Float[Tensor, "t d"]]:
+        """The state of each token of each text, at length 1, without special tokens; float32 on the CPU.
+
+        An empty text has none: [0, d].
+        """
+        return [vectors.tokens for vectors in self._embed(texts)]
+
+    def _embed(self, texts: Sequence[str]) -> list[_Vectors]:
+        found = {text: self._known[text] for text in dict.fromkeys(texts) if text in self._known}
+        for text in found:
+            self._known.move_to_end(text)
+        new = [text for text in dict.fromkeys(texts) if text not in found]
+        for text, vectors in zip(new, self._run(new), strict=True):
+            found[text] = self._known[text] = vectors
+            self._bytes += _size(vectors)
+        while self._bytes > _KEPT:
+            self._bytes -= _size(self._known.popitem(last=False)[1])
+        return [found[text] for text in texts]
+
+    @torch.no_grad()
+    def _run(self, texts: list[str]) -> list[_Vectors]:
+        encoded = encode(self.tokenizer, texts, self._limit)
+        self.texts_run += len(texts)
+        result = [_Vectors(torch.zeros(self.width), torch.zeros(0, self.width)) for _ in texts]
+        for i, (own, special) in enumerate(zip(encoded.ids, encoded.special, strict=True)):
+            if own:
+                ids = torch.tensor([own], device=self._device)
+                states = self.model(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state[0].float()
+                plain = torch.tensor(special) == 0
+                vectors = normalize(states, dim=-1).cpu()
+                result[i] = _Vectors(normalize(states.mean(0), dim=-1).cpu(), vectors[plain])
+        return result
+
+
+def load_embedder(name: str) -> Embedder:
+    """The encoder of that name: ``embedded:minilm``, a folder or a hub name, of a sentence model or a masked LM.
+
+    Raises:
+        InputError: no such model, one that is no encoder, or one without safetensors weights.
+        MissingExtra: the package that embeds it is not installed.
+    """
+    from transformers import MODEL_FOR_MASKED_LM_MAPPING, AutoConfig, AutoModel
+
+    source = models.resolve(name)
+    with models._named(name):
+        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
+    ahead = getattr(config, "is_encoder_decoder", False) or getattr(config, "is_decoder", False)
+    # A causal model would load as well, but its tokens have not seen what follows them.
+    if type(config) not in MODEL_FOR_MASKED_LM_MAPPING or ahead:
+        raise InputError(
+            f"model {name!r} is no encoder ({config.model_type}); "
+            "give a sentence model or a masked LM, for example embedded:minilm."
+        )
+    return Embedder(models._load(AutoModel, name, source), models._tokenizer(name, source), name=name)
+
+
+class Encoded(NamedTuple):
+    """Token ids of texts, and which of them are special (1)."""
+
+    ids: list[list[int]]
+    special: list[list[int]]
+
+
+def encode(tokenizer: Any, texts: Sequence[str], limit: int | None) -> Encoded:
+    """The token ids of each text with the special ones that the model expects, cut to ``limit`` tokens."""
+    if not texts:
+        return Encoded([], [])
+    cut = {} if limit is None else {"truncation": True, "max_length": limit}
+    found = tokenizer(list(texts), return_special_tokens_mask=True, **cut)
+    return Encoded(found["input_ids"], found["special_tokens_mask"])
+
+
+def text_limit(model: Any, tokenizer: Any) -> int | None:
+    """Tokens that a text may have, special ones included, or None where neither model nor tokenizer says so."""
+    places = getattr(model.config.get_text_config(), "max_position_embeddings", None) or 10**9
+    for part in model.modules():
+        # A table of positions that knows a padding token numbers them from behind it.
+        if isinstance(part, torch.nn.Embedding) and part.num_embeddings == places and part.padding_idx is not None:
+            places -= part.padding_idx + 1
+            break
+    limit = min(places, tokenizer.model_max_length)
+    return int(limit) if limit < 10**9 else None
+
+
+def _size(vectors: _Vectors) -> int:
+    return vectors.sentence.nbytes + vectors.tokens.nbytes

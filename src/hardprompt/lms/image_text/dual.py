@@ -1,0 +1,173 @@
+"""CLIP and SigLIP models of transformers as image–text models."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError
+from torch import Tensor
+
+from hardprompt.errors import InputError, MissingExtra
+from hardprompt.lms.image_text import check_length
+from hardprompt.lms.load import device, folder_or_hub
+from hardprompt.lms.quiet import quiet
+from hardprompt.tasks.invert.images import pillow
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_IMAGES = 16  # at once
+_TEXTS = 64
+
+_VALID = "Valid: embedded:conse, or the folder or hub name of a CLIP or SigLIP model."
+
+
+class DualEncoder:
+    """A picture tower and a text tower that were trained together.
+
+    Args:
+        name: what the user calls it.
+        model: a CLIP or SigLIP model of transformers.
+        tokenizer: its tokenizer.
+        processor: its image processor.
+        padded: whether every text is filled up to the limit, in lower case and without a mask, as SigLIP was trained.
+
+    Source: CLIP, Radford et al. 2021; SigLIP, Zhai et al. 2023.
+    """
+
+    stand_in: str | None = None
+
+    def __init__(self, *, name: str, model: Any, tokenizer: Any, processor: Any, padded: bool) -> None:
+        self.name = name
+        self.model, self.tokenizer, self.processor = model.eval().requires_grad_(False), tokenizer, processor
+        self.text_limit = min(model.config.text_config.max_position_embeddings, tokenizer.model_max_length)
+        self._padded = padded
+
+    @torch.inference_mode()
+    def images(self, images: Sequence[Image]) -> Float[Tensor, "n d"]:
+        """Unit vectors of one picture or more."""
+        found = []
+        for start in range(0, len(images), _IMAGES):
+            batch = [image.convert("RGB") for image in images[start : start + _IMAGES]]
+            pixels = self.processor(images=batch, return_tensors="pt")
+            found.append(self.model.get_image_features(**pixels.to(self.model.device)).pooler_output)
+        return _unit(torch.cat(found))
+
+    @torch.inference_mode()
+    def texts(self, texts: Sequence[str]) -> Float[Tensor, "n d"]:
+        """Unit vectors of one text or more.
+
+        Raises:
+            InputError: a text has more tokens than the tower reads.
+        """
+        ids = self.ids(texts)
+        for text, its in zip(texts, ids, strict=True):
+            check_length(self, text, len(its))
+        return torch.cat([self.read(ids[start : start + _TEXTS]) for start in range(0, len(ids), _TEXTS)])
+
+    def read(self, ids: Sequence[Sequence[int]]) -> Float[Tensor, "n d"]:
+        """Unit vectors of tokenised texts, with gradients for what the input embedding gives."""
+        batch = self.tokenizer.pad(
+            {"input_ids": [list(own) for own in ids]},
+            padding="max_length" if self._padded else "longest",
+            max_length=self.text_limit if self._padded else None,
+            return_attention_mask=not self._padded,
+            return_tensors="pt",
+        )
+        return _unit(self.model.get_text_features(**batch.to(self.model.device)).pooler_output)
+
+    def padding(self, tokens: int) -> int:
+        """Columns that ``read`` puts before a text of so many tokens."""
+        return self.text_limit - tokens if self._padded and self.tokenizer.padding_side == "left" else 0
+
+    @property
+    def embedding(self) -> Any:
+        """The module that turns a text's tokens into vectors."""
+        return self.model.text_model.get_input_embeddings()
+
+    def count(self, text: str) -> int:
+        """Tokens of ``text``, special ones included."""
+        return len(self.ids([text])[0])
+
+    def ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text as it is read, special ones included."""
+        read = [text.lower() for text in texts] if self._padded else list(texts)
+        return list(self.tokenizer(read, truncation=False, padding=False)["input_ids"])
+
+
+def load_dual(name: str) -> DualEncoder:
+    """The CLIP or SigLIP model in a folder or on the hub, on the best device, in float32.
+
+    Raises:
+        InputError: no such model, one of another kind, or one without (all) its weights as safetensors.
+        MissingExtra: Pillow is not installed.
+    """
+    pillow()
+    from transformers import (
+        AutoConfig,
+        AutoImageProcessor,
+        AutoModel,
+        CLIPConfig,
+        Siglip2Config,
+        SiglipConfig,
+    )
+
+    if not name.strip():
+        raise InputError(f"the image–text model's name is empty. {_VALID}")
+    with quiet(), _refused(name):
+        source = folder_or_hub(name)
+        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
+    padded = {CLIPConfig: False, SiglipConfig: True, Siglip2Config: True}
+    if type(config) not in padded:
+        raise InputError(f"model {name!r} has no picture and text towers ({config.model_type}). {_VALID}")
+    with quiet(), _refused(name):
+        tokenizer = _tokenizer(name, source)
+        # Pillow's resizing with and without torchvision, so that scores agree between machines.
+        processor = AutoImageProcessor.from_pretrained(source, backend="pil", trust_remote_code=False)
+        # Only safetensors: a pickle could run code.
+        model, report = AutoModel.from_pretrained(
+            source, dtype="float32", use_safetensors=True, trust_remote_code=False, output_loading_info=True
+        )
+    if report["missing_keys"]:  # transformers would make them up at random
+        raise InputError(
+            f"model {name!r} lacks {len(report['missing_keys'])} of its weights, {min(report['missing_keys'])!r} among "
+            f"them. {_VALID}"
+        )
+    return DualEncoder(
+        name=name, model=model.to(device()), tokenizer=tokenizer, processor=processor, padded=padded[type(config)]
+    )
+
+
+@contextlib.contextmanager
+def _refused(name: str) -> Iterator[None]:
+    """Turn the loader's errors, which run to pages, into one line."""
+    try:
+        yield
+    except MissingExtra:
+        raise
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        raise InputError(f"model {name!r} could not be loaded: {reason}. {_VALID}") from error
+
+
+def _tokenizer(name: str, source: str) -> Any:
+    from transformers import AutoTokenizer
+    from transformers.utils import is_sentencepiece_available
+
+    try:
+        return AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+    except ImportError as error:
+        if is_sentencepiece_available():
+            raise
+        # Of the first SigLIP models; transformers says so in a page.
+        raise MissingExtra(
+            f"the tokenizer of model {name!r} needs a package that is not installed: pip install sentencepiece"
+        ) from error
+
+
+def _unit(vectors: Tensor) -> Float[Tensor, "n d"]:
+    return torch.nn.functional.normalize(vectors.float(), dim=-1).cpu()

@@ -1,0 +1,111 @@
+"""The policy language model (frozen) and the Q-head (trained) that turns its states into action values."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from hardprompt.lms.causal import start_ids
+from hardprompt.lms.packing import PackedModel
+from hardprompt.lms.vocabulary import Tokens, allowed_tokens, first_tokens
+
+
+class PolicyLM:
+    """A frozen causal model that gives, for a prefix of a prompt, a state and the probability of the next token.
+
+    Args:
+        model: any causal model of transformers.
+        tokenizer: its tokenizer.
+        start: text that the prompt is imagined to follow; empty for the beginning of a text.
+        tokens: ``words`` (one line of whole words and ordinary punctuation) or ``any`` (the paper).
+        script: the script of the words, by Unicode name.
+        spaced: whether a prompt's first word carries a leading space.
+
+    Raises:
+        InputError: no token of the vocabulary may be proposed.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        *,
+        start: str = "",
+        tokens: Tokens = "words",
+        script: str = "latin",
+        spaced: bool = True,
+    ) -> None:
+        self.packed = PackedModel(model)
+        self.tokenizer = tokenizer
+        self.head_weight: Tensor = self.packed.head.weight.detach()
+        self.head_bias: Tensor | None = None if self.packed.head.bias is None else self.packed.head.bias.detach()
+        allowed = allowed_tokens(tokenizer, len(self.head_weight), tokens=tokens, script=script)
+        self.opens, self.follows = first_tokens(tokenizer, allowed, tokens=tokens, spaced=spaced)
+        self._start = start_ids(tokenizer)
+        if start:
+            self._start = [*self._start, *tokenizer(start, add_special_tokens=False)["input_ids"]]
+        self.packed.keep([self._start])
+        self.logits_computed = 0  # rows of products with the vocabulary: the work, counted instead of timed
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model, and so its states, are."""
+        device: torch.device = self.packed.device
+        return device
+
+    @property
+    def hidden_size(self) -> int:
+        """Width of the states."""
+        return int(self.head_weight.shape[1])
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Rows of the output head."""
+        return int(self.head_weight.shape[0])
+
+    def states(self, prefixes: Sequence[Sequence[int]]) -> Float[Tensor, "n hidden"]:
+        """Last hidden state e_t after each prefix (token ids, possibly none), float32 on the model's device."""
+        (states,) = self.packed.hidden([[*self._start, *prefix] for prefix in prefixes])
+        return states.float()
+
+    @torch.no_grad()
+    def logits(self, states: Float[Tensor, "n hidden"]) -> Float[Tensor, "n vocabulary"]:
+        """W_LM e_t for each state, as the model itself would have it, float32 on its device."""
+        return self.packed.finish(self.head(states))
+
+    def head(self, states: Float[Tensor, "n hidden"]) -> Float[Tensor, "n vocabulary"]:
+        """The frozen output head applied to any vectors, float32 on its device, differentiable."""
+        self.logits_computed += len(states)
+        logits = (states.to(self.head_weight) @ self.head_weight.T).float()
+        return logits if self.head_bias is None else logits + self.head_bias.float()
+
+    def text(self, ids: Sequence[int]) -> str:
+        """The string that a user would paste."""
+        return str(self.tokenizer.decode(list(ids)))
+
+
+class QHead(nn.Module):
+    """psi_theta: a two-layer MLP in the LM's own state space; Q/alpha of token z is w_z . psi(e).
+
+    Args:
+        size: width of the LM's hidden state.
+        hidden: width of the hidden layer; 2048 in the paper.
+        generator: source of the initial weights.
+
+    Source: PIN eq. 3 and App. A; the near-zero initialisation is RLPrompt's (xavier gain 1e-4, bias -1e-4).
+    """
+
+    def __init__(self, size: int, *, hidden: int = 2048, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        self.inner = nn.Linear(size, hidden)
+        self.outer = nn.Linear(hidden, size)
+        for layer in (self.inner, self.outer):
+            nn.init.xavier_uniform_(layer.weight, gain=1e-4, generator=generator)
+            nn.init.constant_(layer.bias, -1e-4)
+
+    def forward(self, states: Float[Tensor, "*b hidden"]) -> Float[Tensor, "*b hidden"]:
+        """Adapted states, to be multiplied with rows of the LM's head."""
+        out: Tensor = self.outer(torch.relu(self.inner(states)))
+        return out

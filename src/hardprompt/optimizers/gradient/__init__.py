@@ -1,0 +1,1 @@
+"""Methods that need the gradient of a loss."""

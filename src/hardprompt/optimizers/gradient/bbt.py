@@ -1,0 +1,116 @@
+"""Black-box tuning: CMA-ES in a random subspace of the vectors of a prompt that is no text."""
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from hardprompt.errors import InputError, MissingExtra
+from hardprompt.optimizers.gradient.objective import BestSoft, Objective, check_objective
+from hardprompt.optimizers.gradient.soft_prompt import soft_prompts_of
+from hardprompt.search.engine import Proposal
+
+
+class BBT:
+    """Soft prompts A z + p0 whose z is found by CMA-ES from rewards alone; no gradient is taken.
+
+    What is found cannot be read, pasted or moved to another model.
+
+    Args:
+        objective: whose model has the vectors and whose reward takes soft prompts.
+        length: vectors of a prompt.
+        seed: of A, of the tokens p0 and of CMA-ES.
+        dimensions: of z.
+        proposals: the population, prompts of a step.
+        sigma: first step size of CMA-ES.
+
+    Raises:
+        InputError: a task without vectors or without soft prompts, or a setting out of range.
+        MissingExtra: cma is not installed.
+
+    Source: Sun et al. 2022, section 3 (500 dimensions, sigma 1, p0 of random tokens); A is normal with a scale that
+    follows that of the vectors, as in the authors' BBTv2 (Sun et al., 2022b, section 4.2).
+    """
+
+    def __init__(
+        self,
+        *,
+        objective: Objective,
+        length: int = 5,
+        seed: int = 0,
+        dimensions: int = 500,
+        proposals: int = 16,
+        sigma: float = 1.0,
+    ) -> None:
+        check_objective(objective, "black-box tuning")
+        if not (1 <= length <= 1024 and dimensions >= 2 and proposals >= 4 and sigma > 0):
+            raise InputError(
+                f"length={length}, dimensions={dimensions}, proposals={proposals}, sigma={sigma}: length must lie "
+                "between 1 and 1024, dimensions be at least 2, proposals at least 4 and sigma above 0."
+            )
+        self._soft = soft_prompts_of(objective, "black-box tuning")
+        self._objective, self._length = objective, length
+        self._dimensions, self._sigma, self._proposals = dimensions, sigma, proposals
+        self._begin(seed)
+        self._asked: list[Any] = []
+        self._told: list[list[float]] = []
+        self._best = BestSoft(self._soft)
+
+    def ask(self) -> Proposal:
+        """A population."""
+        self._asked = self._search.ask()
+        z = torch.tensor(np.stack(self._asked), dtype=torch.float32)
+        vectors = self._origin + (z @ self._project).reshape(len(z), *self._origin.shape)
+        return Proposal([self._soft.add(v) for v in vectors])
+
+    def tell(self, proposal: Proposal, rewards: Float[Tensor, " n"]) -> dict[str, float]:
+        """Move the population towards the higher rewards."""
+        self._told.append(rewards.tolist())
+        self._search.tell(self._asked, (-rewards).tolist())
+        self._best.add(proposal.prompts, rewards)
+        return {"sigma": float(self._search.sigma)}
+
+    def recommend(self) -> list[str]:
+        """The best prompt seen by training reward."""
+        return self._best.stand_by()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Every reward so far, from which CMA-ES is built again, and the soft prompts that it ever stood by."""
+        return {
+            "seed": self._seed,
+            "told": [list(rewards) for rewards in self._told],
+            "best": self._best.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what ``state_dict`` returned by going the same way again: the package stores itself as a pickle."""
+        self._begin(int(state["seed"]))
+        for rewards in state["told"]:
+            self._search.tell(self._search.ask(), [-reward for reward in rewards])
+        self._told = [list(rewards) for rewards in state["told"]]
+        self._best.load_state_dict(state["best"])
+
+    def _begin(self, seed: int) -> None:
+        """CMA-ES before its first step, and the subspace that it searches."""
+        self._seed = seed
+        self._search = evolution(self._dimensions, self._sigma, self._proposals, seed)
+        generator = torch.Generator().manual_seed(seed)
+        table = self._objective.table
+        tokens = self._objective.follows.nonzero()[:, 0]
+        self._origin = table[tokens[torch.randint(len(tokens), (self._length,), generator=generator)]]
+        scale = float(table[tokens].std()) / math.sqrt(self._dimensions)
+        self._project = torch.randn(self._dimensions, self._length * table.shape[1], generator=generator) * scale
+
+
+def evolution(dimensions: int, sigma: float, population: int, seed: int) -> Any:
+    """CMA-ES around zero with random numbers of its own."""
+    try:
+        import cma
+    except ImportError as error:
+        raise MissingExtra("bbt needs a package that is not installed: pip install 'hardprompt[bbt]'") from error
+    # A seed of its own would be planted into numpy's global generator.
+    options = {"popsize": population, "verbose": -9, "seed": math.nan, "randn": np.random.RandomState(seed).randn}
+    return cma.CMAEvolutionStrategy(np.zeros(dimensions), sigma, options)

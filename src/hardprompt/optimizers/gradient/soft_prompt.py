@@ -1,0 +1,104 @@
+"""Prompt tuning: the vectors of a prompt that is no text, trained by their gradient."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from hardprompt.errors import InputError, MissingExtra
+from hardprompt.optimizers.adam import adam_state, load_adam
+from hardprompt.optimizers.gradient.objective import BestSoft, Objective, SoftPrompts, check_objective, gradient
+from hardprompt.search.engine import Proposal
+
+
+class SoftPrompt:
+    """Vectors in the prompt's place, trained with Adam on the whole training set.
+
+    What is found cannot be read, pasted or moved to another model: it shows what the place of the prompt can hold.
+
+    Args:
+        objective: a loss with gradients whose reward takes soft prompts.
+        length: vectors of a prompt.
+        seed: of the tokens that the vectors begin as.
+        passes: gradient steps between two proposals.
+        learning_rate: of Adam.
+
+    Raises:
+        InputError: a task without gradients or without soft prompts, or a setting out of range.
+        MissingExtra: peft is not installed.
+
+    Source: Lester et al. 2021; the vectors are PEFT's, begun as sampled vocabulary. They stand where the template has
+    the prompt, not before everything. The rate is ours: the paper trains its model family with Adafactor at 0.3.
+    """
+
+    def __init__(
+        self, *, objective: Objective, length: int = 5, seed: int = 0, passes: int = 15, learning_rate: float = 0.01
+    ) -> None:
+        check_objective(objective, "prompt tuning")
+        if not (1 <= length <= 1024 and passes >= 1 and learning_rate > 0):
+            raise InputError(
+                f"length={length}, passes={passes}, learning_rate={learning_rate}: length must lie between 1 and 1024, "
+                "passes be at least 1 and the rate above 0."
+            )
+        self._objective, self._passes = objective, passes
+        self._soft = soft_prompts_of(objective, "prompt tuning")
+        self._embedding = _begun(objective, length, seed)
+        self._adam = torch.optim.Adam([self._embedding.weight], lr=learning_rate)
+        self._best = BestSoft(self._soft)
+
+    def ask(self) -> Proposal:
+        """The vectors after some more steps."""
+        for _ in range(self._passes):
+            _, slope = gradient(self._objective, self._embedding.weight[None])
+            self._embedding.weight.grad = slope[0].to(self._embedding.weight)
+            self._adam.step()
+        return Proposal([self._soft.add(self._embedding.weight)], passes=self._passes)
+
+    def tell(self, proposal: Proposal, rewards: Float[Tensor, " n"]) -> dict[str, float]:
+        """Remember the best."""
+        self._best.add(proposal.prompts, rewards)
+        return {}
+
+    def recommend(self) -> list[str]:
+        """The best prompt seen by training reward."""
+        return self._best.stand_by()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The vectors, Adam's state, and the soft prompts that it ever stood by."""
+        return {
+            "vectors": self._embedding.weight.detach().clone(),
+            "adam": adam_state(self._adam),
+            "best": self._best.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what ``state_dict`` returned."""
+        self._embedding.weight.data.copy_(state["vectors"])
+        load_adam(self._adam, state["adam"])
+        self._best.load_state_dict(state["best"])
+
+
+def soft_prompts_of(objective: Objective, method: str) -> SoftPrompts:
+    """Where the reward looks for prompts that are no text; an InputError when it takes texts only."""
+    if objective.soft is None:
+        raise InputError(f"{method} finds vectors that are no text, and the reward of this task reads texts only.")
+    return objective.soft
+
+
+def _begun(objective: Objective, length: int, seed: int) -> Any:
+    try:
+        from peft import PromptTuningConfig
+        from peft.tuners.prompt_tuning import PromptEmbedding
+    except ImportError as error:
+        raise MissingExtra(
+            "soft-prompt needs a package that is not installed: pip install 'hardprompt[soft]'"
+        ) from error
+    config = PromptTuningConfig(
+        num_virtual_tokens=length, token_dim=objective.table.shape[1], num_transformer_submodules=1,
+        prompt_tuning_init="SAMPLE_VOCAB",
+    )  # fmt: skip
+    with torch.random.fork_rng(devices=[]):  # peft draws from the global generator
+        torch.manual_seed(seed)
+        make: Any = PromptEmbedding
+        return make(config, torch.nn.Embedding.from_pretrained(objective.table)).embedding

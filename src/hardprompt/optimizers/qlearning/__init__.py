@@ -1,0 +1,1 @@
+"""The Q-learner with a sparse policy: PIN, RLPrompt and what lies between."""

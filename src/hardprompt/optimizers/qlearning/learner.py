@@ -1,0 +1,293 @@
+"""The Q-learner: PIN, with a prior or without, and through its settings every variant that the paper compares."""
+
+import copy
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import embedding
+from torch.nn.utils.rnn import pad_sequence
+
+from hardprompt.errors import InputError, unknown
+from hardprompt.lms.placing import put, read
+from hardprompt.lms.policy import PolicyLM, QHead
+from hardprompt.lms.vocabulary import survives
+from hardprompt.optimizers.adam import adam_state, load_adam
+from hardprompt.optimizers.qlearning.entropy import TsallisEntropy
+from hardprompt.optimizers.qlearning.losses import LOSSES, LossName, Values
+from hardprompt.optimizers.qlearning.prefix import Ids, PrefixTree, proper_prefixes
+from hardprompt.optimizers.qlearning.replay import Replay
+from hardprompt.search.engine import Proposal
+from hardprompt.search.seen import keep_best
+
+Normalise = Literal["none", "step", "replay"]
+_DRAWS = 1000  # attempts at one prompt that survives re-tokenisation, before giving up
+_HEAT = 1.1  # growth of the temperature from one redraw to the next
+_STATES = 128  # whose logits of the whole vocabulary are held at a time
+_MOST = 64  # prompts that recommend() may return
+
+
+class QLearner:
+    """Learns action values of the next prompt token and samples prompts from their Tsallis policy.
+
+    The logits of the policy are Q/alpha + prior * log p_LM, over the ``top_k`` tokens that the frozen LM finds
+    most probable. Every quantity inside is in units of alpha.
+
+    Args:
+        policy: the frozen policy LM.
+        length: tokens of a prompt.
+        seed: of the initial weights and of all sampling.
+        q: entropic index; 1 softmax, 2 sparsemax.
+        alpha: temperature; the reward scale is 1/alpha.
+        prior: beta, the weight of the LM's log-probability in the logits; 0 is the paper.
+        top_k: k of the filter of ignorable tokens; None keeps all.
+        loss: ``monte_carlo``, ``single_step`` or ``path_consistency``.
+        gamma: discount, in (0, 1].
+        rho: rate of the target network's update.
+        replay: capacity of the replay buffer; 0 trains on each step's own prompts (on-policy).
+        batch: prompts replayed for one update.
+        updates: gradient steps after each batch of rewards.
+        proposals: prompts asked for in a step.
+        learning_rate: of Adam.
+        hidden: width of the MLP.
+        normalise: z-score of the rewards over the ``step``'s prompts, over everything in ``replay`` at the time
+            of each update, or ``none``.
+        sample_top: sample among this many largest logits only; None samples the whole policy.
+        redraws: how often a prompt that was already tried is drawn again, each time with all logits divided by a
+            temperature 1.1 times higher, before it is accepted; 0 is the paper. It keeps a policy whose support
+            has collapsed from spending its budget on what it knows.
+        recommended: how many of the best prompts seen ``recommend`` returns, after the greedy one.
+
+    Raises:
+        InputError: a setting out of range.
+
+    Source: PIN Algorithm 1; RLPrompt section 2; the prior is this project's.
+    """
+
+    def __init__(
+        self,
+        *,
+        policy: PolicyLM,
+        length: int = 5,
+        seed: int = 0,
+        q: float = 2.0,
+        alpha: float = 1.0,
+        prior: float = 0.0,
+        top_k: int | None = 10_000,
+        loss: LossName = "monte_carlo",
+        gamma: float = 1.0,
+        rho: float = 0.001,
+        replay: int = 100_000,
+        batch: int = 256,
+        updates: int = 1,
+        proposals: int = 16,
+        learning_rate: float = 5e-5,
+        hidden: int = 2048,
+        normalise: Normalise = "step",
+        sample_top: int | None = None,
+        redraws: int = 0,
+        recommended: int = 8,
+    ) -> None:
+        _check(
+            length=(length, 1, 32), alpha=(alpha, 1e-6, 1e6), prior=(prior, 0.0, 1e6), gamma=(gamma, 1e-6, 1.0),
+            rho=(rho, 0.0, 1.0), replay=(replay, 0, 10**8), batch=(batch, 1, 10**6), updates=(updates, 1, 10**4),
+            proposals=(proposals, 1, 10**4), learning_rate=(learning_rate, 1e-12, 10.0), hidden=(hidden, 1, 10**6),
+            redraws=(redraws, 0, 10**4), recommended=(recommended, 0, _MOST),
+            sample_top=(1 if sample_top is None else sample_top, 1, 10**7),
+        )  # fmt: skip
+        if loss not in LOSSES:
+            raise unknown("loss", loss, LOSSES)
+        if normalise not in ("none", "step", "replay"):
+            raise unknown("normalise", normalise, ("none", "step", "replay"))
+        if normalise == "replay" and not replay:
+            raise InputError("normalise is 'replay' but replay is 0: there is no replay to take the mean of.")
+        if loss == "path_consistency" and gamma != 1.0:
+            raise InputError(f"gamma is {gamma}; path_consistency is exact for gamma = 1 only.")
+        self._policy = policy
+        self._entropy = TsallisEntropy(q)
+        self._length, self._alpha, self._prior, self._gamma, self._rho = length, alpha, prior, gamma, rho
+        self._loss, self._loss_name = LOSSES[loss], loss
+        self._batch, self._updates, self._proposals = batch, updates, proposals
+        self._normalise, self._sample_top = normalise, sample_top
+        self._redraws, self._recommended = redraws, recommended
+        self._generator = torch.Generator().manual_seed(seed)
+        self.tree = PrefixTree(policy=policy, top_k=top_k)
+        self.online = QHead(policy.hidden_size, hidden=hidden, generator=self._generator).to(policy.device)
+        self.target = copy.deepcopy(self.online).requires_grad_(False)
+        self._adam = torch.optim.Adam(self.online.parameters(), lr=learning_rate)
+        self._replay = Replay(capacity=replay, length=length) if replay else None
+        self._seen: dict[Ids, float] = {}
+
+    def ask(self) -> Proposal:
+        """Sample prompts from the current policy; the memo holds their token ids."""
+        prompts, sizes = self._sample(self._proposals)
+        for attempt in range(self._redraws):
+            old = [i for i, p in enumerate(prompts) if p in self._seen or p in prompts[:i]]
+            if not old:
+                break
+            for i, fresh in zip(old, self._sample(len(old), heat=_HEAT ** (attempt + 1))[0], strict=True):
+                prompts[i] = fresh
+        memo = {"ids": [list(p) for p in prompts], "support_size": sum(sizes) / len(sizes)}
+        return Proposal([self._policy.text(p) for p in prompts], memo)
+
+    def tell(self, proposal: Proposal, rewards: Float[Tensor, " n"]) -> dict[str, float]:
+        """Store the outcome and train; returns the mean loss of the step and the support size of its policy."""
+        ids = torch.tensor(proposal.memo["ids"])
+        for prompt, reward in zip(map(tuple, proposal.memo["ids"]), rewards.tolist(), strict=True):
+            self._seen[prompt] = reward
+        keep_best(self._seen)
+        if self._normalise == "step":
+            rewards = (rewards - rewards.mean()) / (rewards.std(correction=0) + 1e-4)
+        if self._replay is not None:
+            self._replay.add(ids, rewards.float())
+        losses = []
+        for _ in range(self._updates):
+            if self._replay is not None:
+                ids, rewards = self._replay.sample(self._batch, self._generator)
+                if self._normalise == "replay":
+                    held = self._replay.rewards
+                    rewards = (rewards - held.mean()) / (held.std(correction=0) + 1e-4)
+            losses.append(self._update(ids, rewards.float()))
+        read_losses = torch.stack(losses).tolist()  # once a step: each reading would wait for a GPU
+        return {"loss": sum(read_losses) / len(read_losses), "support_size": proposal.memo["support_size"]}
+
+    def recommend(self) -> list[str]:
+        """The greedy prompt of the policy, then the best prompts seen by training reward, no two of a kind.
+
+        Of prompts that differ in one token only the best is recommended: a search that has found a good family would
+        else spend the validation on its members.
+        """
+        best: list[Ids] = []
+        for prompt in sorted(self._seen, key=lambda p: -self._seen[p]):
+            if len(best) == self._recommended:
+                break
+            if all(sum(a != b for a, b in zip(prompt, other, strict=True)) > 1 for other in best):
+                best.append(prompt)
+        greedy = self.greedy()
+        return [self._policy.text(p) for p in dict.fromkeys([*([greedy] if greedy else []), *best])]
+
+    def greedy(self) -> Ids | None:
+        """The prompt of the most probable token at each place, or None when its text does not survive."""
+        prompt: Ids = ()
+        for _ in range(self._length):
+            actions = self.tree.actions(prompt)
+            if len(actions.ids) == 0:
+                return None
+            (logits,) = self.logits([prompt], self.online)
+            prompt = (*prompt, int(actions.ids[logits.argmax()]))
+        return prompt if survives(self._policy.tokenizer, list(prompt)) else None
+
+    @torch.no_grad()
+    def logits(self, prefixes: list[Ids], head: QHead) -> list[Float[Tensor, " k"]]:
+        """Q/alpha + prior * log p_LM of the tokens that may follow each prefix, in the order of ``actions``."""
+        return self._logits(prefixes, head(self.tree.states(prefixes)))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Networks, Adam, replay, prefix tree, generator and what was seen: enough to go on exactly."""
+        return {
+            "online": copy.deepcopy(self.online.state_dict()),
+            "target": copy.deepcopy(self.target.state_dict()),
+            "adam": adam_state(self._adam),
+            "replay": self._replay.state_dict() if self._replay is not None else None,
+            "tree": self.tree.state_dict(),
+            "generator": self._generator.get_state(),
+            "seen": [[list(p), r] for p, r in self._seen.items()],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what ``state_dict`` returned for a learner of the same settings."""
+        self.online.load_state_dict(state["online"])
+        self.target.load_state_dict(state["target"])
+        load_adam(self._adam, state["adam"])
+        if self._replay is not None:
+            self._replay.load_state_dict(state["replay"])
+        self.tree.load_state_dict(state["tree"])
+        self._generator.set_state(state["generator"])
+        self._seen = {tuple(p): r for p, r in state["seen"]}
+
+    def _sample(self, count: int, *, heat: float = 1.0) -> tuple[list[Ids], list[int]]:
+        """Draw prompts that survive re-tokenisation, and the support sizes met on the way."""
+        prompts: list[Ids] = [()] * count
+        sizes: list[int] = []
+        waiting = list(range(count))
+        for _ in range(_DRAWS):
+            for _ in range(self._length):
+                self._extend(prompts, waiting, sizes, heat)
+            dead = []
+            for i in waiting:
+                if not survives(self._policy.tokenizer, list(prompts[i])):
+                    self.tree.block(prompts[i])
+                    prompts[i] = ()
+                    dead.append(i)
+            waiting = dead
+            if not waiting:
+                return prompts, sizes
+        raise InputError(f"no surviving prompt of {self._length} tokens was found in {_DRAWS} draws.")
+
+    def _extend(self, prompts: list[Ids], waiting: list[int], sizes: list[int], heat: float) -> None:
+        prefixes = list(dict.fromkeys(prompts[i] for i in waiting))
+        choices = dict(zip(prefixes, self.tree.actions_of(prefixes), strict=True))
+        computed = []
+        for logits in self.logits(prefixes, self.online):
+            if self._sample_top is not None and self._sample_top < len(logits):
+                logits = logits.masked_fill(logits < logits.topk(self._sample_top).values[-1], -torch.inf)
+            computed.append(self._entropy.policy(logits / heat))
+        policies = dict(zip(prefixes, read(computed), strict=True))
+        if not all(bool(policy.isfinite().all()) for policy in policies.values()):
+            raise InputError("the policy holds NaN: the action values have diverged; try a smaller learning_rate.")
+        sizes.extend(int((policy > 0).sum()) for policy in policies.values())
+        drawn = [int(torch.multinomial(policies[prompts[i]], 1, generator=self._generator)) for i in waiting]
+        (tokens,) = read([torch.stack([choices[prompts[i]].ids[k] for i, k in zip(waiting, drawn, strict=True)])])
+        for i, token in zip(waiting, tokens.tolist(), strict=True):
+            prompts[i] = (*prompts[i], token)
+
+    def _update(self, ids: Tensor, rewards: Tensor) -> Float[Tensor, ""]:
+        """One gradient step on the loss, then theta' <- rho theta + (1 - rho) theta'; nothing waits for a GPU."""
+        device = self._policy.device
+        prompts: list[Ids] = [tuple(row) for row in ids.tolist()]
+        prefixes = proper_prefixes(prompts)
+        row = {p: i for i, p in enumerate(prefixes)}
+        at = put([[row[p[:t]] for t in range(self._length)] for p in prompts], device)
+        ids, rewards = put(ids, device), put(rewards, device)
+        states = self.tree.states(prefixes)
+        adapted = self.online(states)
+        chosen = self._policy.head_weight[ids].float()
+        # Q of a chosen token is a dot product of two vectors: the vocabulary is not computed. (The gradient of
+        # `adapted[at]` would add up in whatever order the threads come.)
+        q = (embedding(at, adapted) * chosen).sum(-1)
+        if self._policy.head_bias is not None:
+            q = q + self._policy.head_bias[ids].float()
+        v = target_v = None
+        if self._loss_name != "monte_carlo":
+            with torch.no_grad():
+                target_v = self._values(prefixes, self.target(states))[at]
+        if self._loss_name == "path_consistency":
+            v = embedding(at, self._values(prefixes, adapted)[:, None])[..., 0]
+        loss = self._loss(Values(q, rewards / self._alpha, v, target_v), gamma=self._gamma)
+        self._adam.zero_grad()
+        loss.backward()
+        self._adam.step()
+        with torch.no_grad():
+            for slow, fast in zip(self.target.parameters(), self.online.parameters(), strict=True):
+                slow.lerp_(fast, self._rho)
+        return loss.detach()
+
+    def _logits(self, prefixes: list[Ids], adapted: Float[Tensor, "n hidden"]) -> list[Float[Tensor, " k"]]:
+        scores = self._policy.head(adapted)
+        actions = self.tree.actions_of(prefixes)
+        chosen = [row.index_select(0, a.ids) for row, a in zip(scores, actions, strict=True)]
+        return [x if self._prior == 0.0 else x + self._prior * a.log_p for x, a in zip(chosen, actions, strict=True)]
+
+    def _values(self, prefixes: list[Ids], adapted: Float[Tensor, "n hidden"]) -> Float[Tensor, " n"]:
+        values = []
+        for i in range(0, len(prefixes), _STATES):
+            rows = self._logits(prefixes[i : i + _STATES], adapted[i : i + _STATES])
+            values.append(self._entropy.value(pad_sequence(rows, batch_first=True, padding_value=-torch.inf)))
+        return torch.cat(values)
+
+
+def _check(**settings: tuple[float, float, float]) -> None:
+    for name, (value, low, high) in settings.items():
+        if not low <= value <= high:
+            raise InputError(f"{name} is {value}; it must lie between {low:g} and {high:g}.")

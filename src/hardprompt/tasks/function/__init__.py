@@ -1,0 +1,1 @@
+"""Any reward that a user writes."""

@@ -1,0 +1,206 @@
+"""From pictures to a prompt: a prompt is good when its text lies near the pictures in an image–text model."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from hardprompt.errors import InputError
+from hardprompt.lms.image_text import ImageText, check_length
+from hardprompt.lms.vocabulary import Tokens, allowed_tokens, begins_with_space, first_tokens
+from hardprompt.optimizers.gradient.objective import SoftPrompts, embedded, special_ids, substituted
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_PENALTY = 2.0  # as wide as cosines spread, so that no cosine makes up for a forbidden word
+_CLINGS = (",", ".", ";", ":", "!", "?")  # at a prompt's beginning they need no space before them
+
+
+class Inversion:
+    """The paper's reward for one picture, or for several that one prompt shall describe.
+
+    Args:
+        model: the image–text model.
+        images: the pictures; they are embedded once, here.
+        before: how every caption begins, such as ``a photo of``.
+        require: words that every caption has; those that a prompt lacks are appended.
+        forbid: words that no caption may have.
+
+    Words are whole words, or several in a row, in any case.
+
+    Raises:
+        InputError: no picture, an empty word, a forbidden word in ``before`` or in a required word, or a beginning that
+            leaves the model no room for a prompt.
+
+    Source: PIN App. D.2.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: ImageText,
+        images: Sequence[Image],
+        before: str = "",
+        require: Sequence[str] = (),
+        forbid: Sequence[str] = (),
+    ) -> None:
+        if not images:
+            raise InputError("there is no image to find a prompt for.")
+        self._before = " ".join(before.split())
+        self._require, self._forbid = check_words(self._before, require, forbid)
+        self.model = model
+        self.check_room([""])
+        self.targets: Float[Tensor, "images d"] = model.images(images).double()
+
+    def __call__(self, prompts: Sequence[str]) -> Float[Tensor, " n"]:
+        """Mean cosine of each prompt's caption with the pictures, less 2 for each forbidden word in it, in float64.
+
+        A caption that the model cannot read whole has the cosine -1, and the same 2 less.
+        """
+        fits = [self._fits(prompt) for prompt in prompts]
+        broken = [sum(_occurs(word, self.complete(prompt)) for word in self._forbid) for prompt in prompts]
+        means = torch.full((len(prompts),), -1.0 - _PENALTY, dtype=torch.float64)
+        if any(fits):
+            read = [prompt for prompt, fit in zip(prompts, fits, strict=True) if fit]
+            means[torch.tensor(fits)] = self.scores(read).mean(-1)
+        return means - _PENALTY * torch.tensor(broken, dtype=torch.float64)
+
+    def scores(self, prompts: Sequence[str]) -> Float[Tensor, "n images"]:
+        """Cosine of each prompt's caption with each picture, in float64.
+
+        Raises:
+            InputError: as ``check_room``.
+        """
+        return self.model.texts([self.complete(prompt) for prompt in prompts]).double() @ self.targets.T
+
+    def objective(self, *, tokens: Tokens = "any", script: str = "latin") -> InversionObjective:
+        """The loss of this task that has gradients, for prompts of such tokens."""
+        return InversionObjective(self, tokens=tokens, script=script)
+
+    def complete(self, prompt: str) -> str:
+        """The caption that a user pastes: the beginning, the prompt, and the required words that they lack.
+
+        White space is one space between words and none at the ends.
+        """
+        caption = _joined(self._before, " ".join(prompt.split()))
+        for word in self._require:
+            if not _occurs(word, caption):
+                caption = f"{caption}, {word}" if caption else word
+        return caption
+
+    def allowed(self, prompt: str) -> bool:
+        """Whether the prompt's caption has no forbidden word and can be read whole."""
+        return self._fits(prompt) and not any(_occurs(word, self.complete(prompt)) for word in self._forbid)
+
+    def _fits(self, prompt: str) -> bool:
+        return self.model.count(self.complete(prompt)) <= self.model.text_limit
+
+    def check_room(self, prompts: Sequence[str]) -> None:
+        """Raise an InputError that says the limit for a prompt whose caption the model cannot read whole."""
+        for prompt in prompts:
+            caption = self.complete(prompt)
+            check_length(self.model, caption, self.model.count(caption))
+
+
+class InversionObjective:
+    """One minus the mean cosine of a caption with the pictures.
+
+    The caption is what the task makes of a prompt; a required word stands behind it whether it is in it or not, and a
+    forbidden word is for the reward to punish.
+
+    Args:
+        task: the pictures and what a caption is made of.
+        tokens: what a prompt may be made of, of the text tower's vocabulary.
+        script: of its words.
+
+    Source: PEZ section 4.1 (Wen et al., 2023).
+    """
+
+    soft: SoftPrompts | None = None  # a picture's prompt is there to be read
+
+    def __init__(self, task: Inversion, *, tokens: Tokens = "any", script: str = "latin") -> None:
+        self._task = task
+        self.tokenizer = task.model.tokenizer
+        self.table = embedded(task.model.embedding)
+        self._ends = tuple(map(len, special_ids(self.tokenizer)))
+        allowed = allowed_tokens(self.tokenizer, len(self.table), tokens=tokens, script=script)
+        ids = allowed.nonzero()[:, 0]
+        # A tower may read a text otherwise than its tokenizer does, such as in lower case.
+        same = [
+            own == [i]
+            for i, own in zip(ids.tolist(), self._read(self.tokenizer.batch_decode(ids[:, None])), strict=True)
+        ]
+        allowed[ids[~torch.tensor(same)]] = False
+        before, _, after = task.complete("\0").partition("\0")
+        # A caption has one space between the beginning and the prompt, and none before the first word of all.
+        spaced = before != ""
+        opens, self.follows = first_tokens(self.tokenizer, allowed, tokens=tokens, spaced=spaced)
+        fitting = opens & (begins_with_space(self.tokenizer, len(self.table)) == spaced)
+        self.opens = fitting if bool(fitting.any()) else opens
+        opening, closing = special_ids(self.tokenizer)
+        left, right = self._read([before.rstrip(), after])
+        self._left, self._right = [*opening, *left], [*right, *closing]
+        self._blank = int(allowed.nonzero()[0])
+
+    def _read(self, texts: Sequence[str]) -> list[list[int]]:
+        """The tower's tokens of each text, without the special ones."""
+        first, last = self._ends
+        return [ids[first : len(ids) - last] for ids in self._task.model.ids(texts)]
+
+    def text(self, ids: Sequence[int]) -> str:
+        """A prompt of these tokens; the caption has the spaces around it."""
+        return str(self.tokenizer.decode(ids))
+
+    def parts(self, vectors: Float[Tensor, "n length d"]) -> Iterator[Float[Tensor, " n"]]:
+        """The loss, whole: it is a matter of one caption."""
+        yield self.loss(vectors)
+
+    def loss(self, vectors: Float[Tensor, "n length d"]) -> Float[Tensor, " n"]:
+        """1 - cosine, averaged over the pictures, in [0, 2].
+
+        Raises:
+            InputError: a caption that the tower cannot read whole.
+        """
+        tokens = len(self._left) + vectors.shape[1] + len(self._right)
+        check_length(self._task.model, self._task.complete("…"), tokens)
+        ids = [*self._left, *[self._blank] * vectors.shape[1], *self._right]
+        begin = torch.full((len(vectors),), self._task.model.padding(len(ids)) + len(self._left))
+        with substituted(self._task.model.embedding, begin, vectors):
+            read = self._task.model.read([ids] * len(vectors))
+        return 1.0 - (read @ self._task.targets.to(read).T).mean(-1)
+
+
+def check_words(before: str, require: Sequence[str], forbid: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The required and the forbidden words, each with single spaces; raises an InputError where they contradict."""
+    required, forbidden = _words("required", require), _words("forbidden", forbid)
+    for word in forbidden:
+        if _occurs(word, before):
+            raise InputError(f"the forbidden word {word!r} is in the beginning {before!r} of every caption.")
+        for other in required:
+            if _occurs(word, other):
+                raise InputError(f"the word {word!r} is forbidden, and required in {other!r}; keep one of the two.")
+    return required, forbidden
+
+
+def _joined(before: str, prompt: str) -> str:
+    gap = " " if before and prompt and not prompt.startswith(_CLINGS) else ""
+    return before + gap + prompt
+
+
+def _words(kind: str, words: Sequence[str]) -> list[str]:
+    """Each word with single spaces."""
+    for word in words:
+        if not word.strip():
+            raise InputError(f"a {kind} word is empty; give a word, or none.")
+    return [" ".join(word.split()) for word in words]
+
+
+def _occurs(word: str, text: str) -> bool:
+    """Whether ``word`` stands in ``text`` with no letter, digit or underscore at either side."""
+    return re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text, re.IGNORECASE) is not None
