@@ -14,6 +14,7 @@ from pathlib import Path
 
 from pages import fill
 
+from hardprompt.cli.main import main as program
 from hardprompt.compare import cells as parts
 from hardprompt.compare import folder, report, tables
 from hardprompt.search.files import write_json
@@ -40,7 +41,7 @@ def main() -> int:
         flags = ["--folder", arguments.folder, "--data", *DATA, "--methods", *METHODS, *BUDGET]
         recipe = str(ROOT / "recipes" / "few-shot.yaml")
         begun = ["resume", str(arguments.out)]
-        code = main(begun if again else ["compare", recipe, *flags, "--out", str(arguments.out)])
+        code = program(begun if again else ["compare", recipe, *flags, "--out", str(arguments.out)])
         if code not in (0, 1):
             return code
     plan = folder.load(arguments.out)

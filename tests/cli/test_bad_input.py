@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from hardprompt.cli.main import main
+
 Arguments = Callable[..., list[str]]
 
 

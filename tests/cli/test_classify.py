@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from hardprompt.cli.main import main
+
 Arguments = Callable[..., list[str]]
 Hardprompt = Callable[..., "subprocess.CompletedProcess[str]"]
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from hardprompt.cli.main import main
 from tests.cli.test_bad_input import complaint
 
 Arguments = Callable[..., list[str]]

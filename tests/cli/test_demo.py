@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from hardprompt.cli import demo
+from hardprompt.cli.main import main
 from hardprompt.errors import InputError
 
 

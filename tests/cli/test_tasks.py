@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hardprompt.cli.main import main
 from tests.cli.conftest import comparable
 from tests.cli.test_bad_input import complaint
 from tests.cli.test_resume import stopped_after

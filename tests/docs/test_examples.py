@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from hardprompt import PolicyLM, QLearner, load_causal, optimize
+from hardprompt.cli.main import main
 from hardprompt.tasks.function.reward import FunctionReward
 
 ROOT = Path(__file__).parents[2]
