@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from hardprompt.lms.policy import QHead
-from hardprompt.tasks.classify.reward import Example
+from hardprompt.data.tables import Example
 from hardprompt.tasks.template import Template
 
 

@@ -12,7 +12,8 @@ from hardprompt.lms import load as models
 from hardprompt.lms.causal import CausalLM
 from hardprompt.lms.load import load_causal, load_task_lm, resolve, search_copy
 from hardprompt.lms.masked import MaskedLM
-from hardprompt.tasks.classify.reward import Classification, Example
+from hardprompt.data.tables import Example
+from hardprompt.tasks.classify.reward import Classification
 from hardprompt.tasks.template import Template
 
 
