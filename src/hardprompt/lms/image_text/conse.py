@@ -13,9 +13,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hardprompt.errors import MissingExtra
-from hardprompt.lms.image_text import check_length
+from hardprompt.lms.image_text.pillow import pillow
+from hardprompt.lms.image_text.protocol import check_length
 from hardprompt.lms.load import EMBEDDED, _load, _tokenizer, resolve
-from hardprompt.tasks.invert.images import pillow
 
 if TYPE_CHECKING:
     from PIL.Image import Image

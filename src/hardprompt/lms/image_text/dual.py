@@ -12,10 +12,10 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from hardprompt.errors import InputError, MissingExtra
-from hardprompt.lms.image_text import check_length
+from hardprompt.lms.image_text.pillow import pillow
+from hardprompt.lms.image_text.protocol import check_length
 from hardprompt.lms.load import device, folder_or_hub
 from hardprompt.lms.quiet import quiet
-from hardprompt.tasks.invert.images import pillow
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -20,6 +20,7 @@ from hardprompt.lms import load as models
 from hardprompt.lms.embedding import Embedder, encode, text_limit
 from hardprompt.lms.quiet import quiet
 from hardprompt.search.files import _replace
+from hardprompt.search.plugins import load_object, said
 from hardprompt.tasks.metrics import bootstrap
 
 _LOG = logging.getLogger(__name__)
@@ -269,8 +270,8 @@ class FunctionStyle:
             raise RewardError(
                 f"{about} returned {len(values)} values for {len(asked)} texts, the first {asked[0][:60]!r}."
             )
-        said = iter([_probability(about, text, value) for text, value in zip(asked, values, strict=True)])
-        return torch.tensor([next(said) if text.strip() else 0.0 for text in texts], dtype=torch.float32)
+        chances = iter([_probability(about, text, value) for text, value in zip(asked, values, strict=True)])
+        return torch.tensor([next(chances) if text.strip() else 0.0 for text in texts], dtype=torch.float32)
 
 
 def function_style(name: str) -> FunctionStyle:
