@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hardprompt.lms.policy import QHead
+from hardprompt.optimizers.qlearning.qhead import QHead
 from hardprompt.tasks.classify.reward import Example
 from hardprompt.tasks.template import Template
 

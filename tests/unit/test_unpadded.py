@@ -11,8 +11,8 @@ from transformers.models import auto
 
 from hardprompt.errors import InputError
 from hardprompt.lms import masked
-from hardprompt.lms.load import search_copy
 from hardprompt.lms.masked import MaskedLM
+from hardprompt.lms.placing import search_copy
 from hardprompt.tasks.classify.reward import Classification, Example
 from hardprompt.tasks.template import Template
 from tests.conftest import BOS, EOS, PAD, VOCABULARY, make_tiny, make_tokenizer

@@ -14,8 +14,7 @@ import yaml
 
 from hardprompt import optimizers
 from hardprompt import tasks as commands
-from hardprompt.lms import load as models
-from hardprompt.lms import threads
+from hardprompt.lms.placing import choose_threads
 from hardprompt.tasks import Memoised
 from hardprompt.tasks import Notify
 from hardprompt.tasks import Work
@@ -26,6 +25,7 @@ from hardprompt.search.files import StateStore, write_json, write_text
 from hardprompt.lms.causal import CausalLM
 from hardprompt.optimizers import Method
 from hardprompt.runs.outcome import judge_perplexity, prompts_csv, versions
+from hardprompt.lms.models import Models
 from hardprompt.lms.policy import PolicyLM
 from hardprompt.cli.present import behind
 
@@ -57,7 +57,7 @@ def start(config: Settings, out: Path) -> Settings:
     if out.exists() and (not out.is_dir() or any(path.name[0] != "." for path in out.iterdir())):
         raise InputError(f"{str(out)!r} exists and is not an empty folder; name another with --out.")
     out.mkdir(parents=True, exist_ok=True)
-    config = dataclasses.replace(config, threads=config.threads or threads.choose())
+    config = dataclasses.replace(config, threads=config.threads or choose_threads())
     record = {
         **config.to_dict(),
         "fingerprints": {p: _fingerprint(Path(p)) for p in config.files()},
@@ -106,7 +106,7 @@ def load_config(path: Path, *, check_data: bool = False) -> Search:
     return config
 
 
-def prepare(config: Search, notify: Notify = lambda _: None) -> Session:
+def prepare(config: Search, notify: Notify = lambda _: None, models: Models | None = None) -> Session:
     """Load the models and the data, and build the task and the optimizer.
 
     Raises:
@@ -116,8 +116,7 @@ def prepare(config: Search, notify: Notify = lambda _: None) -> Session:
         torch.set_num_threads(config.threads)
     command = commands.find(config.task)
     notify(f"loading the policy model {config.policy_model}")
-    model, tokenizer = models.load_causal(config.policy_model)
-    policy_lm = CausalLM(model, tokenizer)
+    policy_lm = (models or Models()).causal(config.policy_model)
     work = command.load(config, policy_lm, notify)
     method = optimizers.find(config.method)
     settings = {**method.settings, **config.suggested.get(config.method, {}), **config.settings}
@@ -143,6 +142,7 @@ def _policy(config: Search, method: Method, work: Work, policy_lm: CausalLM) -> 
         tokens=config.alphabet,
         script=config.script,
         spaced=work.spaced,
+        probed=policy_lm.packed,
     )
 
 
@@ -153,6 +153,7 @@ def execute(
     callbacks: Sequence[Callable[[Step], None]] = (),
     interrupted: Callable[[], bool] = lambda: False,
     notify: Notify = lambda _: None,
+    models: Models | None = None,
 ) -> dict[str, Any] | None:
     """Run, or continue, what ``start`` laid out in ``out``; returns the result, or None when interrupted.
 
@@ -161,7 +162,7 @@ def execute(
         RewardError: the reward broke its contract.
     """
     with alone(out):
-        return _execute(out, config, callbacks, interrupted, notify)
+        return _execute(out, config, callbacks, interrupted, notify, models)
 
 
 def _execute(
@@ -170,8 +171,9 @@ def _execute(
     callbacks: Sequence[Callable[[Step], None]],
     interrupted: Callable[[], bool],
     notify: Notify,
+    models: Models | None,
 ) -> dict[str, Any] | None:
-    session = prepare(config, notify)
+    session = prepare(config, notify, models)
     store = StateStore(out / "checkpoint")
     progress = Progress()
     state = store.load()

@@ -5,6 +5,7 @@ Public: ``ImageText`` (what one is), ``load_image_text`` (one by its name) and `
 
 from hardprompt.errors import unknown
 from hardprompt.lms.image_text.protocol import ImageText, check_length
+from hardprompt.lms.own import is_own, load_own
 
 __all__ = ["ImageText", "check_length", "load_image_text"]
 
@@ -13,12 +14,16 @@ def load_image_text(name: str) -> ImageText:
     """The image–text model of that name.
 
     Args:
-        name: ``embedded:conse``, or the folder or hub name of a CLIP or SigLIP model.
+        name: ``embedded:conse``, the folder or hub name of a CLIP or SigLIP model, or ``package.module:Name`` of a
+            user's own, which is called without arguments.
 
     Raises:
         InputError: no such model, or one of another kind, or without safetensors weights.
         MissingExtra: Pillow or a package that embeds the model is not installed.
     """
+    if is_own(name):
+        own: ImageText = load_own("image model", name, ImageText)
+        return own
     if name.startswith("embedded:"):
         if name != "embedded:conse":
             raise unknown("embedded image–text model", name, ["embedded:conse"])

@@ -104,6 +104,7 @@ class ClassifyWork:
     def __init__(self, config: Classify, policy_lm: "CausalLM", notify: Notify) -> None:
         from hardprompt import optimizers
         from hardprompt.lms import load as models
+        from hardprompt.lms.placing import search_copy
         from hardprompt.optimizers.gradient.objective import SoftPrompts
         from hardprompt.search.rewards import Cached
         from hardprompt.tasks.classify.reward import Classification
@@ -124,7 +125,7 @@ class ClassifyWork:
         if config.task_model != config.policy_model:
             notify(f"loading the task model {config.task_model}")
             self.task_lm = models.load_task_lm(config.task_model)
-        search_lm, self.precision = models.search_copy(self.task_lm, config.precision)
+        search_lm, self.precision = search_copy(self.task_lm, config.precision)
         splits = self.splits
         notify(f"{len(splits.train)} training, {len(splits.validation)} validation and {len(splits.test)} test texts")
         self._train, validation = (
