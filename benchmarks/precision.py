@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from hardprompt.cli import demo
-from hardprompt.lms.load import device, half
+from hardprompt.lms.placing import device, half
 from hardprompt.runs import run
 from hardprompt.search.choice import choose
 from hardprompt.search.engine import optimize

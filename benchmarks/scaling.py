@@ -26,7 +26,8 @@ import torch
 from hardprompt import optimizers
 from hardprompt.cli import demo
 from hardprompt.lms.causal import CausalLM
-from hardprompt.lms.load import load_causal, search_copy
+from hardprompt.lms.load import load_causal
+from hardprompt.lms.placing import search_copy
 from hardprompt.lms.policy import PolicyLM
 from hardprompt.optimizers.qlearning.learner import QLearner
 from hardprompt.optimizers.qlearning.prefix import proper_prefixes

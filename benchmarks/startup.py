@@ -20,10 +20,11 @@ began = time.perf_counter()
 from pathlib import Path
 from hardprompt.cli import demo
 from hardprompt.runs import run
-from hardprompt.lms.threads import choose
+from hardprompt.lms.placing import choose_threads
 parts = {"imports": time.perf_counter() - began}
 folder = Path(sys.argv[1])
-config = demo.config(demo.write_data(folder, seed=0), method="pin-prior", seed=0, evaluations=16, threads=choose())
+data, threads = demo.write_data(folder, seed=0), choose_threads()
+config = demo.config(data, method="pin-prior", seed=0, evaluations=16, threads=threads)
 last = time.perf_counter()
 session = run.prepare(config)
 parts["models, vocabulary and training texts"] = time.perf_counter() - last

@@ -32,8 +32,9 @@ from torch import Tensor
 from hardprompt import optimizers
 from hardprompt.cli import demo
 from hardprompt.lms.causal import CausalLM
-from hardprompt.lms.load import half, load_causal, search_copy
+from hardprompt.lms.load import load_causal
 from hardprompt.lms.masked import MaskedLM
+from hardprompt.lms.placing import half, search_copy
 from hardprompt.lms.policy import PolicyLM
 from hardprompt.optimizers.qlearning.entropy import TsallisEntropy
 from hardprompt.optimizers.qlearning.learner import QLearner

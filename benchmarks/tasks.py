@@ -30,6 +30,7 @@ from hardprompt.lms import embedding
 from hardprompt.lms import image_text as towers
 from hardprompt.lms import load as models
 from hardprompt.lms.causal import CausalLM
+from hardprompt.lms.models import Models
 from hardprompt.runs import run
 from hardprompt.search.files import write_bytes, write_json
 from hardprompt.tasks.invert.images import grid, png, read_image
@@ -101,6 +102,7 @@ def invert_cells(root: Path, data: Path) -> Iterator[tuple[Path, Search]]:
 
 
 CELLS = {"restyle": restyle_cells, "invert": invert_cells}
+MODELS = Models(keep=True)
 
 
 def share() -> None:
@@ -136,7 +138,7 @@ def search(folder: Path, config: Search) -> None:
         if not (folder / "run.yaml").is_file():
             config = run.start(config, folder)
         print(folder, flush=True)
-        run.execute(folder, config)
+        run.execute(folder, config, models=MODELS)
     except InputError as error:  # another process has it
         print(f"  left alone: {error}", flush=True)
 

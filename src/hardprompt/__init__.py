@@ -11,10 +11,11 @@ if TYPE_CHECKING:
     from hardprompt.lms.image_text import load_image_text
     from hardprompt.lms.load import load_causal, load_task_lm
     from hardprompt.lms.masked import MaskedLM
-    from hardprompt.lms.policy import PolicyLM, QHead
+    from hardprompt.lms.policy import PolicyLM
     from hardprompt.optimizers.best_of_n import BestOfN
     from hardprompt.optimizers.qlearning.entropy import TsallisEntropy
     from hardprompt.optimizers.qlearning.learner import QLearner
+    from hardprompt.optimizers.qlearning.qhead import QHead
     from hardprompt.search.engine import Progress, Proposal, Result, Step, Trial, optimize
     from hardprompt.search.rewards import Cached
     from hardprompt.tasks.classify.reward import Classification
@@ -34,7 +35,7 @@ _WHERE = {
     "PolicyLM": "lms.policy",
     "Progress": "search.engine",
     "Proposal": "search.engine",
-    "QHead": "lms.policy",
+    "QHead": "optimizers.qlearning.qhead",
     "QLearner": "optimizers.qlearning.learner",
     "Restyle": "tasks.restyle.reward",
     "Result": "search.engine",

@@ -74,10 +74,10 @@ def test_run_yaml_repeats_the_run(arguments: Arguments, hardprompt: Hardprompt, 
 def test_an_absent_judge_is_replaced_and_the_result_says_so(
     arguments: Arguments, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from hardprompt.lms import load as models
+    from hardprompt.lms.embedded import EMBEDDED
 
-    absent = dataclasses.replace(models.EMBEDDED["gemma3"], package="not-there", module="not_there")
-    monkeypatch.setitem(models.EMBEDDED, "gemma3", absent)
+    absent = dataclasses.replace(EMBEDDED["gemma3"], package="not-there", module="not_there")
+    monkeypatch.setitem(EMBEDDED, "gemma3", absent)
     assert main([*arguments(evaluations=16, judge=None), "--json"]) == 0
     assert "took part" in json.loads(capsys.readouterr().out)["perplexity_by"]
 

@@ -9,10 +9,12 @@ import torch
 
 from hardprompt.errors import InputError
 from hardprompt.lms import load as models
+from hardprompt.lms import placing
 from hardprompt.lms.causal import CausalLM
-from hardprompt.lms.load import load_causal, load_task_lm, resolve, search_copy
+from hardprompt.lms.load import load_causal, load_task_lm, resolve
 from hardprompt.lms.masked import MaskedLM
 from hardprompt.data.tables import Example
+from hardprompt.lms.placing import search_copy
 from hardprompt.tasks.classify.reward import Classification
 from hardprompt.tasks.template import Template
 
@@ -180,10 +182,10 @@ def test_auto_leaves_a_small_model_in_float32_and_halves_a_large_one_where_the_d
     lm: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert search_copy(lm, "auto") == (lm, "float32")
-    monkeypatch.setattr(models, "_HALF_FROM", 1)
-    monkeypatch.setattr(models, "half", lambda _: None)
+    monkeypatch.setattr(placing, "_HALF_FROM", 1)
+    monkeypatch.setattr(placing, "half", lambda _: None)
     assert search_copy(lm, "auto") == (lm, "float32")
-    monkeypatch.setattr(models, "half", lambda _: torch.bfloat16)
+    monkeypatch.setattr(placing, "half", lambda _: torch.bfloat16)
     assert search_copy(lm, "auto")[1] == "bfloat16"
 
 

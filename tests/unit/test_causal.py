@@ -10,7 +10,8 @@ from tokenizers import processors
 from torch import Tensor
 
 from hardprompt.errors import InputError
-from hardprompt.lms.causal import CausalLM, start_ids, truncate
+from hardprompt.lms.causal import CausalLM
+from hardprompt.lms.tokens import start_ids, truncate
 from tests.conftest import ARCHITECTURES, ENGLISH, RESCALED, VOCABULARY, Tiny, make_tokenizer
 
 TEXTS = ("The film was great.", "The food was cold and the service slow.", "A good book")

@@ -9,7 +9,8 @@ from hardprompt.cli import demo
 from hardprompt.data.tables import read_rows
 from hardprompt.errors import MissingExtra
 from hardprompt.lms.causal import CausalLM
-from hardprompt.lms.load import EMBEDDED, load_causal
+from hardprompt.lms.embedded import EMBEDDED
+from hardprompt.lms.load import load_causal
 from hardprompt.lms.policy import PolicyLM
 from hardprompt.lms.vocabulary import survives
 from hardprompt.tasks.classify.reward import Classification

@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from hardprompt.lms.vectors import substituted, token_vectors
 from hardprompt.optimizers.gradient.autoprompt import AutoPrompt
 from hardprompt.optimizers.gradient.bbt import BBT
 from hardprompt.optimizers.gradient.gcg import GCG
-from hardprompt.optimizers.gradient.objective import SoftPrompts, draw, embedded, flips, gradient, substituted
+from hardprompt.optimizers.gradient.objective import SoftPrompts, draw, flips, gradient
 from hardprompt.optimizers.gradient.pez import PEZ
 from hardprompt.optimizers.gradient.soft_prompt import SoftPrompt
 from hardprompt.search.engine import optimize
@@ -33,7 +34,7 @@ class Planted:
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer, self.model = tokenizer, make_tiny("llama")
         self.embedding = self.model.get_input_embeddings()
-        self.table = embedded(self.embedding)
+        self.table = token_vectors(self.embedding)
         self.opens = self.follows = torch.zeros(len(self.table), dtype=torch.bool)
         for word in WORDS:
             (token,) = tokenizer(f" {word}", add_special_tokens=False)["input_ids"]

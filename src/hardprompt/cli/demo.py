@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hardprompt.errors import InputError, MissingExtra
-from hardprompt.lms.load import device, half
-from hardprompt.lms.threads import choose as choose_threads
+from hardprompt.lms.placing import choose_threads, device, half
 from hardprompt.runs.run import load_config, start
 from hardprompt.search.files import write_json, write_text
 from hardprompt.tasks.classify.task import Classify, rows

@@ -11,7 +11,8 @@ from rich.table import Table
 
 from hardprompt.cli.present import standard_output
 from hardprompt.errors import MissingExtra
-from hardprompt.lms.load import EMBEDDED, cache_folder, device, half
+from hardprompt.lms.embedded import EMBEDDED, cache_folder
+from hardprompt.lms.placing import device, half
 from hardprompt.runs.outcome import versions
 
 _EXTRAS = {

@@ -98,18 +98,18 @@ def _pool(cells: Sequence[Cell], workers: int, interrupted: Callable[[], bool]) 
 
 _stop: Any = None
 _threads = 1
+_models: Any = None
 
 
 def _begin(stop: Any, threads: int) -> None:
     """In each process: models are loaded once, and only the parent answers Ctrl-C."""
-    global _stop, _threads
-    from hardprompt.lms import load as models
+    global _stop, _threads, _models
+    from hardprompt.lms.models import Models
 
     logging.getLogger().setLevel(logging.ERROR)  # what a search warns of stands in its folder's result
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
-    models.keep_loaded()
-    _stop, _threads = stop, threads
+    _stop, _threads, _models = stop, threads, Models(keep=True)
 
 
 def _follow(parent: int) -> None:
@@ -134,7 +134,7 @@ def _run(cell: Cell) -> str | None:
         else:
             cell.folder.parent.mkdir(parents=True, exist_ok=True)
             config = run.start(dataclasses.replace(cell.config, threads=cell.config.threads or _threads), cell.folder)
-        if run.execute(cell.folder, config, interrupted=_stop.is_set) is None:
+        if run.execute(cell.folder, config, interrupted=_stop.is_set, models=_models) is None:
             return _INTERRUPTED
     except HardpromptError as error:
         record(cell, str(error), "")

@@ -1,10 +1,17 @@
-"""Task models: strings in, numbers out."""
+"""Language models and image–text models, frozen: strings in, numbers out; they know no task.
+
+Public: ``TaskLM`` (what is prompted), ``models.Models`` and ``load`` (by name), ``causal.CausalLM``,
+``masked.MaskedLM``, ``remote.RemoteLM``, ``policy.PolicyLM`` (what proposes), ``embedding.Embedder``, ``image_text``.
+"""
+
+from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from jaxtyping import Float
-from torch import Tensor
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
 
 
 @runtime_checkable

@@ -11,6 +11,7 @@ from hardprompt.errors import InputError
 from hardprompt.lms.packing import PackedModel
 from hardprompt.lms.placing import put
 from hardprompt.lms.sampling import sample
+from hardprompt.lms.tokens import open_ids, plain_ids, start_ids, truncate
 
 
 class CausalLM:
@@ -19,6 +20,7 @@ class CausalLM:
     Args:
         model: the model; it is frozen.
         tokenizer: its tokenizer.
+        probed: as ``PackedModel`` has it.
 
     The space at a word boundary belongs to the choice (``" great"``), which is tokenised on its own; a context is
     tokenised whole, as a user's paste of it would be.
@@ -26,8 +28,8 @@ class CausalLM:
 
     blank = ""  # the choice follows the context
 
-    def __init__(self, model: Any, tokenizer: Any) -> None:
-        self.packed = PackedModel(model)
+    def __init__(self, model: Any, tokenizer: Any, *, probed: PackedModel | None = None) -> None:
+        self.packed = PackedModel(model, probed=probed)
         self.model = self.packed.model
         self.device = self.packed.device
         self.tokenizer = tokenizer
@@ -39,8 +41,8 @@ class CausalLM:
         return self.packed.tokens_run
 
     def over(self, model: Any) -> "CausalLM":
-        """The same over a copy of the model, in another precision."""
-        return CausalLM(model, self.tokenizer)
+        """The same over the model or a copy of it in another precision, with nothing kept yet."""
+        return CausalLM(model, self.tokenizer, probed=self.packed)
 
     def prepare(self, contexts: Sequence[str]) -> None:
         """Hold the keys and values of these strings, which later contexts will begin with."""
@@ -55,7 +57,7 @@ class CausalLM:
         Raises:
             InputError: a choice without a token.
         """
-        options = [self.tokenizer(choice, add_special_tokens=False)["input_ids"] for choice in choices]
+        options = [plain_ids(self.tokenizer, choice) for choice in choices]
         for choice, ids in zip(choices, options, strict=True):
             if not ids:
                 raise InputError(f"the choice {choice!r} has no token; give a word.")
@@ -81,7 +83,7 @@ class CausalLM:
         result = []
         with torch.no_grad():
             for text in texts:
-                ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+                ids = plain_ids(self.tokenizer, text)
                 if not ids:
                     result.append(float("nan"))
                     continue
@@ -134,7 +136,7 @@ class CausalLM:
 
     def count(self, text: str) -> int:
         """Tokens of ``text``."""
-        return len(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        return len(plain_ids(self.tokenizer, text))
 
     def truncate(self, text: str, tokens: int) -> str:
         """The first ``tokens`` tokens of ``text`` as a string."""
@@ -142,11 +144,7 @@ class CausalLM:
 
     def encode(self, contexts: Sequence[str]) -> list[list[int]]:
         """Token ids of each context, as it is read: what opens a text is there, what closes it is not."""
-        encoded = self.tokenizer(list(contexts), add_special_tokens=True)["input_ids"] if contexts else []
-        eos = self.tokenizer.eos_token_id
-        # Some tokenizers close a text with the end token; a context is still open.
-        trimmed = [ids[:-1] if len(ids) > 1 and ids[-1] == eos else ids for ids in encoded]
-        return [ids or start_ids(self.tokenizer) for ids in trimmed]
+        return open_ids(self.tokenizer, contexts)
 
 
 def logits_at(head: Any, states: Float[Tensor, "n hidden"], ids: Tensor) -> Float[Tensor, "n choices"]:
@@ -154,24 +152,3 @@ def logits_at(head: Any, states: Float[Tensor, "n hidden"], ids: Tensor) -> Floa
     with torch.no_grad():
         logits: Tensor = states.float() @ head.weight[ids].float().T
         return logits if head.bias is None else logits + head.bias[ids].float()
-
-
-def truncate(tokenizer: Any, text: str, tokens: int) -> str:
-    """Cut ``text`` to its first ``tokens`` tokens, at a character boundary."""
-    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    if len(encoded["input_ids"]) <= tokens:
-        return text
-    offsets = encoded["offset_mapping"]
-    while tokens > 0 and offsets[tokens][0] < offsets[tokens - 1][1]:
-        tokens -= 1  # a character of several tokens is kept whole or not at all
-    end = offsets[tokens - 1][1] if tokens > 0 else 0
-    return text[:end]
-
-
-def start_ids(tokenizer: Any) -> list[int]:
-    """What stands before a text that begins from nothing: the tokenizer's own opening tokens, else a line break."""
-    ids: list[int] = tokenizer("")["input_ids"]
-    if len(ids) > 1 and ids[-1] == tokenizer.eos_token_id:
-        ids = ids[:-1]
-    opening: list[int] = ids or tokenizer("\n", add_special_tokens=False)["input_ids"] or [tokenizer.eos_token_id or 0]
-    return opening

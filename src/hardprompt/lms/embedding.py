@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from hardprompt.errors import InputError
-from hardprompt.lms import load as models
+from hardprompt.lms.load import load_tokenizer, load_weights, read_config, resolve
 
 _CHUNK = 1024  # texts whose tokens are held at once when only their sentences are wanted
 _KEPT = 256 << 20  # bytes of vectors
@@ -99,11 +99,10 @@ def load_embedder(name: str) -> Embedder:
         InputError: no such model, one that is no encoder, or one without safetensors weights.
         MissingExtra: the package that embeds it is not installed.
     """
-    from transformers import MODEL_FOR_MASKED_LM_MAPPING, AutoConfig, AutoModel
+    from transformers import MODEL_FOR_MASKED_LM_MAPPING, AutoModel
 
-    source = models.resolve(name)
-    with models._named(name):
-        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
+    source = resolve(name)
+    config = read_config(name, source)
     ahead = getattr(config, "is_encoder_decoder", False) or getattr(config, "is_decoder", False)
     # A causal model would load as well, but its tokens have not seen what follows them.
     if type(config) not in MODEL_FOR_MASKED_LM_MAPPING or ahead:
@@ -111,7 +110,7 @@ def load_embedder(name: str) -> Embedder:
             f"model {name!r} is no encoder ({config.model_type}); "
             "give a sentence model or a masked LM, for example embedded:minilm."
         )
-    return Embedder(models._load(AutoModel, name, source), models._tokenizer(name, source), name=name)
+    return Embedder(load_weights(AutoModel, name, source)[0], load_tokenizer(name, source), name=name)
 
 
 class Encoded(NamedTuple):

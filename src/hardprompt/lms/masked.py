@@ -11,8 +11,8 @@ from torch import Tensor
 
 from hardprompt.errors import InputError
 from hardprompt.lms import probes
-from hardprompt.lms.causal import truncate
 from hardprompt.lms.placing import put
+from hardprompt.lms.tokens import plain_ids, truncate
 from hardprompt.lms.unpadded import Unpadded
 
 _LOG = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ class MaskedLM:
             _LOG.info("the model does not run a row of several sequences: those of %s", alike)
 
     def over(self, model: Any) -> "MaskedLM":
-        """The same over a copy of the model, in another precision."""
+        """The same over the model or a copy of it in another precision."""
         return MaskedLM(model, self.tokenizer, probed=self)
 
     def prepare(self, contexts: Sequence[str]) -> None:
@@ -84,7 +84,7 @@ class MaskedLM:
         Raises:
             InputError: a choice without a token, or a context without exactly one blank.
         """
-        options = [self.tokenizer(c, add_special_tokens=False)["input_ids"] for c in choices]
+        options = [plain_ids(self.tokenizer, c) for c in choices]
         mask = self.tokenizer.mask_token_id
         encoded = self.tokenizer(list(contexts), add_special_tokens=True)["input_ids"] if contexts else []
         for context, ids in zip(contexts, encoded, strict=True):

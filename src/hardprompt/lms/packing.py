@@ -4,7 +4,6 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from jaxtyping import Float
@@ -19,8 +18,6 @@ _LOG = logging.getLogger(__name__)
 _ROW_TOKENS = 256  # attention inside a row is quadratic in this, so a longer tree is cut into rows
 _BATCH_TOKENS = 512  # tokens of one forward pass, padding included,
 _GPU_BATCH_TOKENS = 16_384  # and what it takes to fill a GPU
-# Policy and task often share a model. What was found holds for its precision and attention.
-_PROBED: WeakKeyDictionary[Any, dict[Any, bool]] = WeakKeyDictionary()
 
 
 @dataclass
@@ -69,9 +66,10 @@ class PackedModel:
     Args:
         model: any causal model of transformers, frozen here.
         keep_bytes: memory for keys and values; prefixes that would exceed it are not kept, only run again.
+        probed: another, whose probe is not repeated if it was of the same model in the same precision and attention.
     """
 
-    def __init__(self, model: Any, *, keep_bytes: int = 2 << 30) -> None:
+    def __init__(self, model: Any, *, keep_bytes: int = 2 << 30, probed: "PackedModel | None" = None) -> None:
         self.model = model.eval().requires_grad_(False)
         self.body = model.get_decoder()
         self.head = model.get_output_embeddings()
@@ -85,8 +83,12 @@ class PackedModel:
         self._window = getattr(text, "sliding_window", None)
         self._scale = getattr(text, "logit_scale", None) or 1.0 / (getattr(text, "logits_scaling", None) or 1.0)
         self._cap = getattr(text, "final_logit_softcapping", None)
-        # A window that counts places in memory instead of positions cuts a packed tree at the wrong tokens.
-        self.packs = getattr(text, "window_size", None) is None and self._known_to_pack()
+        self._how = (model, self.dtype, self.device, model.config._attn_implementation)
+        self.packs: bool
+        if probed is not None and probed._how == self._how:
+            self.packs = probed.packs
+        else:  # a window that counts places in memory instead of positions cuts a packed tree at the wrong tokens
+            self.packs = getattr(text, "window_size", None) is None and self._probe()
         self.tokens_run = 0  # the probe's do not count
         if not self.packs:
             _LOG.info("the model takes no tree-shaped attention mask: sequences are run one by one, padded")
@@ -284,13 +286,6 @@ class PackedModel:
                 break
             branch, match = step, match + 1
         return branch.get(-1), match
-
-    def _known_to_pack(self) -> bool:
-        known = _PROBED.setdefault(self.model, {})
-        how = (self.dtype, self.device, self.model.config._attn_implementation)
-        if how not in known:
-            known[how] = self._probe()
-        return known[how]
 
     @torch.no_grad()
     def _probe(self) -> bool:

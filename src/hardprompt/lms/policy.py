@@ -1,14 +1,14 @@
-"""The policy language model (frozen) and the Q-head (trained) that turns its states into action values."""
+"""The policy language model, frozen: the states of prefixes of a prompt, and what may come next."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
-from hardprompt.lms.causal import start_ids
 from hardprompt.lms.packing import PackedModel
+from hardprompt.lms.tokens import plain_ids, start_ids
 from hardprompt.lms.vocabulary import Tokens, allowed_tokens, first_tokens
 
 
@@ -22,6 +22,7 @@ class PolicyLM:
         tokens: ``words`` (one line of whole words and ordinary punctuation) or ``any`` (the paper).
         script: the script of the words, by Unicode name.
         spaced: whether a prompt's first word carries a leading space.
+        probed: as ``PackedModel`` has it.
 
     Raises:
         InputError: no token of the vocabulary may be proposed.
@@ -36,8 +37,9 @@ class PolicyLM:
         tokens: Tokens = "words",
         script: str = "latin",
         spaced: bool = True,
+        probed: PackedModel | None = None,
     ) -> None:
-        self.packed = PackedModel(model)
+        self.packed = PackedModel(model, probed=probed)
         self.tokenizer = tokenizer
         self.head_weight: Tensor = self.packed.head.weight.detach()
         self.head_bias: Tensor | None = None if self.packed.head.bias is None else self.packed.head.bias.detach()
@@ -45,7 +47,7 @@ class PolicyLM:
         self.opens, self.follows = first_tokens(tokenizer, allowed, tokens=tokens, spaced=spaced)
         self._start = start_ids(tokenizer)
         if start:
-            self._start = [*self._start, *tokenizer(start, add_special_tokens=False)["input_ids"]]
+            self._start = [*self._start, *plain_ids(tokenizer, start)]
         self.packed.keep([self._start])
         self.logits_computed = 0  # rows of products with the vocabulary: the work, counted instead of timed
 
@@ -84,28 +86,3 @@ class PolicyLM:
     def text(self, ids: Sequence[int]) -> str:
         """The string that a user would paste."""
         return str(self.tokenizer.decode(list(ids)))
-
-
-class QHead(nn.Module):
-    """psi_theta: a two-layer MLP in the LM's own state space; Q/alpha of token z is w_z . psi(e).
-
-    Args:
-        size: width of the LM's hidden state.
-        hidden: width of the hidden layer; 2048 in the paper.
-        generator: source of the initial weights.
-
-    Source: PIN eq. 3 and App. A; the near-zero initialisation is RLPrompt's (xavier gain 1e-4, bias -1e-4).
-    """
-
-    def __init__(self, size: int, *, hidden: int = 2048, generator: torch.Generator | None = None) -> None:
-        super().__init__()
-        self.inner = nn.Linear(size, hidden)
-        self.outer = nn.Linear(hidden, size)
-        for layer in (self.inner, self.outer):
-            nn.init.xavier_uniform_(layer.weight, gain=1e-4, generator=generator)
-            nn.init.constant_(layer.bias, -1e-4)
-
-    def forward(self, states: Float[Tensor, "*b hidden"]) -> Float[Tensor, "*b hidden"]:
-        """Adapted states, to be multiplied with rows of the LM's head."""
-        out: Tensor = self.outer(torch.relu(self.inner(states)))
-        return out

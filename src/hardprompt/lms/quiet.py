@@ -3,6 +3,10 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from safetensors import SafetensorError
+
+from hardprompt.errors import InputError, MissingExtra
+
 
 @contextmanager
 def quiet() -> Iterator[None]:
@@ -19,3 +23,15 @@ def quiet() -> Iterator[None]:
         transformers_logging.set_verbosity(verbosity)
         if shown:
             transformers_logging.enable_progress_bar()
+
+
+@contextmanager
+def one_line(name: str, valid: str) -> Iterator[None]:
+    """Turn a loader's errors, which run to pages, into one line about the model ``name`` and what is ``valid``."""
+    try:
+        yield
+    except MissingExtra:
+        raise
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        raise InputError(f"model {name!r} could not be loaded: {reason}. {valid}") from error

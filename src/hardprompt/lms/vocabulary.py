@@ -10,6 +10,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from hardprompt.errors import InputError, unknown
+from hardprompt.lms.tokens import plain_ids
 
 Tokens = Literal["words", "any"]
 
@@ -97,13 +98,13 @@ def survives(tokenizer: Any, ids: list[int]) -> bool:
     text = tokenizer.decode(ids)
     if _REPLACEMENT in text or not text.strip():
         return False
-    return bool(tokenizer(text, add_special_tokens=False)["input_ids"] == ids)
+    return bool(plain_ids(tokenizer, text) == ids)
 
 
 @functools.lru_cache(maxsize=4)
 def _texts(tokenizer: Any, size: int) -> tuple[str, ...]:
     """What each token adds to a text: alone, some decoders drop the space that a word begins with."""
-    anchor = tokenizer("a", add_special_tokens=False)["input_ids"]
+    anchor = plain_ids(tokenizer, "a")
     start = len(tokenizer.decode(anchor))
     known = range(min(size, len(tokenizer)))
     return tuple(text[start:] for text in tokenizer.batch_decode([[*anchor, i] for i in known]))

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from hardprompt.errors import InputError
-from hardprompt.lms.load import Models
+from hardprompt.lms.models import Models
 from hardprompt.runs.folder import RESULT, alone
 from hardprompt.runs.result import page, prompts_csv, report
 from hardprompt.runs.search import Search, chosen

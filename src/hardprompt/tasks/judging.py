@@ -7,7 +7,7 @@ from hardprompt.errors import InputError, MissingExtra
 
 if TYPE_CHECKING:
     from hardprompt.lms.causal import CausalLM
-    from hardprompt.lms.load import Models
+    from hardprompt.lms.models import Models
 
 _LOG = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from hardprompt.lms.causal import CausalLM
-    from hardprompt.lms.load import Models
+    from hardprompt.lms.models import Models
     from hardprompt.tasks.protocol import Notify, Task
 
 DEFAULT_METHOD = "pin-prior"

@@ -1,74 +1,29 @@
-"""Image–text models: pictures and texts in, unit vectors of one space out."""
+"""Image–text models: pictures and texts in, unit vectors of one space out.
 
-from __future__ import annotations
+Public: ``ImageText`` (what one is), ``load_image_text`` (one by its name) and ``check_length``.
+"""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from hardprompt.errors import unknown
+from hardprompt.lms.image_text.protocol import ImageText, check_length
+from hardprompt.lms.own import is_own, load_own
 
-from hardprompt.errors import InputError, unknown
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
-    from PIL.Image import Image
-    from torch import Tensor
-
-
-@runtime_checkable
-class ImageText(Protocol):
-    """A frozen model whose cosine of a picture's and a text's vector says how well they fit."""
-
-    name: str
-    """What the user calls it."""
-
-    stand_in: str | None
-    """A sentence to show wherever its scores are shown, or None when it needs no excuse."""
-
-    text_limit: int
-    """Tokens that a text may have, special ones included."""
-
-    def images(self, images: Sequence[Image]) -> Float[Tensor, "n d"]:
-        """Unit vectors of one picture or more, float32 on the CPU."""
-        ...
-
-    def texts(self, texts: Sequence[str]) -> Float[Tensor, "n d"]:
-        """Unit vectors of one text or more, float32 on the CPU; an InputError for one above ``text_limit``."""
-        ...
-
-    def count(self, text: str) -> int:
-        """Tokens of ``text``, special ones included."""
-        ...
-
-    tokenizer: Any
-    """Of its texts."""
-
-    @property
-    def embedding(self) -> Any:
-        """The module that turns a text's tokens into vectors."""
-        ...
-
-    def ids(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each text as it is read, special ones included."""
-        ...
-
-    def padding(self, tokens: int, /) -> int:
-        """Columns that ``read`` puts before texts that all have so many tokens."""
-        ...
-
-    def read(self, ids: Sequence[Sequence[int]]) -> Float[Tensor, "n d"]:
-        """Unit vectors of tokenised texts, with gradients for what the input embedding gives."""
-        ...
+__all__ = ["ImageText", "check_length", "load_image_text"]
 
 
 def load_image_text(name: str) -> ImageText:
     """The image–text model of that name.
 
     Args:
-        name: ``embedded:conse``, or the folder or hub name of a CLIP or SigLIP model.
+        name: ``embedded:conse``, the folder or hub name of a CLIP or SigLIP model, or ``package.module:Name`` of a
+            user's own, which is called without arguments.
 
     Raises:
         InputError: no such model, or one of another kind, or without safetensors weights.
         MissingExtra: Pillow or a package that embeds the model is not installed.
     """
+    if is_own(name):
+        own: ImageText = load_own("image model", name, ImageText)
+        return own
     if name.startswith("embedded:"):
         if name != "embedded:conse":
             raise unknown("embedded image–text model", name, ["embedded:conse"])
@@ -78,11 +33,3 @@ def load_image_text(name: str) -> ImageText:
     from hardprompt.lms.image_text.dual import load_dual
 
     return load_dual(name)
-
-
-def check_length(tower: ImageText, text: str, tokens: int) -> None:
-    """Raise an InputError for a text of more tokens than an image–text model reads."""
-    if tokens > tower.text_limit:
-        raise InputError(
-            f"the text {text[:60]!r} has {tokens} tokens; {tower.name!r} reads at most {tower.text_limit}."
-        )

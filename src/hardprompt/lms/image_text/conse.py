@@ -13,9 +13,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hardprompt.errors import MissingExtra
-from hardprompt.lms.image_text import check_length
-from hardprompt.lms.load import EMBEDDED, _load, _tokenizer, resolve
-from hardprompt.tasks.invert.images import pillow
+from hardprompt.lms.embedded import EMBEDDED
+from hardprompt.lms.image_text.pillow import pillow
+from hardprompt.lms.image_text.protocol import check_length
+from hardprompt.lms.load import load_tokenizer, load_weights, resolve
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -55,8 +56,8 @@ class ConSE:
         # Loaded by transformers, on the best device.
         from transformers import AutoModel
 
-        self._sentences = _load(AutoModel, self.name, source).requires_grad_(False)
-        self.tokenizer = _tokenizer(self.name, source)
+        self._sentences = load_weights(AutoModel, self.name, source)[0].requires_grad_(False)
+        self.tokenizer = load_tokenizer(self.name, source)
 
     def images(self, images: Sequence[Image]) -> Float[Tensor, "n d"]:
         """Unit vectors of one picture or more."""

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError
 from torch import Tensor
 
 from hardprompt.errors import InputError, MissingExtra
-from hardprompt.lms.image_text import check_length
-from hardprompt.lms.load import device, folder_or_hub
-from hardprompt.lms.quiet import quiet
-from hardprompt.tasks.invert.images import pillow
+from hardprompt.lms.image_text.pillow import pillow
+from hardprompt.lms.image_text.protocol import check_length
+from hardprompt.lms.load import folder_or_hub, load_weights
+from hardprompt.lms.quiet import one_line, quiet
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -118,40 +116,20 @@ def load_dual(name: str) -> DualEncoder:
 
     if not name.strip():
         raise InputError(f"the image–text model's name is empty. {_VALID}")
-    with quiet(), _refused(name):
+    with quiet(), one_line(name, _VALID):
         source = folder_or_hub(name)
         config = AutoConfig.from_pretrained(source, trust_remote_code=False)
     padded = {CLIPConfig: False, SiglipConfig: True, Siglip2Config: True}
     if type(config) not in padded:
         raise InputError(f"model {name!r} has no picture and text towers ({config.model_type}). {_VALID}")
-    with quiet(), _refused(name):
+    with quiet(), one_line(name, _VALID):
         tokenizer = _tokenizer(name, source)
         # Pillow's resizing with and without torchvision, so that scores agree between machines.
         processor = AutoImageProcessor.from_pretrained(source, backend="pil", trust_remote_code=False)
-        # Only safetensors: a pickle could run code.
-        model, report = AutoModel.from_pretrained(
-            source, dtype="float32", use_safetensors=True, trust_remote_code=False, output_loading_info=True
-        )
-    if report["missing_keys"]:  # transformers would make them up at random
-        raise InputError(
-            f"model {name!r} lacks {len(report['missing_keys'])} of its weights, {min(report['missing_keys'])!r} among "
-            f"them. {_VALID}"
-        )
-    return DualEncoder(
-        name=name, model=model.to(device()), tokenizer=tokenizer, processor=processor, padded=padded[type(config)]
-    )
-
-
-@contextlib.contextmanager
-def _refused(name: str) -> Iterator[None]:
-    """Turn the loader's errors, which run to pages, into one line."""
-    try:
-        yield
-    except MissingExtra:
-        raise
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-        raise InputError(f"model {name!r} could not be loaded: {reason}. {_VALID}") from error
+    model, missing = load_weights(AutoModel, name, source, valid=_VALID)
+    if missing:
+        raise InputError(f"model {name!r} lacks {len(missing)} of its weights, {missing[0]!r} among them. {_VALID}")
+    return DualEncoder(name=name, model=model, tokenizer=tokenizer, processor=processor, padded=padded[type(config)])
 
 
 def _tokenizer(name: str, source: str) -> Any:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from hardprompt.errors import InputError
@@ -168,35 +167,3 @@ def check_objective(objective: object, method: str) -> None:
             f"{method} needs the gradients of a loss, and a {type(objective).__name__} gives none; "
             "a task that has them gives them by objective()."
         )
-
-
-@contextlib.contextmanager
-def substituted(embedding: Any, begin: Int[Tensor, " rows"], vectors: Float[Tensor, "rows length d"]) -> Iterator[None]:
-    """Put vectors in the place of what ``embedding`` returns from each row's column ``begin`` on."""
-
-    def replace(_module: Any, _inputs: Any, output: Tensor) -> Tensor:
-        row = torch.arange(len(vectors), device=output.device)[:, None]
-        column = begin.to(output.device)[:, None] + torch.arange(vectors.shape[1], device=output.device)
-        return output.index_put((row, column), vectors.to(output))
-
-    hook = embedding.register_forward_hook(replace)
-    try:
-        yield
-    finally:
-        hook.remove()
-
-
-@torch.no_grad()
-def embedded(embedding: Any) -> Float[Tensor, "vocabulary d"]:
-    """What an input embedding makes of each token, as the model sees it, float32 on the CPU."""
-    ids = torch.arange(len(embedding.weight), device=embedding.weight.device)
-    table: Tensor = embedding(ids).float().cpu()
-    return table
-
-
-def special_ids(tokenizer: Any) -> tuple[list[int], list[int]]:
-    """The tokens that a tokenizer opens and closes a text with."""
-    inner: list[int] = tokenizer("a", add_special_tokens=False)["input_ids"]
-    whole: list[int] = tokenizer("a")["input_ids"]
-    at = next(i for i in range(len(whole)) if whole[i : i + len(inner)] == inner)
-    return whole[:at], whole[at + len(inner) :]

@@ -11,12 +11,13 @@ from torch.nn.utils.rnn import pad_sequence
 
 from hardprompt.errors import InputError, unknown
 from hardprompt.lms.placing import put, read
-from hardprompt.lms.policy import PolicyLM, QHead
+from hardprompt.lms.policy import PolicyLM
 from hardprompt.lms.vocabulary import survives
 from hardprompt.optimizers.adam import adam_state, load_adam
 from hardprompt.optimizers.qlearning.entropy import TsallisEntropy
 from hardprompt.optimizers.qlearning.losses import LOSSES, LossName, Values
 from hardprompt.optimizers.qlearning.prefix import Ids, PrefixTree, proper_prefixes
+from hardprompt.optimizers.qlearning.qhead import QHead
 from hardprompt.optimizers.qlearning.replay import Replay
 from hardprompt.search.engine import EVERYTHING, Proposal
 from hardprompt.search.seen import keep_best

@@ -12,8 +12,10 @@ from torch import Tensor
 from hardprompt.errors import InputError
 from hardprompt.lms.causal import CausalLM
 from hardprompt.lms.masked import MaskedLM
+from hardprompt.lms.tokens import ids_behind, plain_ids, special_ids
+from hardprompt.lms.vectors import substituted, token_vectors
 from hardprompt.lms.vocabulary import Tokens, allowed_tokens, begins_with_space, first_tokens
-from hardprompt.optimizers.gradient.objective import SoftPrompts, embedded, special_ids, substituted
+from hardprompt.optimizers.gradient.objective import SoftPrompts
 from hardprompt.tasks.template import Template
 
 _ROWS = 64  # sequences of one forward pass
@@ -74,7 +76,7 @@ class ClassificationObjective:
         self._labels, self._columns, self._count = labels, len(choices), len(texts)
         self.tokenizer, self.soft = lm.tokenizer, soft
         self._embedding = lm.model.get_input_embeddings()
-        self.table = embedded(self._embedding)
+        self.table = token_vectors(self._embedding)
         allowed = allowed_tokens(lm.tokenizer, len(self.table), tokens=tokens, script=script)
         left, _ = _sides(template, "a", lm.blank)
         self._lends = _joint(left)[1]  # the template has the space that a prompt's first token begins with
@@ -219,10 +221,10 @@ def _causal_rows(lm: CausalLM, template: Template, text: str, choices: Sequence[
     before, after = template.fill(text, "\0")
     left_text, _, middle = before.partition("\0")
     (left,) = lm.encode([_joint(left_text)[0]])
-    between = _behind(lm.tokenizer, middle)
+    between = ids_behind(lm.tokenizer, middle)
     tails: dict[tuple[int, ...], list[tuple[int, int, int]]] = defaultdict(list)
     for column, choice in enumerate(choices):
-        ids = _ids(lm.tokenizer, choice + after)
+        ids = plain_ids(lm.tokenizer, choice + after)
         start = len(left) + len(between)
         tails[tuple(ids[:-1])] += [(column, start + i, token) for i, token in enumerate(ids)]
     return [_Row(tuple(left), (*between, *tail), tuple(reads)) for tail, reads in tails.items()]
@@ -232,14 +234,14 @@ def _masked_rows(lm: MaskedLM, template: Template, text: str, choices: Sequence[
     """A row for each state in which an answer's masks are filled from left to right."""
     left_text, right_text = _sides(template, text, lm.blank)
     opening, closing = special_ids(lm.tokenizer)
-    left = [*opening, *_ids(lm.tokenizer, _joint(left_text)[0])]
-    right = [*_behind(lm.tokenizer, right_text), *closing]
+    left = [*opening, *plain_ids(lm.tokenizer, _joint(left_text)[0])]
+    right = [*ids_behind(lm.tokenizer, right_text), *closing]
     mask = lm.tokenizer.mask_token_id
     at = (left if mask in left else right).index(mask)
     start = at if mask in left else len(left) + at
     rows: dict[tuple[int, ...], list[tuple[int, int, int]]] = defaultdict(list)
     for column, choice in enumerate(choices):
-        ids = _ids(lm.tokenizer, choice)
+        ids = plain_ids(lm.tokenizer, choice)
         for i, token in enumerate(ids):
             rows[(*ids[:i], *[mask] * (len(ids) - i))].append((column, i, token))
     found = []
@@ -248,15 +250,3 @@ def _masked_rows(lm: MaskedLM, template: Template, text: str, choices: Sequence[
         # masks that stand before the prompt push it back, and with it nothing that is read
         found.append(_Row(sides[0], sides[1], tuple((c, start + i, t) for c, i, t in reads)))
     return found
-
-
-def _ids(tokenizer: Any, text: str) -> list[int]:
-    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
-    return ids
-
-
-def _behind(tokenizer: Any, text: str) -> list[int]:
-    """The tokens of a text that stands behind a word: at the beginning of a text some tokenizers put a space."""
-    word = _ids(tokenizer, "a")
-    whole = _ids(tokenizer, "a" + text)
-    return whole[len(word) :] if whole[: len(word)] == word else _ids(tokenizer, text)

@@ -9,7 +9,7 @@ from safetensors.torch import save
 
 from hardprompt.data.tables import Example, Row
 from hardprompt.lms import TaskLM
-from hardprompt.lms.load import search_copy
+from hardprompt.lms.placing import search_copy
 from hardprompt.lms.vocabulary import Tokens
 from hardprompt.optimizers import Need
 from hardprompt.optimizers.gradient.objective import SoftPrompts

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from hardprompt.lms.causal import CausalLM
-    from hardprompt.lms.load import Models
+    from hardprompt.lms.models import Models
     from hardprompt.tasks.function.task import FunctionTask
     from hardprompt.tasks.protocol import Notify
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from hardprompt.errors import InputError, MissingExtra
-from hardprompt.lms.load import device, folder_or_hub, half
+from hardprompt.lms.load import folder_or_hub
+from hardprompt.lms.placing import device, half
 
 if TYPE_CHECKING:
     from PIL.Image import Image

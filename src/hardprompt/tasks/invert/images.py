@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hardprompt.errors import InputError, MissingExtra
+from hardprompt.errors import InputError
+from hardprompt.lms.image_text.pillow import pillow
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -129,24 +130,6 @@ def png(image: Image) -> bytes:
     stream = io.BytesIO()
     image.save(stream, format="PNG")
     return stream.getvalue()
-
-
-def pillow() -> Any:
-    """The package PIL with the modules that are used here.
-
-    Raises:
-        MissingExtra: it is not installed.
-    """
-    try:
-        import PIL.Image
-        import PIL.ImageDraw
-        import PIL.ImageFont
-        import PIL.ImageOps
-    except ImportError as error:
-        raise MissingExtra(
-            "pictures are read by Pillow, which is not installed: pip install 'hardprompt[images]'"
-        ) from error
-    return PIL
 
 
 def _formats(pil: Any) -> list[str]:

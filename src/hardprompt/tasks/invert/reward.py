@@ -12,8 +12,10 @@ from torch import Tensor
 
 from hardprompt.errors import InputError
 from hardprompt.lms.image_text import ImageText, check_length
+from hardprompt.lms.tokens import special_ids
+from hardprompt.lms.vectors import substituted, token_vectors
 from hardprompt.lms.vocabulary import Tokens, allowed_tokens, begins_with_space, first_tokens
-from hardprompt.optimizers.gradient.objective import SoftPrompts, embedded, special_ids, substituted
+from hardprompt.optimizers.gradient.objective import SoftPrompts
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -141,7 +143,7 @@ class InversionObjective:
     def __init__(self, task: Inversion, *, tokens: Tokens = "any", script: str = "latin") -> None:
         self._task = task
         self.tokenizer = task.model.tokenizer
-        self.table = embedded(task.model.embedding)
+        self.table = token_vectors(task.model.embedding)
         self._ends = tuple(map(len, special_ids(self.tokenizer)))
         allowed = allowed_tokens(self.tokenizer, len(self.table), tokens=tokens, script=script)
         ids = allowed.nonzero()[:, 0]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from hardprompt.lms.causal import CausalLM
-    from hardprompt.lms.load import Models
+    from hardprompt.lms.models import Models
     from hardprompt.tasks.protocol import Notify
     from hardprompt.tasks.restyle.fluency import Fluency
     from hardprompt.tasks.restyle.task import RestyleTask

@@ -16,9 +16,8 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from hardprompt.errors import InputError, RewardError, unknown
-from hardprompt.lms import load as models
 from hardprompt.lms.embedding import Embedder, encode, text_limit
-from hardprompt.lms.quiet import quiet
+from hardprompt.lms.load import load_tokenizer, load_weights, read_config, resolve
 from hardprompt.search.files import _replace
 from hardprompt.search.plugins import load_object, said
 from hardprompt.tasks.intervals import bootstrap
@@ -213,29 +212,24 @@ def named_style(name: str, label: str) -> NamedStyle:
         InputError: no such model or label, one with fewer than two labels or that was not trained to classify, or one
             without safetensors weights.
     """
-    from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, AutoConfig, AutoModelForSequenceClassification
+    from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, AutoModelForSequenceClassification
 
-    source = models.resolve(name)
-    with models._named(name):
-        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
+    source = resolve(name)
+    config = read_config(name, source)
     if type(config) not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING:
         raise InputError(f"model {name!r} ({config.model_type}) cannot classify texts; a classifier is needed here.")
     labels = {int(i): str(label) for i, label in config.id2label.items()}
     if len(labels) < 2:
         raise InputError(f"model {name!r} has one label; a classifier with two or more is needed here.")
-    tokenizer = models._tokenizer(name, source)
-    with quiet(), models._named(name):
-        model, loading = AutoModelForSequenceClassification.from_pretrained(
-            source, dtype="float32", use_safetensors=True, trust_remote_code=False, output_loading_info=True
-        )
-    # transformers would invent the head, and its labels, that a plain encoder lacks.
-    if loading["missing_keys"]:
-        raise InputError(f"model {name!r} was not trained to classify: it lacks {min(loading['missing_keys'])}.")
+    tokenizer = load_tokenizer(name, source)
+    model, missing = load_weights(AutoModelForSequenceClassification, name, source)
+    if missing:  # the head, and its labels, that a plain encoder lacks
+        raise InputError(f"model {name!r} was not trained to classify: it lacks {missing[0]}.")
     index = {**{str(i): i for i in labels}, **{text: i for i, text in labels.items()}}  # a name wins over an index
     if label not in index:
         raise unknown(f"label of {name!r}", label, labels.values())
     title = f"{name}, label {labels[index[label]]}"
-    return NamedStyle(model.to(models.device()), tokenizer, label=index[label], name=title)
+    return NamedStyle(model, tokenizer, label=index[label], name=title)
 
 
 class FunctionStyle:

