@@ -17,12 +17,11 @@ from pathlib import Path
 import torch
 
 from hardprompt.cli import demo
-from hardprompt.data.tables import read_rows
+from hardprompt.data.tables import Example, read_rows
 from hardprompt.lms.causal import CausalLM
 from hardprompt.lms.load import load_causal
 from hardprompt.search.choice import choose
 from hardprompt.search.engine import Trial
-from hardprompt.data.tables import Example
 from hardprompt.tasks.classify.reward import Classification
 from hardprompt.tasks.template import Template
 

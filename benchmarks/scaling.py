@@ -25,6 +25,7 @@ import torch
 
 from hardprompt import optimizers
 from hardprompt.cli import demo
+from hardprompt.data.tables import Example
 from hardprompt.lms.causal import CausalLM
 from hardprompt.lms.load import load_causal
 from hardprompt.lms.placing import search_copy
@@ -34,7 +35,6 @@ from hardprompt.optimizers.qlearning.prefix import proper_prefixes
 from hardprompt.search.engine import Step, optimize
 from hardprompt.search.files import write_json
 from hardprompt.search.rewards import Cached
-from hardprompt.data.tables import Example
 from hardprompt.tasks.classify.reward import Classification
 from hardprompt.tasks.template import Template
 

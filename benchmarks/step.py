@@ -31,6 +31,7 @@ from torch import Tensor
 
 from hardprompt import optimizers
 from hardprompt.cli import demo
+from hardprompt.data.tables import Example
 from hardprompt.lms.causal import CausalLM
 from hardprompt.lms.load import load_causal
 from hardprompt.lms.masked import MaskedLM
@@ -42,7 +43,6 @@ from hardprompt.optimizers.qlearning.prefix import proper_prefixes
 from hardprompt.search.engine import optimize
 from hardprompt.search.files import write_json
 from hardprompt.search.rewards import Cached
-from hardprompt.data.tables import Example
 from hardprompt.tasks.classify.reward import Classification
 from hardprompt.tasks.template import Template
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from hardprompt import optimizers
+from hardprompt.data.tables import Example
 from hardprompt.errors import InputError
 from hardprompt.lms.causal import CausalLM
 from hardprompt.lms.policy import PolicyLM
@@ -16,7 +17,6 @@ from hardprompt.lms.vocabulary import survives
 from hardprompt.optimizers.gradient.objective import SoftPrompts
 from hardprompt.search.engine import optimize
 from hardprompt.tasks.classify.demonstrations import Demonstrations
-from hardprompt.data.tables import Example
 from hardprompt.tasks.classify.reward import Classification
 from hardprompt.tasks.template import Template
 

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from hardprompt.data.tables import Example
 from hardprompt.errors import InputError
 from hardprompt.lms.causal import CausalLM
 from hardprompt.lms.masked import MaskedLM
-from hardprompt.data.tables import Example
 from hardprompt.tasks.classify.reward import Classification, check_examples
 from hardprompt.tasks.template import Template
 from tests.conftest import Tiny

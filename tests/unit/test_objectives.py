@@ -8,11 +8,11 @@ import pytest
 import torch
 from tokenizers import AddedToken
 
+from hardprompt.data.tables import Example
 from hardprompt.errors import InputError
 from hardprompt.lms.causal import CausalLM
 from hardprompt.lms.masked import MaskedLM
 from hardprompt.optimizers.gradient.objective import SoftPrompts, gradient
-from hardprompt.data.tables import Example
 from hardprompt.tasks.classify.reward import Classification
 from hardprompt.tasks.template import Template
 from tests.conftest import ARCHITECTURES, RESCALED, WINDOWED

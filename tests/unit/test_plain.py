@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from hardprompt import optimizers
+from hardprompt.data.tables import Example
 from hardprompt.lms.causal import CausalLM
 from hardprompt.lms.masked import MaskedLM
 from hardprompt.lms.policy import PolicyLM
 from hardprompt.optimizers.qlearning.entropy import TsallisEntropy
 from hardprompt.optimizers.qlearning.learner import QLearner
-from hardprompt.data.tables import Example
 from hardprompt.tasks.classify.reward import Classification
 from hardprompt.tasks.template import Template
 

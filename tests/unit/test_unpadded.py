@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from transformers import AutoModelForMaskedLM
 from transformers.models import auto
 
+from hardprompt.data.tables import Example
 from hardprompt.errors import InputError
 from hardprompt.lms import masked
 from hardprompt.lms.masked import MaskedLM
-from hardprompt.data.tables import Example
 from hardprompt.lms.placing import search_copy
 from hardprompt.tasks.classify.reward import Classification
 from hardprompt.tasks.template import Template

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from hardprompt import optimizers
+from hardprompt.data.tables import Example
 from hardprompt.lms.causal import CausalLM
 from hardprompt.lms.masked import MaskedLM
 from hardprompt.lms.policy import PolicyLM
@@ -16,7 +17,6 @@ from hardprompt.optimizers.qlearning.learner import QLearner
 from hardprompt.optimizers.qlearning.prefix import PrefixTree, proper_prefixes
 from hardprompt.search.engine import Step, optimize
 from hardprompt.search.rewards import Cached
-from hardprompt.data.tables import Example
 from hardprompt.tasks.classify.reward import Classification
 from hardprompt.tasks.template import Template
 

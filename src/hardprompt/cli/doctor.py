@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from rich.table import Table
 
-from hardprompt.cli.present import standard_output
+from hardprompt.cli.show import standard_output
 from hardprompt.errors import MissingExtra
 from hardprompt.lms.embedded import EMBEDDED, cache_folder
 from hardprompt.lms.placing import device, half
-from hardprompt.runs.outcome import versions
+from hardprompt.runs.result import versions
 
 _EXTRAS = {
     "parquet": ("pyarrow", "pip install 'hardprompt[parquet]'"),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, get_args, get_origin, get_type_
 from hardprompt.errors import InputError, unknown
 
 if TYPE_CHECKING:
-    from hardprompt.tasks.settings import Search
+    from hardprompt.tasks.settings import Settings
 
 
 class Parser(argparse.ArgumentParser):
@@ -25,7 +25,7 @@ class Parser(argparse.ArgumentParser):
             raise unknown("command" if action.dest == "command" else action.dest, str(value), map(str, action.choices))
 
 
-def add_flags(sub: argparse.ArgumentParser, settings: "type[Search]", *, whole: bool = True) -> None:
+def add_flags(sub: argparse.ArgumentParser, settings: "type[Settings]", *, whole: bool = True) -> None:
     """A flag for every field of the settings, and for the settings of methods that people turn.
 
     ``whole`` requires what a search needs, and adds what a command that runs one has.
@@ -69,12 +69,36 @@ def add_flags(sub: argparse.ArgumentParser, settings: "type[Search]", *, whole: 
     sub.add_argument("--dry-run", action="store_true", help="check everything, load no model, write nothing")
 
 
+def add_compare_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags of ``compare`` itself."""
+    parser.add_argument(
+        "what", metavar="FILE|TASK",
+        help="YAML file of a comparison, run.yaml of a search, or a task and then its own arguments",
+    )  # fmt: skip
+    parser.add_argument("--methods", nargs="+", metavar="NAME", help="hardprompt methods lists them")
+    parser.add_argument(
+        "--data", nargs="+", metavar="NAME", help="of the file's data sets, or of the papers', as sst-2"
+    )
+    parser.add_argument(
+        "--splits", nargs="+", metavar="NAME", help="such as 16-100: 16 texts a class, drawn by seed 100"
+    )
+    parser.add_argument("--seeds", nargs="+", type=int, metavar="N", help="of the searches (0 1 2)")
+    parser.add_argument("--models", metavar="NAME", help="which of the file's sets of models")
+    parser.add_argument("--folder", metavar="FOLDER", help="where the data lie (else the papers' come from the hub)")
+    parser.add_argument("--test-rows", type=int, metavar="N", help="test texts of the papers' data sets (all)")
+    parser.add_argument("--reference", metavar="NAME", help="method that the others are tested against (the best)")
+    parser.add_argument("--evaluations", type=int, metavar="N", help="budget of every search")
+    parser.add_argument("--workers", type=int, metavar="N", help="searches side by side (as cores and memory allow)")
+    parser.add_argument("--out", metavar="FOLDER", help="where everything is kept (runs/compare-FILE)")
+    parser.add_argument("--dry-run", action="store_true", help="check every cell and count them, run nothing")
+
+
 def _typed(value: Any) -> str:
     """A default as a person would type it."""
     return json.dumps(value, ensure_ascii=False) if isinstance(value, str) and not value.isprintable() else str(value)
 
 
-def given(arguments: argparse.Namespace, settings: "type[Search]") -> dict[str, Any]:
+def given(arguments: argparse.Namespace, settings: "type[Settings]") -> dict[str, Any]:
     """The settings that were typed."""
     fields = {field.name: field for field in dataclasses.fields(settings)}
     hints = get_type_hints(settings)

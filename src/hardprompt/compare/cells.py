@@ -15,6 +15,9 @@ from typing import Any
 
 from hardprompt.compare.plan import Cell
 from hardprompt.errors import HardpromptError
+from hardprompt.lms.models import Models
+from hardprompt.runs import begun, execute, start
+from hardprompt.search.files import write_json
 
 FAILED = "failed.json"
 _BYTES = 4 << 30  # of memory for one process: two small models, the texts' keys and values, and what torch needs
@@ -96,20 +99,48 @@ def _pool(cells: Sequence[Cell], workers: int, interrupted: Callable[[], bool]) 
             raise
 
 
-_stop: Any = None
-_threads = 1
-_models: Any = None
+class _Worker:
+    """What one process runs its cells with: models are loaded once, and only the parent answers Ctrl-C."""
+
+    def __init__(self, stop: Any, threads: int) -> None:
+        logging.getLogger().setLevel(logging.ERROR)  # what a search warns of stands in its folder's result
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
+        self.stop, self.threads, self.models = stop, threads, Models(keep=True)
+
+    def run(self, cell: Cell) -> str | None:
+        """Run one cell in its own folder; returns its error, if any."""
+        if self.stop.is_set():
+            return _INTERRUPTED
+        (cell.folder / FAILED).unlink(missing_ok=True)
+        try:
+            if (cell.folder / "run.yaml").is_file():
+                recipe = begun(cell.folder)
+            else:
+                cell.folder.parent.mkdir(parents=True, exist_ok=True)
+                threads = cell.recipe.values["threads"] or self.threads
+                recipe = start(cell.recipe.changed(threads=threads), cell.folder)
+            if execute(cell.folder, recipe, interrupted=self.stop.is_set, models=self.models) is None:
+                return _INTERRUPTED
+        except HardpromptError as error:
+            record(cell, str(error), "")
+            return str(error)
+        except Exception as error:  # whatever it is, it is one cell's, and the file says where it came from
+            record(cell, f"{type(error).__name__}: {error}", traceback.format_exc())
+            return f"{type(error).__name__}: {error}"
+        return None
+
+
+_worker: _Worker | None = None  # of this process, if it is one of a pool
 
 
 def _begin(stop: Any, threads: int) -> None:
-    """In each process: models are loaded once, and only the parent answers Ctrl-C."""
-    global _stop, _threads, _models
-    from hardprompt.lms.models import Models
+    global _worker
+    _worker = _Worker(stop, threads)
 
-    logging.getLogger().setLevel(logging.ERROR)  # what a search warns of stands in its folder's result
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
-    _stop, _threads, _models = stop, threads, Models(keep=True)
+
+def _run(cell: Cell) -> str | None:
+    return _worker.run(cell) if _worker is not None else _INTERRUPTED
 
 
 def _follow(parent: int) -> None:
@@ -119,35 +150,7 @@ def _follow(parent: int) -> None:
     os._exit(1)
 
 
-def _run(cell: Cell) -> str | None:
-    """Run one cell in its own folder; returns its error, if any."""
-    import dataclasses
-
-    from hardprompt.runs import run
-
-    if _stop.is_set():
-        return _INTERRUPTED
-    (cell.folder / FAILED).unlink(missing_ok=True)
-    try:
-        if (cell.folder / "run.yaml").is_file():
-            config = run.load_config(cell.folder / "run.yaml", check_data=True)
-        else:
-            cell.folder.parent.mkdir(parents=True, exist_ok=True)
-            config = run.start(dataclasses.replace(cell.config, threads=cell.config.threads or _threads), cell.folder)
-        if run.execute(cell.folder, config, interrupted=_stop.is_set, models=_models) is None:
-            return _INTERRUPTED
-    except HardpromptError as error:
-        record(cell, str(error), "")
-        return str(error)
-    except Exception as error:  # whatever it is, it is one cell's, and the file says where it came from
-        record(cell, f"{type(error).__name__}: {error}", traceback.format_exc())
-        return f"{type(error).__name__}: {error}"
-    return None
-
-
 def record(cell: Cell, error: str, trace: str) -> None:
     """Write down why a cell failed."""
-    from hardprompt.search.files import write_json
-
     cell.folder.mkdir(parents=True, exist_ok=True)
     write_json(cell.folder / FAILED, {"error": error, "traceback": trace})

@@ -6,14 +6,16 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
-from hardprompt import tasks as commands
+from hardprompt import optimizers
+from hardprompt.data.named import LABEL, NAMED, TEXT, NamedData, materialise
 from hardprompt.errors import InputError, unknown
-from hardprompt.tasks.settings import DEFAULT_METHOD, Search, is_comparison, read_yaml
-
-if TYPE_CHECKING:
-    from hardprompt.data.named import NamedData
+from hardprompt.optimizers import Need
+from hardprompt.runs.folder import read_yaml
+from hardprompt.tasks import Recipe, find
+from hardprompt.tasks.recipe import data_settings, fitting
+from hardprompt.tasks.settings import DEFAULT_METHOD
 
 _METHODS = ("manual", "best-of-n", "pin", DEFAULT_METHOD)  # where nothing else is said
 _SEEDS = (0, 1, 2)
@@ -31,7 +33,7 @@ class Cell:
     seed: int
     sown: bool  # whether the search depends on its seed
     folder: Path
-    config: Search
+    recipe: Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,10 +90,21 @@ class Plan:
         values = read_yaml(path)
         if is_comparison(values):
             return cls.from_dict(values)
-        from hardprompt.compare.folder import of_search
-
         settings = {k: v for k, v in values.items() if k not in (*_RUN_ONLY, "task") and v is not None}
-        return of_search(str(values.get("task", "classify")), settings)  # type: ignore[return-value]  # no subclass
+        return cls.of_search(str(values.get("task", "classify")), settings)
+
+    @classmethod
+    def of_search(cls, task: str, values: Mapping[str, Any]) -> Self:
+        """One search to be tried with several methods: on its own data, and with those that the task has all for.
+
+        Raises:
+            InputError: a setting that the task does not have.
+        """
+        files = [values[name] for name in data_settings(task) if values.get(name)]
+        first = files[0] if files else "data"
+        called = Path(first if isinstance(first, str) else str(first[0])).stem
+        plan = cls(task=task, settings=dict(values), data={called: {}})
+        return plan.narrowed(methods=fitting(task, values, list(plan.methods)))
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -148,9 +161,6 @@ class Plan:
         Raises:
             InputError: a name that neither the plan nor the program knows.
         """
-        from hardprompt import optimizers
-        from hardprompt.data.named import NAMED
-
         if methods is not None:
             for name in methods:
                 if name not in self.methods and ":" not in name and name not in optimizers.methods():
@@ -169,7 +179,7 @@ class Plan:
             changes["typed"] = {**self.typed, **settings}
         made = dataclasses.replace(self, **{k: v for k, v in changes.items() if v is not None})
         named = any(_NAMED in own for own in made.data.values())
-        if splits is not None and not named and "{split}" not in str([made.settings, made.data]):
+        if splits is not None and not named and not _by_split([made.settings, made.data]):
             raise InputError(f"splits are {list(splits)}, and no data set of the comparison has any.")
         if changes.get("test") is not None and not named:
             raise InputError(f"test rows are {changes['test']}, which goes with the papers' data sets alone.")
@@ -188,9 +198,6 @@ class Plan:
         Raises:
             InputError: a setting that a search refuses, with the cell that it belongs to.
         """
-        from hardprompt import optimizers
-
-        command = commands.find(self.task)
         if not self.seeds or not self.methods:
             raise InputError("a comparison needs a method and a seed.")
         if self.model is not None and self.model not in self.models:
@@ -198,40 +205,39 @@ class Plan:
         found: dict[str, Cell] = {}
         named: dict[tuple[str, str], dict[str, Any]] = {}
         seen: set[str] = set()
-        data = self.data or {command.settings.task: {}}
+        data = self.data or {self.task: {}}
         first = (self.splits or [""])[0]
         for split, (name, own_data), seed in itertools.product(
             dict.fromkeys(self.splits or [""]), data.items(), dict.fromkeys(self.seeds)
         ):
-            if split != first and _NAMED not in own_data and "{split}" not in str({**self.settings, **own_data}):
+            if split != first and _NAMED not in own_data and not _by_split({**self.settings, **own_data}):
                 raise InputError(f"the data set {name!r} has no splits, so {split!r} would be {first!r} again.")
             for label, own in self.methods.items():
                 try:
                     method = optimizers.find(str(own.get("method", label)))
                 except InputError as error:
                     raise InputError(f"{label}: {error}") from error
-                sown = "seed" in method.needs
+                sown = Need.SEED in method.needs
                 if not sown and seed != self.seeds[0]:
                     continue
                 where = ", ".join(part for part in (name, split, label, str(seed)) if part)
                 try:
-                    config = command.settings.from_dict(self._values(name, split, label, seed, out, named))
-                    config.check()
-                    key = str([config.files(), {k: v for k, v in config.to_dict().items() if k not in _RUN_ONLY}])
+                    recipe = Recipe.of({"task": self.task, **self._values(name, split, label, seed, out, named)})
+                    key = str([recipe.files, {k: v for k, v in recipe.values.items() if k not in _RUN_ONLY}])
                     if key not in seen:  # the data of each kind of cell are read once before anything runs
                         seen.add(key)
-                        command.plan(config)
-                        if command.parts is not None and len(command.parts(config, Path())) > 1:
+                        if len(recipe.parts(Path())) > 1:
                             raise InputError("a folder of pictures is several searches; name its pictures one by one.")
+                        recipe.plan()
                 except InputError as error:
                     raise InputError(f"{where}: {error}") from error
                 # known before any text is seen, and tested on the same texts whatever the split
-                once = sown is False and set(method.needs) <= {"manual", "instruction"} and bool(method.needs)
-                once = once and "{split}" not in str(own_data.get("test", ""))
+                once = sown is False and method.needs <= {Need.MANUAL, Need.INSTRUCTION} and bool(method.needs)
+                once = once and not _by_split(own_data.get("test", ""))
                 if once and split != first:
                     continue
                 folder = out / "cells" / _folder(name, "" if once else split, label, seed)
-                cell = Cell(name, "" if once else split, label, seed, sown, folder, config)
+                cell = Cell(name, "" if once else split, label, seed, sown, folder, recipe)
                 other = found.setdefault(folder.name.casefold(), cell)
                 if other is not cell:
                     raise InputError(f"{where} would share its folder with {other.data}, {other.method}; rename one.")
@@ -241,8 +247,6 @@ class Plan:
         self, data: str, split: str, label: str, seed: int, out: Path, named: dict[tuple[str, str], dict[str, Any]]
     ) -> dict[str, Any]:
         """The settings of one cell: of all, then of the data set, of the models, of the method, and what was typed."""
-        from hardprompt import optimizers
-
         chosen = self.chosen
         values: dict[str, Any] = {}
         mine = {k: v for k, v in chosen.items() if k != "data"}
@@ -261,13 +265,11 @@ class Plan:
         general = {key: value for key, value in general.items() if key in accepted}  # not every method has an alpha
         values["settings"] = {**general, **(self.methods[label].get("settings") or {})}
         values["method"], values["seed"] = str(values.get("method", label)), seed
-        if "data_seed" in {f.name for f in fields(commands.find(self.task).settings)}:
+        if "data_seed" in {f.name for f in fields(find(self.task))}:
             values.setdefault("data_seed", self.seeds[0])  # every search is tested on the same texts
         return {key: self._filled(value, split) for key, value in values.items()}
 
     def _named(self, name: str, split: str, out: Path) -> dict[str, Any]:
-        from hardprompt.data.named import NAMED, materialise
-
         if name not in NAMED:
             raise unknown("data set", name, NAMED)
         if not split:
@@ -316,10 +318,8 @@ def _said(value: Any) -> str:
     return "the default" if value is None else str(value)
 
 
-def _posed(entry: "NamedData") -> dict[str, Any]:
+def _posed(entry: NamedData) -> dict[str, Any]:
     """How the papers pose a data set, as settings of a classification."""
-    from hardprompt.data.named import LABEL, TEXT
-
     return {
         "text": TEXT, "label": LABEL, "template": entry.template, "manual": entry.manual,
         "verbalizers": dict(entry.verbalizers), "instruction": entry.instruction,
@@ -344,3 +344,17 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {k: _plain(v) for k, v in value.items()}
     return [_plain(v) for v in value] if isinstance(value, list | tuple) else value
+
+
+def _by_split(value: Any) -> bool:
+    """Whether a text in there differs from split to split."""
+    if isinstance(value, Mapping):
+        return any(map(_by_split, value.values()))
+    if isinstance(value, list | tuple):
+        return any(map(_by_split, value))
+    return isinstance(value, str) and "{split}" in value
+
+
+def is_comparison(values: Mapping[str, Any]) -> bool:
+    """Whether the mapping in a YAML file is a comparison's, and not a single search's."""
+    return "methods" in values or "data" in values

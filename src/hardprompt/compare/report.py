@@ -3,44 +3,44 @@
 import dataclasses
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hardprompt import tasks as commands
 from hardprompt.compare import figures, tables
 from hardprompt.compare.cells import failure
 from hardprompt.compare.plan import Cell, Plan
 from hardprompt.compare.statistics import Outcome
 from hardprompt.errors import MissingExtra, RewardError
-from hardprompt.runs.outcome import versions
+from hardprompt.runs.folder import RESULT
+from hardprompt.runs.result import versions
+from hardprompt.runs.steps import read_steps
 from hardprompt.search.files import write_json, write_text
+from hardprompt.tasks.recipe import figure, headline, items
 
 _LOG = logging.getLogger(__name__)
 
 
-def outcome(cell: Cell, task: str) -> Outcome:
-    """What a finished cell found."""
-    command = commands.find(task)
-    result = json.loads((cell.folder / "result.json").read_text(encoding="utf-8"))
-    # only "\n" ends a line there: a prompt may hold what else is taken for a line's end
-    lines = (cell.folder / "steps.jsonl").read_text(encoding="utf-8").split("\n")
-    steps = [json.loads(line) for line in lines if line]
-    return Outcome(
+def outcome(cell: Cell) -> tuple[Outcome, list[str]]:
+    """What a finished cell found, and the test items that it was tested on."""
+    result = json.loads((cell.folder / RESULT).read_text(encoding="utf-8"))
+    tested = items(cell.recipe.task, cell.folder)
+    found = Outcome(
         data=cell.data,
         split=cell.split,
         method=cell.method,
         seed=cell.seed,
         prompt=result["prompt"],
-        score=command.headline(result["test"]),
-        items=None if command.items is None else tuple(command.items(cell.folder)),
+        score=headline(result),
+        items=None if tested is None else tuple(tested["score"]),
         perplexity=result["perplexity"],
         evaluations=result["evaluations"],
         passes=result["gradient_passes"],
         seconds=result["seconds"],
-        curve=tuple((step["evaluations"], step["best_reward"]) for step in steps),
+        curve=tuple((step["evaluations"], step["best_reward"]) for step in read_steps(cell.folder)),
         sown=cell.sown,
     )
+    return found, [] if tested is None else tested["text"]
 
 
 def write(plan: Plan, cells: Sequence[Cell], out: Path) -> dict[str, Any]:
@@ -49,16 +49,14 @@ def write(plan: Plan, cells: Sequence[Cell], out: Path) -> dict[str, Any]:
     Raises:
         RewardError: no cell is finished.
     """
-    done = [cell for cell in cells if (cell.folder / "result.json").is_file()]
-    found = [outcome(cell, plan.task) for cell in done]
-    found = _aligned(found, {id(one): cell for one, cell in zip(found, done, strict=True)}, plan.task)
+    found = _aligned([outcome(cell) for cell in cells if (cell.folder / RESULT).is_file()])
     failed = {cell.folder.name: error for cell in cells if (error := failure(cell)) is not None}
     if not found:
         first = next(iter(failed.items()), None)
         raise RewardError(
             f"no cell of the comparison is finished{f'; {first[0]} failed: {first[1]}' if first else '.'}"
         )
-    command = commands.find(plan.task)
+    shown, _ = figure(plan.task)
     claims = {method: {d: float(v) for d, v in own.items()} for method, own in plan.claims.items()}
     reference = plan.reference
     if reference is not None and all(one.method != reference for one in found):
@@ -70,10 +68,10 @@ def write(plan: Plan, cells: Sequence[Cell], out: Path) -> dict[str, Any]:
         else "The reference of the tests is the best here by mean rank, so they flatter it."
     )
     note = " ".join(filter(None, [plan.note(), picked])) or None
-    made = tables.summary(found, headline=command.figure, reference=reference, claims=claims, note=note)
+    made = tables.summary(found, headline=shown, reference=reference, claims=claims, note=note)
     drawn: list[str] = []
     try:
-        drawn = figures.draw(found, out, headline=command.figure)
+        drawn = figures.draw(found, out, headline=shown)
     except MissingExtra as error:
         _LOG.warning("no figures: %s", error)
     rows, tests = tables.csv_rows(made)
@@ -94,16 +92,15 @@ def write(plan: Plan, cells: Sequence[Cell], out: Path) -> dict[str, Any]:
     return result
 
 
-def _aligned(found: Sequence[Outcome], cells: Mapping[int, Cell], task: str) -> list[Outcome]:
+def _aligned(found: Sequence[tuple[Outcome, list[str]]]) -> list[Outcome]:
     """The outcomes, without the figures of single texts where a data set's were not all tested on the same ones."""
-    tested = commands.find(task).tested
-    sets: dict[str, set[str]] = {}
-    for one in found:
-        sets.setdefault(one.data, set()).add("" if tested is None else tested(cells[id(one)].folder))
+    sets: dict[str, set[tuple[str, ...]]] = {}
+    for one, tested in found:
+        sets.setdefault(one.data, set()).add(tuple(tested))
     uneven = {data for data, own in sets.items() if len(own) > 1}
     if uneven:
         _LOG.warning("the searches on %s were tested on different texts: tests are by run", ", ".join(sorted(uneven)))
-    return [dataclasses.replace(one, items=None) if one.data in uneven else one for one in found]
+    return [dataclasses.replace(one, items=None) if one.data in uneven else one for one, _ in found]
 
 
 def _page(plan: Plan, made: dict[str, Any], drawn: Sequence[str], failed: dict[str, str], cells: int) -> str:

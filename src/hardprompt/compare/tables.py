@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from hardprompt.compare.statistics import Outcome, by_data, check, holm, interval, paired, ranks, standard_error
 from hardprompt.errors import unknown
+from hardprompt.tasks.tables import number, table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -128,8 +129,6 @@ def show(summary: Mapping[str, Any]) -> "list[RenderableType]":
     """For a terminal: methods by data sets, each data set with its prompts, the tests over all; a note is a string."""
     from rich.markup import escape
 
-    from hardprompt.cli.present import table
-
     shown: list[RenderableType] = [summary["note"]] if summary["note"] else []
     overview, tests, *_ = _grids(summary)
     grids = [overview] if len(summary["data"]) > 1 else []
@@ -240,8 +239,6 @@ def _tested(tests: Sequence[Mapping[str, Any]], of: int) -> list[list[str]]:
 
 
 def _figures(rows: Sequence[Mapping[str, Any]], headline: str) -> list[list[str]]:
-    from hardprompt.cli.present import number
-
     claimed = any(row["claim"] is not None for row in rows)
     grid = [["method", "runs", headline, "95 % interval", "rank", *_COSTS, *(["paper"] if claimed else [])]]
     for row in rows:

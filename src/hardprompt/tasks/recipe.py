@@ -1,7 +1,7 @@
 """A search as plain values: what a run folder writes down, and what any other process builds the same search from."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -73,7 +73,6 @@ class Recipe:
         """The run folder where none is named."""
         return Path(self._settings.default_out())
 
-    @property
     def plan(self) -> dict[str, Any]:
         """What a dry run says; reads the data and loads no model."""
         return self._settings.plan()
@@ -112,6 +111,11 @@ def fitting(task: str, values: Mapping[str, Any], methods: Sequence[str]) -> lis
         known[needed] = "-"
     settings = kind.from_dict(known)
     return [name for name in methods if not settings.lacking(optimizers.find(name).needs)]
+
+
+def data_settings(task: str) -> list[str]:
+    """The settings of a task that name its files of data."""
+    return [field.name for field in fields(find(task)) if field.metadata.get("role") == "data"]
 
 
 def figure(task: str) -> tuple[str, str]:

@@ -16,7 +16,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from hardprompt.cli.present import read_result
+from hardprompt.runs.folder import read_result
 from hardprompt.errors import InputError
 from hardprompt.lms.api import PASSING, Address, client_of, complaint, open_address, reason
 from hardprompt.search.files import write_json

@@ -1,0 +1,128 @@
+"""One search on the command line: begun, gone on with, shown."""
+
+import argparse
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+from hardprompt.cli.interrupt import INTERRUPTED, finishing
+from hardprompt.cli.live import LiveLine
+from hardprompt.cli.show import print_result
+from hardprompt.compare.plan import is_comparison
+from hardprompt.errors import HardpromptError, InputError, RewardError
+from hardprompt.runs import begun, discard, execute, read_recipe, read_result, read_yaml, start
+from hardprompt.runs.result import combine
+from hardprompt.runs.steps import read_steps
+from hardprompt.search.files import unused
+from hardprompt.tasks import Recipe
+
+
+def from_file(arguments: argparse.Namespace) -> int:
+    """Run a configuration file."""
+    path = Path(arguments.config)
+    if is_comparison(read_yaml(path)):
+        raise InputError(f"{str(path)!r} is a comparison; run it with: hardprompt compare {path}")
+    return begin(read_recipe(path), arguments)
+
+
+def begin(recipe: Recipe, arguments: argparse.Namespace) -> int:
+    """Run a recipe in a new folder, or say what it would be."""
+    out = Path(arguments.out) if arguments.out else unused(recipe.default_out)
+    plan = recipe.plan()
+    if arguments.dry_run:
+        first = {"out": str(out), "method": recipe.values["method"], "evaluations": recipe.values["evaluations"]}
+        print(json.dumps({**first, **plan}, ensure_ascii=False, indent=None if arguments.json else 2))
+        return 0
+    recipe = start(recipe, out)
+    try:
+        return _go(out, recipe, arguments.json)
+    except RewardError:  # the reward can be mended, and the run goes on
+        raise
+    except HardpromptError:  # found once the models were loaded: the folder would only be in the way of the next try
+        discard(out)
+        raise
+
+
+def resume(folder: Path, *, as_json: bool) -> int:
+    """Go on with a run, to the same result."""
+    finished = read_result(folder)
+    if finished is not None:
+        print(f"hardprompt: {folder} has finished; this is its result.", file=sys.stderr)
+        print_result(finished, as_json=as_json)
+        return 0
+    return _go(folder, begun(folder), as_json)
+
+
+def show(folder: Path, *, as_json: bool) -> int:
+    """The result of a run, or how far it has come."""
+    result = read_result(folder)
+    if result is not None:
+        print_result(result, as_json=as_json)
+        return 0
+    again = f"Continue it with: hardprompt resume {shlex.quote(str(folder))}"
+    parts = sorted(file.parent for file in folder.glob("*/run.yaml"))
+    state: dict[str, Any]
+    if parts:
+        done = [part.name for part in parts if read_result(part) is not None]
+        state = {"finished": False, "runs": [part.name for part in parts], "done": done}
+        said = f"{len(done)} of the runs begun, {', '.join(state['runs'])}, are done"
+    else:
+        steps = read_steps(folder)
+        state = {"finished": False, "steps": steps[-1]["step"] if steps else 0}
+        if steps:
+            state |= {k: steps[-1][k] for k in ("evaluations", "seconds", "best_reward", "validation")}
+        said = ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in state.items() if k != "finished")
+    print(json.dumps(state) if as_json else f"{folder} has not finished: {said}.\n{again}")
+    return 0
+
+
+def with_live_line(out: Path, recipe: Recipe, label: str, *, resume: Path) -> dict[str, Any] | None:
+    """Run with the live line; Ctrl-C finishes the step, saves and says how to go on."""
+    how = f"continue with: hardprompt resume {shlex.quote(str(resume))}"
+    live = LiveLine(label)
+    try:
+        with finishing() as asked, live.shown():
+            result = execute(out, recipe, callbacks=(live,), interrupted=asked, notify=live.note)
+    except KeyboardInterrupt:
+        print(f"hardprompt: interrupted; {how}", file=sys.stderr)
+        return None
+    except (RewardError, OSError):
+        print(f"hardprompt: the run stopped and is kept; {how}", file=sys.stderr)
+        raise
+    if result is None:
+        print(f"hardprompt: interrupted and saved; {how}", file=sys.stderr)
+    return result
+
+
+def _go(out: Path, recipe: Recipe, as_json: bool) -> int:
+    runs = recipe.parts(out)
+    if [folder for _, folder in runs] == [out]:
+        result = with_live_line(out, recipe, recipe.values["method"], resume=out)
+    else:
+        result = _each(runs, out)
+    if result is None:
+        return INTERRUPTED
+    print_result(result, as_json=as_json)
+    print(f"hardprompt: everything is in {out}; how to use the prompt: {out / 'README.md'}", file=sys.stderr)
+    return 0
+
+
+def _each(runs: list[tuple[Recipe, Path]], out: Path) -> dict[str, Any] | None:
+    """Run what is not finished of several runs, and put their results together; None when interrupted."""
+    results = {}
+    for number, (recipe, folder) in enumerate(runs, 1):
+        there = (folder / "run.yaml").is_file()
+        result = read_result(folder) if there else None
+        if result is None:
+            ready = begun(folder) if there else start(recipe, folder)
+            try:
+                result = with_live_line(folder, ready, f"{folder.name} ({number} of {len(runs)})", resume=out)
+            except InputError:
+                discard(folder)
+                raise
+        if result is None:
+            return None
+        results[folder.name] = result
+    return combine(out, results)
