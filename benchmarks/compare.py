@@ -12,11 +12,11 @@ import shutil
 import sys
 from pathlib import Path
 
-from pages import fill
+from pages import fill_from
 
 from hardprompt.cli.main import main as program
 from hardprompt.compare import cells as parts
-from hardprompt.compare import folder, report, tables
+from hardprompt.compare import folder, report
 from hardprompt.search.files import write_json
 
 ROOT = Path(__file__).parents[1]
@@ -58,10 +58,8 @@ def main() -> int:
     for name in result["figures"]:
         shutil.copy(arguments.out / name, DOCS / "figures" / f"compare-{name}")
     write_json(DOCS / "compare.json", result)
-    first = f"### {result['summary']['data'][0]['data']}, "  # the overview and its tests come before the data sets
-    overview, _, single = tables.markdown(result["summary"]).partition(first)
-    fill(DOCS / "results.md", "compare", overview)
-    fill(DOCS / "compare.md", "compare", first + single)
+    for page in ("results.md", "compare.md"):
+        fill_from(DOCS, page, "compare", result)
     print(result["cells"])
     return 0
 

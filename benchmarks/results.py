@@ -27,7 +27,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pages import fill
+from pages import (
+    ALL_FILMS,
+    FILM_BUDGET,
+    HAND_WRITTEN,
+    METHODS,
+    SHORT_BUDGET,
+    fill,
+    hand_written,
+    result_rows,
+    results,
+    tested_on,
+)
 
 from hardprompt.cli import demo
 from hardprompt.data.tables import Row, read_rows
@@ -39,19 +50,14 @@ from hardprompt.search.engine import Progress, optimize
 from hardprompt.search.files import StateStore, write_json, write_text
 from hardprompt.tasks.classify.reward import Classification
 from hardprompt.tasks.classify.task import Classify
-from hardprompt.tasks.intervals import bootstrap
 from hardprompt.tasks.template import Template
 
 EXPERIMENTS = ("demo", "prior", "fewshot", "loss")
 SEEDS = (0, 1, 2)
 SPLITS = ("16-100", "16-13", "16-21")
-BUDGET = demo.HALF_EVALUATIONS  # of the comparison on films
 FEW_SHOT_BUDGET = 192
-SHORT_BUDGET = 96  # of the comparisons of settings
-METHODS = ("pin-prior", "pin", "rlprompt", "best-of-n")
 BETAS = (0.0, 0.05, 0.1, 0.2, 0.4)
 TEST_TEXTS = 500  # of each few-shot test file, drawn once, and of the films where settings are compared
-ALL_FILMS = "films, all"  # the test set of the comparison on films
 
 
 @dataclass(frozen=True)
@@ -68,22 +74,14 @@ class DataSet:
 
 _SENTIMENT = {"0": " negative", "1": " positive"}
 SETS = {
-    "sst-2": DataSet(
-        "sst-2", "sentence", "Review: {text}\\n{prompt}", _SENTIMENT, "The sentiment of this review is",
-        "Decide whether the critic liked the film. The answer is",
-    ),
-    "cr": DataSet(
-        "cr", "sentence", "Review: {text}\\n{prompt}", _SENTIMENT, "The sentiment of this review is",
-        "Decide whether the customer liked the product. The answer is",
-    ),
+    "sst-2": DataSet("sst-2", "sentence", "Review: {text}\\n{prompt}", _SENTIMENT, **HAND_WRITTEN["sst-2"]),
+    "cr": DataSet("cr", "sentence", "Review: {text}\\n{prompt}", _SENTIMENT, **HAND_WRITTEN["cr"]),
     "subj": DataSet(
-        "subj", "sentence", "Text: {text}\\n{prompt}", {"0": " subjective", "1": " objective"},
-        "The tone of this text is", "Decide whether the text is subjective or objective. The answer is",
+        "subj", "sentence", "Text: {text}\\n{prompt}", {"0": " subjective", "1": " objective"}, **HAND_WRITTEN["subj"]
     ),
     "agnews": DataSet(
         "agnews", "sentence", "News: {text}\\n{prompt}",
-        {"0": " World", "1": " Sports", "2": " Business", "3": " Technology"},
-        "The topic of this article is", "Decide which section of the paper this is from. The answer is",
+        {"0": " World", "1": " Sports", "2": " Business", "3": " Technology"}, **HAND_WRITTEN["agnews"],
     ),
 }  # fmt: skip
 
@@ -154,7 +152,7 @@ def plan(experiment: str, root: Path, data: Path) -> Iterator[Cell]:
     if experiment == "demo":
         for seed in SEEDS:
             for method in METHODS:
-                yield films(root, seed, method, BUDGET)
+                yield films(root, seed, method, FILM_BUDGET)
     elif experiment == "prior":
         for seed in SEEDS:
             for beta in BETAS:
@@ -253,13 +251,6 @@ def found_cells(root: Path) -> list[dict[str, Any]]:
     return [json.loads(p.read_text()) | {"folder": str(p.parent)} for p in sorted(root.glob("cells/*/*/*/found.json"))]
 
 
-def hand_written(name: str) -> dict[str, str]:
-    """The prompts that need no search."""
-    if name in ("films", ALL_FILMS):
-        return {"empty": "", "manual": demo.MANUAL, "instruction": demo.INSTRUCTION}
-    return {"empty": "", "manual": SETS[name].manual, "instruction": SETS[name].instruction}
-
-
 def test_rows(key: str, root: Path, data: Path) -> list[Row]:
     """The rows that a table is tested on: every one for the comparison on films, else a class-balanced sample."""
     columns = {"text": "text", "label": "label"}
@@ -278,11 +269,6 @@ def test_rows(key: str, root: Path, data: Path) -> list[Row]:
         members = [r for r in rows if r.label == label]
         chosen += random.Random(0).sample(members, min(each, len(members)))
     return chosen
-
-
-def tested_on(cell: dict[str, Any]) -> str:
-    """The test set of a cell."""
-    return ALL_FILMS if cell["data"] == "films" and cell["evaluations"] == BUDGET else str(cell["data"])
 
 
 def test(root: Path, data: Path) -> dict[str, Any]:
@@ -325,89 +311,20 @@ def test(root: Path, data: Path) -> dict[str, Any]:
     return tested
 
 
-def rows_of(cells: list[dict[str, Any]], tested: dict[str, Any]) -> list[dict[str, Any]]:
-    """One row per method (and settings) of a table's cells, averaged over its splits or seeds."""
-    rows = []
-    known = tested["right"][tested_on(cells[0])]
-    for label, prompt in hand_written(cells[0]["data"]).items():
-        right = known[prompt]
-        rows.append({"method": label, "runs": [{"prompt": prompt, "right": right, "distinct": 0, "seconds": 0.0}]})
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for cell in cells:
-        label = " ".join([cell["method"], *(f"{k}={v}" for k, v in sorted(cell["settings"].items()))])
-        groups.setdefault(label, []).append({**cell, "right": known[cell["prompt"]]})
-    order = {m: i for i, m in enumerate(("best-of-n", "rlprompt", "pin", "pin-prior"))}
-    for label in sorted(groups, key=lambda g: (order.get(g.split()[0], 9), g)):
-        rows.append({"method": label, "runs": groups[label]})
-    for row in rows:
-        accuracies = [r["right"].count("1") / len(r["right"]) for r in row["runs"]]
-        nats = [torch.tensor(p).log().item() for r in row["runs"] if (p := tested["perplexity"][r["prompt"]])]
-        pooled = torch.tensor([[float(c) for c in r["right"]] for r in row["runs"]]).mean(0).numpy()
-        row |= {
-            "accuracy": statistics.fmean(accuracies), "accuracies": accuracies, "interval": bootstrap(pooled),
-            "error": statistics.stdev(accuracies) / len(accuracies) ** 0.5 if len(accuracies) > 1 else None,
-            "perplexity": float(torch.tensor(nats).mean().exp()) if nats else None,
-            "distinct": statistics.fmean(r["distinct"] for r in row["runs"]),
-            "seconds": statistics.fmean(r["seconds"] for r in row["runs"]),
-            "prompts": [r["prompt"] for r in row["runs"]],
-        }  # fmt: skip
-    return rows
-
-
-def markdown(rows: list[dict[str, Any]]) -> str:
-    """Rows as a Markdown table; perplexities are averaged as logarithms."""
-    lines = [
-        "| method | runs | accuracy (s.e.) | 95 % interval | perplexity | distinct prompts | seconds | prompts |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for row in rows:
-        error = f" ({row['error']:.3f})" if row["error"] is not None else ""
-        low, high = row["interval"]
-        perplexity = "-" if row["perplexity"] is None else f"{row['perplexity']:,.0f}"
-        prompts = "; ".join(f"`{p}`" if p else "(none)" for p in row["prompts"]).replace("|", "\\|")
-        lines.append(
-            f"| {row['method']} | {len(row['runs'])} | {row['accuracy']:.3f}{error} | {low:.3f} to {high:.3f} | "
-            f"{perplexity} | {row['distinct']:.0f} | {row['seconds']:.0f} | {prompts} |"
-        )
-    return "\n".join(lines)
-
-
-def differences(rows: list[dict[str, Any]]) -> str:
-    """By how much the default is above each other row on the same texts, with a paired bootstrap over the texts."""
-
-    def by_text(row: dict[str, Any]) -> Any:
-        return torch.tensor([[float(c) for c in r["right"]] for r in row["runs"]]).mean(0).numpy()
-
-    (default,) = (by_text(row) for row in rows if row["method"] == "pin-prior")
-    parts = []
-    for row in rows:
-        if row["method"] not in ("pin-prior", "empty", "instruction"):
-            above = default - by_text(row)
-            low, high = bootstrap(above)
-            parts.append(f"{row['method']} {above.mean():+.3f} ({low:+.3f} to {high:+.3f})")
-    return f"`pin-prior` minus the others, paired by text: {', '.join(parts)}."
-
-
 def write_tables(root: Path, data: Path) -> None:
     """Write ``tables.md`` and ``tables.json``: per budget and data set, then as one would read them."""
     tested = test(root, data)
     # A search may have ended while the others were tested: it waits for the next table.
     cells = [c for c in found_cells(root) if c["prompt"] in tested["right"][tested_on(c)]]
-    parts, values = [], {}
-    for budget in sorted({c["evaluations"] for c in cells}, reverse=True):
-        for name in sorted({c["data"] for c in cells}, key=lambda n: (n != "films", n)):
-            chosen = [c for c in cells if c["evaluations"] == budget and c["data"] == name]
-            if chosen:
-                rows = rows_of(chosen, tested)
-                n = len(rows[0]["runs"][0]["right"])
-                parts.append(f"### {name}, {budget} evaluations, {n} test texts\n\n{markdown(rows)}\n")
-                if budget != SHORT_BUDGET:
-                    parts.append(f"{differences(rows)}\n")
-                values[f"{name}/{budget}"] = [{k: v for k, v in row.items() if k != "runs"} for row in rows]
-    write_text(root / "tables.md", "\n".join(parts))
+    shown = results(cells, tested)
+    values = {
+        key: [{k: v for k, v in row.items() if k != "runs"} for row in rows]
+        for key, rows in result_rows(cells, tested).items()
+    }
+    write_text(root / "tables.md", shown)
     write_json(root / "tables.json", values)
-    fill(Path(__file__).parents[1] / "docs" / "results.md", "tables", "\n".join(parts))
-    print("\n".join(parts))
+    fill(Path(__file__).parents[1] / "docs" / "results.md", "tables", shown)
+    print(shown)
 
 
 def draw(root: Path, out: Path) -> None:
@@ -417,7 +334,7 @@ def draw(root: Path, out: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    cells = [c for c in found_cells(root) if c["data"] == "films" and c["evaluations"] == BUDGET]
+    cells = [c for c in found_cells(root) if c["data"] == "films" and c["evaluations"] == FILM_BUDGET]
     tested = json.loads((root / "tested.json").read_text())
     out.mkdir(parents=True, exist_ok=True)
     if not cells:

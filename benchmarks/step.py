@@ -14,7 +14,6 @@ rate, and the bytes over its measured bandwidth.
 
 import argparse
 import json
-import math
 import statistics
 import subprocess
 import sys
@@ -26,7 +25,7 @@ from typing import Any
 
 import plain
 import torch
-from pages import fill
+from pages import fill, performance
 from torch import Tensor
 
 from hardprompt import optimizers
@@ -380,37 +379,6 @@ def _status(name: str) -> int:
     return int(line.split()[1]) * 1024
 
 
-def table(found: dict[str, Any]) -> str:
-    """The measured parts as Markdown."""
-    lines = [
-        "| part | plain (s) | ours (s) | ratio | times the floor | half (s) | ratio | times the floor |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for name in (*CASES, "run"):
-        if name not in found:
-            continue
-        r = found[name]
-        columns = ("plain_s", "ours_s", "ratio", "times_floor", "half_s", "ratio_bf16", "times_floor_bf16")
-        cells = ["" if r.get(c) is None else f"{r[c]:.3g}" for c in columns]
-        lines.append(f"| `{name}` | " + " | ".join(cells) + " |")
-    machine = found.get("machine", {})
-    lines += ["", "One machine, {threads} threads: ".format(**machine) + ", ".join(
-        f"{machine[k] / 1e9:,.0f} {unit}" for k, unit in (
-            ("float32", "GFLOP/s in float32"), ("half", "in bfloat16"), ("bandwidth", "GB/s")
-        ) if k in machine
-    ) + "."] if machine else []  # fmt: skip
-    if "memory" in found:
-        lines.append(
-            "Peak memory of a step above that of the loaded model: plain {plain_mb:,.0f} MB, ours {ours_mb:,.0f} MB, "
-            "a share of {share:.2f}.".format(**found["memory"])
-        )
-    if "run" in found:
-        r = found["run"]
-        lines.append(f"The run: {r['scored']:,} distinct prompts in {r['steps']} steps; its first 50 steps")
-        lines[-1] += f" have ratios {r['ratio_first_50']:.1f} and {r.get('ratio_first_50_bf16', math.nan):.1f} (half)."
-    return "\n".join(lines)
-
-
 def keyed(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """By case, with the worst of several kinds of one part under its own name."""
     found = {r["case"]: r for r in rows}
@@ -472,9 +440,9 @@ def main() -> int:
             write_json(arguments.json, {**known_rows, **keyed(rows)})
         print({k: v for k, v in row.items() if not isinstance(v, list)}, file=sys.stderr, flush=True)
     found = {**known_rows, **keyed(rows)}
-    print(table(found))
+    print(performance(found))
     if arguments.page:
-        fill(arguments.page, "table", table(found))
+        fill(arguments.page, "table", performance(found))
     return 0
 
 

@@ -15,7 +15,6 @@ import functools
 import importlib.util
 import itertools
 import json
-import math
 import statistics
 import sys
 from collections.abc import Iterator, Sequence
@@ -23,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pages import fill
+from pages import DIRECTIONS, METHODS, TASK_MODELS, fill_from
 
 from hardprompt.errors import InputError
 from hardprompt.lms import embedding
@@ -40,20 +39,14 @@ from hardprompt.tasks.restyle.task import StyleRun
 from hardprompt.tasks.settings import Search
 
 DOCS = Path(__file__).parents[1] / "docs"
-METHODS = ("pin-prior", "pin", "rlprompt", "best-of-n")
 COLORS = ("C3", "C0", "C1", "C7")
 SEEDS = (0, 1, 2)
-DIRECTIONS = {"negative to positive": ("0", "1"), "positive to negative": ("1", "0")}
 MANUAL = "Change the following sentence from {} sentiment to {} sentiment but keep its semantics."
 PHOTOS = {
     "sklearn.datasets": ("china.jpg", "flower.jpg"),
     "skimage": ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg"),
 }
 LEXICA = tuple(f"{number}.jpg" for number in range(10))
-TASK_MODELS = {  # that rewrite, by what their cells begin with; with evaluations and methods
-    "": ("embedded:smollm2", 96, METHODS),
-    "gemma3-": ("embedded:gemma3", 48, ("pin-prior", "rlprompt", "best-of-n")),  # it takes ten minutes for 96
-}
 
 
 def restyle_cells(root: Path, data: Path) -> Iterator[tuple[Path, Search]]:
@@ -159,78 +152,6 @@ def collect(root: Path) -> None:
     write_json(path, found)
 
 
-def tables(found: dict[str, Any]) -> None:
-    """Write the tables into docs/tasks.md."""
-    for task, make in (("restyle", restyle_table), ("invert", invert_table)):
-        fill(DOCS / "tasks.md", task, make(found.get(task, {})))
-
-
-def _mean(values: Sequence[float], digits: int = 3) -> str:
-    if len(values) < 2:
-        return f"{values[0]:.{digits}f}"
-    return f"{statistics.fmean(values):.{digits}f} ({statistics.stdev(values) / math.sqrt(len(values)):.{digits}f})"
-
-
-def _natural(values: Sequence[float | None]) -> str:
-    logs = [math.log(value) for value in values if value]
-    return f"{math.exp(statistics.fmean(logs)):,.0f}" if logs else "-"
-
-
-def restyle_table(cells: dict[str, Any]) -> str:
-    parts = []
-    for (prefix, (model, evaluations, _)), (name, (source, target)) in itertools.product(
-        TASK_MODELS.items(), DIRECTIONS.items()
-    ):
-        own = {k: v for k, v in cells.items() if k.startswith(f"{prefix}{source}to{target}-")}
-        if not own:
-            continue
-        lines = [
-            f"### {name}, {model} rewrites, {evaluations} evaluations", "",
-            "| method | runs | J | GM | content | style | fluency | BLEU | perplexity of the prompt | a prompt |",
-            "|---|---|---|---|---|---|---|---|---|---|",
-        ]  # fmt: skip
-        first = next(iter(own.values()))
-        rows = [(row["name"], [row]) for row in first["baselines"]]
-        rows += [(m, [v for v in own.values() if v["method"] == m]) for m in METHODS]
-        for method, runs in rows:
-            if runs:
-                tests = [r["test"] for r in runs]
-                prompt = runs[0]["prompt"]
-                lines.append(
-                    f"| {method} | {len(runs) if method in METHODS else '-'} | {_mean([t['j'] for t in tests])} | "
-                    + " | ".join(_mean([t[k] for t in tests]) for k in ("gm", "content", "style", "fluency"))
-                    + f" | {_mean([t['bleu'] for t in tests], 1)} | {_natural([r['perplexity'] for r in runs])} | "
-                    + (f"`{prompt.strip() or ' '}`" if prompt is not None else "-") + " |"
-                )  # fmt: skip
-        parts.append("\n".join(lines) + "\n")
-    return "\n".join(parts)
-
-
-def invert_table(cells: dict[str, Any]) -> str:
-    """Cosine of each picture and method, over seeds, and the means over pictures."""
-    if not cells:
-        return ""
-    names = sorted({key.rsplit("-", 1)[0].removesuffix("-" + v["method"]) for key, v in cells.items()})
-    lines = ["| picture | top class | " + " | ".join(METHODS) + " |", "|---|" + "---|" * (len(METHODS) + 1)]
-    means: dict[str, list[float]] = {}
-    for name in names:
-        row = [name]
-        for method in ("top class", *METHODS):
-            runs = [v for k, v in cells.items() if k.rsplit("-", 1)[0].startswith(f"{name}-")]
-            if method == "top class":
-                values = [next(b["test"]["cosine"] for b in v["baselines"] if b["name"] == method) for v in runs[:1]]
-            else:
-                values = [v["test"]["cosine"] for v in runs if v["method"] == method]
-            means.setdefault(method, []).append(statistics.fmean(values) if values else math.nan)
-            row.append(_mean(values) if values else "-")
-        lines.append("| " + " | ".join(row) + " |")
-    lines.append("| **mean** | " + " | ".join(f"**{statistics.fmean(v):.3f}**" for v in means.values()) + " |")
-    perplexity = [_natural([v["perplexity"] for v in cells.values() if v["method"] == m]) for m in METHODS]
-    top = _natural([b["perplexity"] for v in cells.values() for b in v["baselines"] if b["name"] == "top class"])
-    lines.append(f"| perplexity | {top} | " + " | ".join(perplexity) + " |")
-    return "\n".join(lines) + "\n"
-
-
 def draw(found: dict[str, Any], data: Path) -> None:
     import matplotlib
 
@@ -289,7 +210,8 @@ def main() -> int:
                 search(folder, config)
     collect(arguments.root)
     found = json.loads((DOCS / "tasks.json").read_text())
-    tables(found)
+    for task in CELLS:
+        fill_from(DOCS, "tasks.md", task, found)
     draw(found, arguments.data)
     return 0
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+from jaxtyping import config, install_import_hook
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import (
     AutoModelForCausalLM,
@@ -26,6 +27,12 @@ from transformers import (
     PreTrainedTokenizerFast,
     RobertaConfig,
 )
+
+from tests import checked
+
+# Shapes and types of these layers are checked while tests run: all but flags and screens.
+LAYERS = ("search", "lms", "data", "optimizers", "tasks", "runs", "compare", "testing")
+install_import_hook([f"hardprompt.{layer}" for layer in LAYERS], f"{checked.__name__}.check")
 
 settings.register_profile(
     "steady", deadline=None, derandomize=True, max_examples=40,
@@ -131,6 +138,12 @@ def make_tiny(arch: str, *, seed: int = 0, **changes: Any) -> Any:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return auto.from_config(config).eval().requires_grad_(False)
+
+
+@pytest.fixture(autouse=True)
+def _checked(request: pytest.FixtureRequest) -> None:
+    """Types and shapes are checked but where a test gives wrong ones on purpose, to see the error that a user sees."""
+    config.update("jaxtyping_disable", request.node.get_closest_marker("unchecked") is not None)
 
 
 @pytest.fixture(scope="session")
