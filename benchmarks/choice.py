@@ -20,9 +20,10 @@ from hardprompt.cli import demo
 from hardprompt.data.tables import read_rows
 from hardprompt.lms.causal import CausalLM
 from hardprompt.lms.load import load_causal
-from hardprompt.runs.outcome import choose
+from hardprompt.search.choice import choose
 from hardprompt.search.engine import Trial
-from hardprompt.tasks.classify.reward import Classification, Example
+from hardprompt.data.tables import Example
+from hardprompt.tasks.classify.reward import Classification
 from hardprompt.tasks.template import Template
 
 RULES = (0.0, 0.5, 1.0, 1.5)  # standard errors

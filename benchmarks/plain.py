@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hardprompt.data.tables import Example
 from hardprompt.optimizers.qlearning.qhead import QHead
-from hardprompt.tasks.classify.reward import Example
 from hardprompt.tasks.template import Template
 
 

@@ -16,7 +16,7 @@ import torch
 from hardprompt.cli import demo
 from hardprompt.lms.placing import device, half
 from hardprompt.runs import run
-from hardprompt.runs.outcome import choose
+from hardprompt.search.choice import choose
 from hardprompt.search.engine import optimize
 
 EVALUATIONS = 96

@@ -34,12 +34,12 @@ from hardprompt.data.tables import Row, read_rows
 from hardprompt.lms.causal import CausalLM
 from hardprompt.lms.load import load_causal
 from hardprompt.runs import run
-from hardprompt.runs.outcome import choose
+from hardprompt.search.choice import choose
 from hardprompt.search.engine import Progress, optimize
 from hardprompt.search.files import StateStore, write_json, write_text
 from hardprompt.tasks.classify.reward import Classification
 from hardprompt.tasks.classify.task import Classify
-from hardprompt.tasks.metrics import bootstrap
+from hardprompt.tasks.intervals import bootstrap
 from hardprompt.tasks.template import Template
 
 EXPERIMENTS = ("demo", "prior", "fewshot", "loss")

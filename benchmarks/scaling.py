@@ -34,7 +34,8 @@ from hardprompt.optimizers.qlearning.prefix import proper_prefixes
 from hardprompt.search.engine import Step, optimize
 from hardprompt.search.files import write_json
 from hardprompt.search.rewards import Cached
-from hardprompt.tasks.classify.reward import Classification, Example
+from hardprompt.data.tables import Example
+from hardprompt.tasks.classify.reward import Classification
 from hardprompt.tasks.template import Template
 
 DOCS = Path(__file__).parents[1] / "docs"

@@ -42,7 +42,8 @@ from hardprompt.optimizers.qlearning.prefix import proper_prefixes
 from hardprompt.search.engine import optimize
 from hardprompt.search.files import write_json
 from hardprompt.search.rewards import Cached
-from hardprompt.tasks.classify.reward import Classification, Example
+from hardprompt.data.tables import Example
+from hardprompt.tasks.classify.reward import Classification
 from hardprompt.tasks.template import Template
 
 PROMPTS, TEXTS, LENGTH, REPLAYED, TOP_K = 16, 32, 5, 256, 10_000

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from hardprompt.data.tables import Example
     from hardprompt.lms.causal import CausalLM
     from hardprompt.lms.image_text import load_image_text
     from hardprompt.lms.load import load_causal, load_task_lm
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from hardprompt.optimizers.qlearning.qhead import QHead
     from hardprompt.search.engine import Progress, Proposal, Result, Step, Trial, optimize
     from hardprompt.search.rewards import Cached
-    from hardprompt.tasks.classify.reward import Classification, Example
+    from hardprompt.tasks.classify.reward import Classification
     from hardprompt.tasks.invert.reward import Inversion
     from hardprompt.tasks.restyle.reward import Restyle
     from hardprompt.tasks.template import Template
@@ -28,7 +29,7 @@ _WHERE = {
     "Cached": "search.rewards",
     "CausalLM": "lms.causal",
     "Classification": "tasks.classify.reward",
-    "Example": "tasks.classify.reward",
+    "Example": "data.tables",
     "Inversion": "tasks.invert.reward",
     "MaskedLM": "lms.masked",
     "PolicyLM": "lms.policy",

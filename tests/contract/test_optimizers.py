@@ -16,7 +16,8 @@ from hardprompt.lms.vocabulary import survives
 from hardprompt.optimizers.gradient.objective import SoftPrompts
 from hardprompt.search.engine import optimize
 from hardprompt.tasks.classify.demonstrations import Demonstrations
-from hardprompt.tasks.classify.reward import Classification, Example
+from hardprompt.data.tables import Example
+from hardprompt.tasks.classify.reward import Classification
 from hardprompt.tasks.template import Template
 
 NAMES = sorted(optimizers.methods())

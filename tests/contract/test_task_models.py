@@ -13,8 +13,9 @@ from hardprompt.lms import placing
 from hardprompt.lms.causal import CausalLM
 from hardprompt.lms.load import load_causal, load_task_lm, resolve
 from hardprompt.lms.masked import MaskedLM
+from hardprompt.data.tables import Example
 from hardprompt.lms.placing import search_copy
-from hardprompt.tasks.classify.reward import Classification, Example
+from hardprompt.tasks.classify.reward import Classification
 from hardprompt.tasks.template import Template
 
 

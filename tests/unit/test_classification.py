@@ -14,7 +14,8 @@ from torch import Tensor
 from hardprompt.errors import InputError
 from hardprompt.lms.causal import CausalLM
 from hardprompt.lms.masked import MaskedLM
-from hardprompt.tasks.classify.reward import Classification, Example, check_examples
+from hardprompt.data.tables import Example
+from hardprompt.tasks.classify.reward import Classification, check_examples
 from hardprompt.tasks.template import Template
 from tests.conftest import Tiny
 

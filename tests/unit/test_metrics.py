@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from hardprompt.tasks.metrics import bootstrap, classification_metrics, paired_difference
+from hardprompt.tasks.classify.metrics import classification_metrics, paired_difference
+from hardprompt.tasks.intervals import bootstrap
 
 
 def test_a_hand_worked_case() -> None:

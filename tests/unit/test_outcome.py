@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hardprompt.runs.outcome import choose
+from hardprompt.search.choice import choose
 from hardprompt.search.engine import Trial
 
 scores = st.lists(st.tuples(st.integers(0, 200), st.floats(1.0, 1e6)), min_size=1, max_size=12)

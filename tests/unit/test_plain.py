@@ -14,7 +14,8 @@ from hardprompt.lms.masked import MaskedLM
 from hardprompt.lms.policy import PolicyLM
 from hardprompt.optimizers.qlearning.entropy import TsallisEntropy
 from hardprompt.optimizers.qlearning.learner import QLearner
-from hardprompt.tasks.classify.reward import Classification, Example
+from hardprompt.data.tables import Example
+from hardprompt.tasks.classify.reward import Classification
 from hardprompt.tasks.template import Template
 
 TEXTS = ["The film was a great story about a man.", "The food was bad.", "It was not good, and the book was old."]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hardprompt.errors import InputError, MissingExtra
-from hardprompt.tasks.metrics import bootstrap
+from hardprompt.tasks.intervals import bootstrap
 from hardprompt.tasks.restyle.metrics import bleu, joint, paired_joint, style_metrics
 
 CONTENT = torch.tensor([0.8, 0.5, 1.0, 0.0])

@@ -12,8 +12,9 @@ from transformers.models import auto
 from hardprompt.errors import InputError
 from hardprompt.lms import masked
 from hardprompt.lms.masked import MaskedLM
+from hardprompt.data.tables import Example
 from hardprompt.lms.placing import search_copy
-from hardprompt.tasks.classify.reward import Classification, Example
+from hardprompt.tasks.classify.reward import Classification
 from hardprompt.tasks.template import Template
 from tests.conftest import BOS, EOS, PAD, VOCABULARY, make_tiny, make_tokenizer
 

@@ -16,7 +16,8 @@ from hardprompt.optimizers.qlearning.learner import QLearner
 from hardprompt.optimizers.qlearning.prefix import PrefixTree, proper_prefixes
 from hardprompt.search.engine import Step, optimize
 from hardprompt.search.rewards import Cached
-from hardprompt.tasks.classify.reward import Classification, Example
+from hardprompt.data.tables import Example
+from hardprompt.tasks.classify.reward import Classification
 from hardprompt.tasks.template import Template
 
 TEXTS = [

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 
 from hardprompt.errors import InputError
-from hardprompt.tasks.metrics import RESAMPLES
+from hardprompt.tasks.intervals import RESAMPLES
 
 _LEVEL = (2.5, 97.5)
 _PARTS = 20  # in which resamples are worked on, to hold few of them as large numbers

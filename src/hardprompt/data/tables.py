@@ -12,9 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from hardprompt.errors import InputError, MissingExtra, unknown
-from hardprompt.tasks.classify.reward import Example
 
 _LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Example:
+    """A text and its class."""
+
+    text: str
+    label: str
 
 
 @dataclass(frozen=True)

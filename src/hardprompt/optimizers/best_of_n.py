@@ -10,7 +10,7 @@ from hardprompt.errors import InputError
 from hardprompt.lms.policy import PolicyLM
 from hardprompt.lms.vocabulary import survives
 from hardprompt.optimizers.qlearning.prefix import Ids, PrefixTree
-from hardprompt.search.engine import Proposal
+from hardprompt.search.engine import EVERYTHING, Proposal
 from hardprompt.search.seen import Seen
 
 _DRAWS = 1000
@@ -50,10 +50,10 @@ class BestOfN:
         self._tree = PrefixTree(policy=policy, top_k=None, tokens_kept=10_000_000)
         self._seen = Seen()
 
-    def ask(self) -> Proposal:
+    def ask(self, room: int = EVERYTHING) -> Proposal:
         """Sample prompts from the LM."""
-        prompts: list[Ids] = [()] * self._proposals
-        waiting = list(range(self._proposals))
+        prompts: list[Ids] = [()] * min(self._proposals, room)
+        waiting = list(range(len(prompts)))
         for _ in range(_DRAWS):
             for _ in range(self._length):
                 choices = self._tree.actions_of([prompts[i] for i in waiting])

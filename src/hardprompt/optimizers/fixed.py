@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hardprompt.errors import InputError
-from hardprompt.search.engine import Proposal
+from hardprompt.search.engine import EVERYTHING, Proposal
 from hardprompt.tasks.classify.demonstrations import Demonstrations
 
 
@@ -20,9 +20,9 @@ class Fixed:
     def __init__(self, *, prompt: str) -> None:
         self._prompt, self._asked = prompt, False
 
-    def ask(self) -> Proposal:
+    def ask(self, room: int = EVERYTHING) -> Proposal:
         """The prompt; nothing when it was asked for before."""
-        return Proposal([] if self._asked else [self._prompt])
+        return Proposal([] if self._asked or room < 1 else [self._prompt])
 
     def tell(self, proposal: Proposal, rewards: Float[Tensor, " n"]) -> dict[str, float]:  # noqa: ARG002
         """Nothing is learned."""

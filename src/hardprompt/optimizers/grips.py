@@ -11,7 +11,7 @@ from torch import Tensor
 from hardprompt.errors import InputError
 from hardprompt.lms.causal import CausalLM
 from hardprompt.lms.policy import PolicyLM
-from hardprompt.search.engine import Proposal
+from hardprompt.search.engine import EVERYTHING, Proposal
 from hardprompt.search.seen import Seen
 
 Paraphraser = Callable[[str], Sequence[str]]
@@ -237,13 +237,13 @@ class GrIPS:
         self._seen = Seen()
         self._paraphrases: dict[str, list[str]] = {}  # what they are follows from the seed, so they are not saved
 
-    def ask(self) -> Proposal:
+    def ask(self, room: int = EVERYTHING) -> Proposal:
         """Edit the base; the memo holds what each prompt has deleted."""
         prompts: list[str] = []
         deleted: list[list[str]] = []
         if self._first_reward is None:
             prompts, deleted = [self._first], [[]]
-        for _ in range(self._candidates):
+        for _ in range(min(self._candidates, room - len(prompts))):
             for _ in range(1 + _REDRAWS):
                 text, gone = propose(
                     self._base, self._deleted, edits=self._edits, paraphrase=self._paraphrase, generator=self._generator

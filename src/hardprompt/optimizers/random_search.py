@@ -9,7 +9,7 @@ from torch import Tensor
 from hardprompt.errors import InputError
 from hardprompt.lms.policy import PolicyLM
 from hardprompt.lms.vocabulary import survives
-from hardprompt.search.engine import Proposal
+from hardprompt.search.engine import EVERYTHING, Proposal
 from hardprompt.search.seen import Seen
 
 _DRAWS = 1000  # attempts at a prompt that survives re-tokenisation, before giving up
@@ -46,15 +46,16 @@ class RandomSearch:
         self._generator = torch.Generator().manual_seed(seed)
         self._seen = Seen()
 
-    def ask(self) -> Proposal:
+    def ask(self, room: int = EVERYTHING) -> Proposal:
         """Draw prompts."""
         prompts: list[str] = []
+        count = min(self._proposals, room)
         for _ in range(_DRAWS):
-            wanted = self._proposals - len(prompts)
+            wanted = count - len(prompts)
             columns = [ids[torch.randint(len(ids), (wanted,), generator=self._generator)] for ids in self._choices]
             rows = torch.stack(columns, dim=1).tolist()
             prompts += [self._policy.text(ids) for ids in rows if survives(self._policy.tokenizer, ids)]
-            if len(prompts) == self._proposals:
+            if len(prompts) == count:
                 return Proposal(prompts)
         raise InputError(f"no surviving prompt of {len(self._choices)} tokens was found in {_DRAWS} draws.")
 

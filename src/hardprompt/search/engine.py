@@ -11,15 +11,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hardprompt.errors import HardpromptError, InputError, RewardError
+from hardprompt.search.budget import Budget
+from hardprompt.search.rewards import ItemReward, Memoised, Reward
 
-
-@runtime_checkable
-class Reward(Protocol):
-    """Scores prompts: higher is better, finite, one number per prompt, in order."""
-
-    def __call__(self, prompts: list[str]) -> Float[Tensor, " n"]:
-        """One finite number per prompt."""
-        ...
+EVERYTHING = 1_000_000_000
+"""Room for whatever a method likes to propose."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +35,11 @@ class Proposal:
 class PromptOptimizer(Protocol):
     """Proposes prompts and learns from their rewards; never sees validation or test."""
 
-    def ask(self) -> Proposal:
-        """Prompts to be scored next; none when there is nothing left to try."""
+    def ask(self, room: int = EVERYTHING) -> Proposal:
+        """Prompts to be scored next, which cost at most ``room`` evaluations, gradient passes included.
+
+        None when there is nothing left to try, or nothing that fits.
+        """
         ...
 
     def tell(self, proposal: Proposal, rewards: Float[Tensor, " n"]) -> dict[str, float]:
@@ -108,12 +107,12 @@ class Progress:
 
     step: int = 0
     evaluations: int = 0
-    width: int = 0  # evaluations of the latest step: what the next one is expected to cost
     seconds: float = 0.0
     best_reward: float = -math.inf
     best_prompt: str = ""
     trials: list[Trial] = field(default_factory=list)
     passes: int = 0  # evaluations that were no prompt scored
+    pairs: int = 0  # of prompt and item
 
     def state_dict(self) -> dict[str, Any]:
         """As plain values."""
@@ -141,9 +140,9 @@ def optimize(
     """Search until the budget is spent and return the best trial.
 
     An evaluation is one prompt asked for, also when the reward remembers it, or one pass through the training set that
-    the optimizer made for itself, such as for gradients. A step is run whole or not at all: the first one always, a
-    later one if it fits into what is left. Scores of recommendations are not evaluations. A search ends early when the
-    optimizer proposes nothing.
+    the optimizer made for itself, such as for gradients. The optimizer is told how many are left, and no more are ever
+    spent; its last step is as large as what is left. Scores of recommendations are evaluations only where the training
+    reward gives them and does not remember them. A search ends early when the optimizer proposes nothing.
 
     Args:
         optimizer: proposes prompts.
@@ -159,67 +158,56 @@ def optimize(
         interrupted: asked after every step; when true the run saves and stops.
 
     Raises:
-        InputError: a budget below 1.
+        InputError: a budget below 1, or one that is too small for the optimizer's first step.
         RewardError: the reward raised, or returned the wrong number of values or one that is not finite.
     """
     if evaluations < 1 or validate_every < 1 or save_every < 1:
         raise InputError(
             f"evaluations={evaluations}, validate_every={validate_every}, save_every={save_every}: each must be >= 1."
         )
-    if seconds is not None and not seconds > 0:
-        raise InputError(f"seconds is {seconds}; it must be above 0.")
     at = progress if progress is not None else Progress()
+    items = reward.items if isinstance(reward, ItemReward) else 1
+    budget = Budget(evaluations, items=items, seconds=seconds, pairs=at.pairs, passes=at.passes)
     began = time.monotonic() - at.seconds
     scored = {trial.prompt for trial in at.trials}
-    judge = reward if validate is None else validate
-    stopped = _spent(at, evaluations, seconds)
+    stopped = budget.ended(at.seconds) if at.step else None
     while stopped is None:
-        proposal = optimizer.ask()
+        proposal = optimizer.ask(budget.room)
         if not proposal.prompts:
             if at.step == 0:
-                raise InputError("the optimizer proposed no prompt; its first ask() must return at least one.")
+                raise InputError(
+                    f"the optimizer proposed no prompt within {evaluations} evaluations; its first step needs more, or "
+                    "its first ask() must return at least one."
+                )
             stopped = "nothing left to try"
             break
+        budget.spend(len(proposal.prompts), passes=proposal.passes)
         rewards = _score(reward, proposal.prompts)
         log = optimizer.tell(proposal, rewards)
-        at.width = len(proposal.prompts) + proposal.passes
         at.step += 1
-        at.evaluations += at.width
-        at.passes += proposal.passes
         at.seconds = time.monotonic() - began
         top = int(rewards.argmax())
         if float(rewards[top]) > at.best_reward:
             at.best_reward, at.best_prompt = float(rewards[top]), proposal.prompts[top]
         if at.step % validate_every == 0:
-            _validate(optimizer, judge, at, scored)
+            _validate(optimizer, reward, validate, budget, at, scored)
+        at.evaluations, at.passes, at.pairs = budget.spent, budget.passes, budget.pairs
         step = Step(
             at.step, proposal.prompts, rewards.tolist(), at.evaluations, at.seconds,
-            _used(at, evaluations, seconds), log, at.best_reward, best_trial(at.trials), at.passes,
+            budget.used(at.seconds), log, at.best_reward, best_trial(at.trials), at.passes,
         )  # fmt: skip
         for callback in callbacks:
             callback(step)
-        stopped = _spent(at, evaluations, seconds) or ("interrupt" if interrupted() else None)
+        stopped = budget.ended(at.seconds) or ("interrupt" if interrupted() else None)
         if save is not None and (stopped == "interrupt" or (stopped is None and at.step % save_every == 0)):
             save(at)
     if stopped != "interrupt":
-        _validate(optimizer, judge, at, scored)
+        _validate(optimizer, reward, validate, budget, at, scored)
+        at.evaluations, at.pairs = budget.spent, budget.pairs
         if save is not None:
             save(at)
     best = best_trial(at.trials) or Trial(at.step, at.best_prompt, at.best_reward)
     return Result(best, at.trials, at.evaluations, at.seconds, stopped, at.passes)
-
-
-def _spent(at: Progress, evaluations: int, seconds: float | None) -> str | None:
-    """Which budget another step of the usual size would exceed, if any; the first step always runs."""
-    if at.step == 0:
-        return None
-    if at.evaluations + at.width > evaluations:
-        return "evaluations"
-    return "seconds" if seconds is not None and at.seconds >= seconds else None
-
-
-def _used(at: Progress, evaluations: int, seconds: float | None) -> float:
-    return min(1.0, max(at.evaluations / evaluations, at.seconds / seconds if seconds is not None else 0.0))
 
 
 def best_trial(trials: Sequence[Trial]) -> Trial | None:
@@ -227,11 +215,20 @@ def best_trial(trials: Sequence[Trial]) -> Trial | None:
     return max(trials, key=lambda t: t.score, default=None)
 
 
-def _validate(optimizer: PromptOptimizer, reward: Reward, at: Progress, scored: set[str]) -> None:
+def _validate(
+    optimizer: PromptOptimizer, reward: Reward, validate: Reward | None, budget: Budget, at: Progress, scored: set[str]
+) -> None:
+    """Score what is recommended: on validation data, or by the training reward within the budget."""
     prompts = [p for p in dict.fromkeys(optimizer.recommend()) if p not in scored]
-    if not prompts:
-        return
-    scores = _score(reward, prompts).tolist()
+    if validate is not None:
+        scores = _score(validate, prompts).tolist() if prompts else []
+    else:
+        recalled = {p: reward.recall(p) if isinstance(reward, Memoised) else None for p in prompts}
+        new = [p for p, known in recalled.items() if known is None][: budget.room]
+        budget.spend(len(new))
+        fresh = dict(zip(new, _score(reward, new).tolist() if new else [], strict=True))
+        prompts = [p for p in prompts if recalled[p] is not None or p in fresh]
+        scores = [known if (known := recalled[p]) is not None else fresh[p] for p in prompts]
     scored.update(prompts)
     at.trials.extend(Trial(at.step, p, s) for p, s in zip(prompts, scores, strict=True))
 

@@ -1,63 +1,242 @@
-"""Wrappers: a Reward over a Reward."""
+"""What scores prompts, item by item, and the wrappers that make it cheaper or steadier: a Reward over a Reward."""
 
-import math
-from collections.abc import Mapping
-from typing import Any
+import random
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from hardprompt.errors import RewardError
-from hardprompt.search.engine import Reward
+from hardprompt.errors import InputError, RewardError
+
+_PAIRS = 20_000_000  # scores that a memory holds
+
+
+@runtime_checkable
+class Reward(Protocol):
+    """Scores prompts: higher is better, finite, one number per prompt, in order."""
+
+    def __call__(self, prompts: list[str]) -> Float[Tensor, " n"]:
+        """One finite number per prompt."""
+        ...
+
+
+@runtime_checkable
+class ItemReward(Protocol):
+    """A Reward that is made of scores on items, such as texts: calling it aggregates the scores on all of them."""
+
+    items: int
+    """How many there are; what one evaluation is, in pairs."""
+
+    def score(self, prompts: Sequence[str], items: Sequence[int] | None = None) -> Float[Tensor, "n items"]:
+        """A number for each prompt on each item, or on those numbered."""
+        ...
+
+    def aggregate(self, scores: Float[Tensor, "n items"]) -> Float[Tensor, " n"]:
+        """A number for each prompt from its numbers on some items."""
+        ...
+
+    def __call__(self, prompts: list[str]) -> Float[Tensor, " n"]:
+        """One finite number per prompt."""
+        ...
+
+
+@runtime_checkable
+class Memoised(Protocol):
+    """A Reward that remembers: what it knows is part of a checkpoint."""
+
+    hits: int
+    """Prompts that cost nothing."""
+
+    scored: int
+    """Prompts that the reward behind was asked about."""
+
+    def __call__(self, prompts: list[str]) -> Float[Tensor, " n"]:
+        """One finite number per prompt."""
+        ...
+
+    def recall(self, prompt: str) -> float | None:
+        """The reward of a prompt by what is remembered of it, or None."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that an exact resume needs."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what ``state_dict`` returned."""
+        ...
+
+
+class Whole:
+    """A reward that is a function of prompts alone, as one of a single item.
+
+    Args:
+        function: takes prompts, returns one number for each.
+    """
+
+    items = 1
+
+    def __init__(self, function: Callable[[list[str]], Any]) -> None:
+        self._function = function
+
+    def __call__(self, prompts: list[str]) -> Float[Tensor, " n"]:
+        """What the function says, float64."""
+        return self.aggregate(self.score(prompts))
+
+    def score(self, prompts: Sequence[str], items: Sequence[int] | None = None) -> Float[Tensor, "n items"]:  # noqa: ARG002
+        """What the function says, as a column.
+
+        Raises:
+            RewardError: it returned another number of values.
+        """
+        scores = torch.as_tensor(self._function(list(prompts)), dtype=torch.float64)
+        if scores.shape != (len(prompts),):
+            raise RewardError(f"the reward returned shape {tuple(scores.shape)} for {len(prompts)} prompts.")
+        return scores[:, None]
+
+    def aggregate(self, scores: Float[Tensor, "n items"]) -> Float[Tensor, " n"]:
+        """The column."""
+        return scores[:, 0]
 
 
 class Cached:
-    """Never scores a prompt twice; what it knows is part of a checkpoint.
+    """Never scores a prompt on an item twice; what it knows is part of a checkpoint.
 
     Args:
-        reward: the reward to ask about new prompts.
-        kept: prompts remembered; the oldest is forgotten first.
+        reward: the reward to ask about what is new.
+        kept: prompts remembered, fewer where that would be more than 20 million pairs; the oldest is forgotten first.
     """
 
-    def __init__(self, reward: Reward, *, kept: int = 200_000) -> None:
-        self._reward = reward
-        self._kept = kept
-        self._known: dict[str, float] = {}
+    def __init__(self, reward: Reward | ItemReward, *, kept: int = 200_000) -> None:
+        self._reward: ItemReward = reward if isinstance(reward, ItemReward) else Whole(reward)
+        self.items = self._reward.items
+        self._kept = max(1, min(kept, _PAIRS // self.items))
+        self._known: dict[str, Float[Tensor, " items"]] = {}  # NaN where nothing is known
         self.hits = 0
-        self.scored = 0  # by the reward behind
+        self.scored = 0
 
     def __call__(self, prompts: list[str]) -> Float[Tensor, " n"]:
         """The rewards, of new prompts by the reward behind and of known ones from memory."""
-        new = list(dict.fromkeys(p for p in prompts if p not in self._known))
-        self.hits += len(prompts) - len(new)
-        if new:
-            scores = torch.as_tensor(self._reward(new))
-            if scores.shape != (len(new),):
-                raise RewardError(f"the reward returned shape {tuple(scores.shape)} for {len(new)} prompts.")
-            self.scored += len(new)
-            fresh = dict(zip(new, scores.tolist(), strict=True))
-            # What is not finite is handed on, for the engine to name, and not remembered.
-            self._known.update({p: r for p, r in fresh.items() if math.isfinite(r)})
-            scored = torch.tensor([self._known.get(p, fresh.get(p)) for p in prompts], dtype=torch.float64)
-            while len(self._known) > self._kept:
-                del self._known[next(iter(self._known))]
-            return scored
-        return torch.tensor([self._known[p] for p in prompts], dtype=torch.float64)
+        return self.aggregate(self.score(prompts))
 
-    @property
-    def known(self) -> Mapping[str, float]:
-        """The reward of each prompt that is remembered."""
-        return self._known
+    def score(self, prompts: Sequence[str], items: Sequence[int] | None = None) -> Float[Tensor, "n items"]:
+        """The scores, of new pairs by the reward behind and of known ones from memory, float64.
+
+        Raises:
+            RewardError: the reward behind returned another number of values.
+        """
+        at = torch.tensor(range(self.items) if items is None else list(items), dtype=torch.long)
+        rows, groups = dict[str, Tensor](), dict[tuple[int, ...], list[str]]()
+        for prompt in dict.fromkeys(prompts):
+            known = self._known.get(prompt)
+            rows[prompt] = torch.full((self.items,), torch.nan, dtype=torch.float64) if known is None else known
+            missing = at[rows[prompt][at].isnan()].tolist()
+            if missing:
+                groups.setdefault(tuple(missing), []).append(prompt)
+        asked = sum(map(len, groups.values()))
+        self.hits += len(prompts) - asked
+        self.scored += asked
+        for missing_at, group in groups.items():
+            found = self._ask(group, missing_at)
+            for prompt, fresh in zip(group, found, strict=True):
+                rows[prompt][list(missing_at)] = fresh
+                if bool(fresh.isfinite().all()):  # what is not is handed on, for the engine to name
+                    self._known[prompt] = rows[prompt]
+        scores = torch.stack([rows[prompt][at] for prompt in prompts])
+        while len(self._known) > self._kept:
+            del self._known[next(iter(self._known))]
+        return scores
+
+    def aggregate(self, scores: Float[Tensor, "n items"]) -> Float[Tensor, " n"]:
+        """As the reward behind."""
+        return self._reward.aggregate(scores)
+
+    def recall(self, prompt: str) -> float | None:
+        """The reward of a prompt on the items that it is known on, or None."""
+        row = self._known.get(prompt)
+        return None if row is None else float(self.aggregate(row[~row.isnan()][None]))
 
     def __len__(self) -> int:
         return len(self._known)
 
     def state_dict(self) -> dict[str, Any]:
-        """Every prompt scored so far with its reward."""
-        return {"known": [[p, r] for p, r in self._known.items()], "hits": self.hits, "scored": self.scored}
+        """Every prompt scored so far with its scores."""
+        scores = torch.stack([*self._known.values()]) if self._known else torch.zeros(0, self.items).double()
+        return {"prompts": list(self._known), "scores": scores, "hits": self.hits, "scored": self.scored}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what ``state_dict`` returned."""
-        self._known = dict(state["known"])
+        self._known = dict(zip(state["prompts"], state["scores"].clone().unbind(), strict=True))
         self.hits, self.scored = int(state["hits"]), int(state["scored"])
+
+    def _ask(self, prompts: list[str], items: tuple[int, ...]) -> Float[Tensor, "n items"]:
+        found = self._reward.score(prompts, None if len(items) == self.items else items)
+        if found.shape != (len(prompts), len(items)):
+            raise RewardError(
+                f"the reward returned shape {tuple(found.shape)} for {len(prompts)} prompts on {len(items)} items."
+            )
+        return found.double().cpu()
+
+
+class PerStep:
+    """A reward that is taken on items drawn anew for each call, which is a step of a search.
+
+    Args:
+        reward: scores prompts on items.
+        per_step: items of a step.
+        zscore: normalise the scores of each item over the prompts of the step, as RLPrompt does, so that an easy one
+            does not outweigh a hard one.
+        seed: of the drawing.
+
+    Raises:
+        InputError: more items than there are, or none.
+    """
+
+    def __init__(self, reward: Cached, *, per_step: int, zscore: bool = False, seed: int = 0) -> None:
+        if not 1 <= per_step <= reward.items:
+            raise InputError(f"per_step is {per_step}; it must lie between 1 and the {reward.items} items there are.")
+        self._reward, self._zscore = reward, zscore
+        self._all, self.items = reward.items, per_step
+        self._generator = random.Random(seed)
+
+    def __call__(self, prompts: list[str]) -> Float[Tensor, " n"]:
+        """The reward of each prompt on the step's items, float64."""
+        at = sorted(self._generator.sample(range(self._all), self.items))
+        return self.aggregate(self.score(prompts, at))
+
+    def score(self, prompts: Sequence[str], items: Sequence[int] | None = None) -> Float[Tensor, "n items"]:
+        """As the reward behind."""
+        return self._reward.score(prompts, items)
+
+    def aggregate(self, scores: Float[Tensor, "n items"]) -> Float[Tensor, " n"]:
+        """That of the reward behind, of scores that are normalised if they are to be."""
+        if self._zscore:
+            scores = (scores - scores.mean(0)) / (scores.std(0, correction=0) + 1e-4)
+        return self._reward.aggregate(scores)
+
+    @property
+    def hits(self) -> int:
+        """Prompts that cost nothing."""
+        return self._reward.hits
+
+    @property
+    def scored(self) -> int:
+        """Prompts that were not known on every item of their step."""
+        return self._reward.scored
+
+    def recall(self, prompt: str) -> float | None:
+        """The reward of a prompt on the items that it met, not normalised, or None."""
+        return self._reward.recall(prompt)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What is known of every prompt, and the generator."""
+        version, state, gauss = self._generator.getstate()
+        return {"reward": self._reward.state_dict(), "generator": [version, list(state), gauss]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what ``state_dict`` returned."""
+        self._reward.load_state_dict(state["reward"])
+        version, numbers, gauss = state["generator"]
+        self._generator.setstate((version, tuple(numbers), gauss))

@@ -1,22 +1,28 @@
 """Settings of a search: what every task has in common, how they are checked, and how they are read and written."""
 
 import dataclasses
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, ClassVar, Literal, Self, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, get_origin, get_type_hints
 
 from hardprompt.errors import InputError, unknown
+from hardprompt.optimizers import DESCRIBED, Need, find
+
+# Nothing heavy is imported here or at the top of a task's settings: --help must answer at once.
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from hardprompt.lms.causal import CausalLM
+    from hardprompt.lms.models import Models
+    from hardprompt.tasks.protocol import Notify, Task
 
 DEFAULT_METHOD = "pin-prior"
 DEFAULT_MODEL = "embedded:smollm2"
 DEFAULT_JUDGE = "embedded:gemma3"
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
-_KINDS = {int: "a whole number", float: "a number", str: "a text", Mapping: "a mapping", tuple: "a list"}
 # What a person writes for a method, and the settings that may hold it, the first that is given before the others.
-_WRITTEN = {"manual": ("manual",), "instruction": ("instruction",), "phrase": ("instruction", "manual")}
-_TOKENS = ("words", "any")  # as hardprompt.vocabulary has them, which brings in torch
+_WRITTEN = {Need.MANUAL: ("manual",), Need.INSTRUCTION: ("instruction",), Need.PHRASE: ("instruction", "manual")}
 
 
 def flag(
@@ -29,35 +35,46 @@ def flag(
     high: float | None = None,
     positional: bool = False,
     name: str | None = None,
+    role: Literal["data", "model"] | None = None,
 ) -> Any:
     """A field of settings with what a command line says of it; ``low`` and ``high`` are the range of a number.
 
     A field without a default is required. A field of strings may be given several times; ``name`` is then what one is
-    called on the command line.
+    called on the command line. ``role`` says that it names a file of data or a model that is run here.
     """
     metadata = {"help": help, "metavar": metavar, "range": (low, high), "positional": positional, "flag": name}
+    metadata["role"] = role
     if factory is not dataclasses.MISSING:
         return dataclasses.field(default_factory=factory, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Search:
-    """The settings that every task has, as ``run.yaml`` holds them."""
+class Settings:
+    """A search as a user asks for it: the settings that every task has, as ``run.yaml`` holds them.
+
+    A task's own settings are a frozen dataclass that extends these; the class stands in the registry of tasks.
+    """
 
     task: ClassVar[str] = ""
-    data: ClassVar[tuple[str, ...]] = ()
-    """Settings that name a file of data; a resumed run needs them unchanged."""
+    summary: ClassVar[str] = ""
+    figure: ClassVar[str] = ""
+    """The headline of a test as tables call it; its key there is the same in lower case."""
     suggested: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     """Settings of methods that suit the task better than their own, by the method's name."""
+    lacks: ClassVar[Mapping[Need, str]] = {}
+    """What the task has not for a method that needs it, and why."""
 
     method: str = flag("of search; hardprompt methods lists them", default=DEFAULT_METHOD, metavar="NAME")
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # of the method, where they differ
-    policy_model: str = flag("model that proposes prompts", default=DEFAULT_MODEL, metavar="MODEL")
+    policy_model: str = flag("model that proposes prompts", default=DEFAULT_MODEL, metavar="MODEL", role="model")
     judge: str = flag(
-        "model that measures perplexity; should take no other part", default=DEFAULT_JUDGE, metavar="MODEL"
+        "model that measures perplexity; should take no other part", default=DEFAULT_JUDGE, metavar="MODEL",
+        role="model",
+    )  # fmt: skip
+    tokens: Literal["words", "any"] | None = flag(
+        "what a prompt is made of: words or any", default=None, metavar="KIND"
     )
-    tokens: str | None = flag("what a prompt is made of: words or any", default=None, metavar="KIND")
     script: str = flag("of the words, by its Unicode name", default="latin", metavar="NAME")
     start: str | None = flag("text that the policy model imagines before the prompt", default=None, metavar="TEXT")
     instruction: str | None = flag(
@@ -71,64 +88,82 @@ class Search:
     validate_every: int = flag("steps between validations", default=6, metavar="N", low=1, high=1e9)
     save_every: int = flag("steps between checkpoints", default=5, metavar="N", low=1, high=1e9)
 
-    def check(self) -> None:
-        """Raise one InputError that names every fault that can be seen without loading a model or the data."""
-        faults = _faults(type(self), vars(self))
-        if faults:  # nothing below can be asked of values of the wrong kind
-            raise InputError(" ".join(faults))
-        faults += _range_faults(type(self), vars(self))
-        if self.tokens is not None and self.tokens not in _TOKENS:
-            faults.append(str(unknown("kind of tokens", self.tokens, _TOKENS)))
-        for path in self.files():
-            if not Path(path).exists():
-                faults.append(f"data file {path!r} does not exist.")
-            elif any("\ud800" <= letter <= "\udfff" for letter in path):
-                faults.append(f"data file {path!r} has a name that is not UTF-8; rename it.")
-        for check in (self._check_models, self.check_task, self._check_method):
-            try:
-                check()
-            except InputError as error:
-                faults.append(str(error))
-        if faults:
-            raise InputError(" ".join(faults))
+    # What a task's own settings say.
+
+    def load(self, models: "Models", policy_lm: "CausalLM", notify: "Notify") -> "Task":
+        """The task, its data read and its models loaded.
+
+        Raises:
+            InputError: anything about data, models or settings.
+        """
+        raise NotImplementedError
+
+    def plan(self) -> dict[str, Any]:
+        """What a dry run says; reads the data and loads no model."""
+        return {}
+
+    @staticmethod
+    def show(result: Mapping[str, Any]) -> "list[RenderableType]":
+        """The tables of a result."""
+        raise NotImplementedError
+
+    @staticmethod
+    def items(folder: Path) -> dict[str, list[Any]] | None:  # noqa: ARG004
+        """``text`` and ``score`` of each test item of a finished run folder; None where a test has no items."""
+        return None
 
     def check_task(self) -> None:
         """Raise an InputError for what is wrong with a task's own settings."""
 
-    def lacking(self, thing: str) -> str | None:
-        """Why there is no such thing (of ``optimizers.GIVEN``) for a method that needs it; None when there is."""
-        if thing in _WRITTEN:
-            flags = " or ".join(f"--{name}" for name in _WRITTEN[thing])
-            return None if self.written(thing) is not None else f"give one with {flags}"
-        return None if thing in ("policy", "length", "seed") else f"the task {self.task!r} has none"
-
-    def written(self, thing: str) -> str | None:
-        """What a person wrote: ``manual``, ``instruction``, or a ``phrase``, which is the one or the other."""
-        return next((text for name in _WRITTEN[thing] if (text := getattr(self, name, None)) is not None), None)
-
     def files(self) -> list[str]:
-        """Every file of data that the settings name."""
-        values = [getattr(self, name) for name in self.data]
-        return [path for value in values if value for path in ((value,) if isinstance(value, str) else value)]
+        """Every file of data that the settings name; a resumed run needs them unchanged."""
+        return self._of_role("data")
 
-    def local_models(self) -> list[str]:
-        """Every language model that the settings name and that is run here."""
-        return [self.policy_model, *([self.judge] if self.judge is not None else [])]
+    def models(self) -> list[str]:
+        """Every model that the settings name and that is run here."""
+        return self._of_role("model")
+
+    def about(self) -> list[str]:
+        """What the default run folder is called after, beside task, method and seed."""
+        return []
+
+    def parts(self, out: Path) -> list[tuple[Self, Path]]:
+        """The runs that these settings stand for, each with its folder."""
+        return [(self, out)]
+
+    # What is the same for every task.
 
     def default_out(self) -> str:
         """The run folder where none is named."""
         return "-".join(["runs/" + self.task, *self.about(), self.method.replace(":", "."), str(self.seed)])
 
-    @property
-    def alphabet(self) -> Any:
-        """What a prompt may be made of (``vocabulary.Tokens``): as the user says, else as the method has it."""
-        from hardprompt import optimizers
+    def written(self, need: Need) -> str | None:
+        """What a person wrote: a manual prompt, an instruction, or a phrase, which is the one or the other."""
+        return next((text for name in _WRITTEN[need] if (text := getattr(self, name, None)) is not None), None)
 
-        return self.tokens or optimizers.find(self.method).tokens
+    def lacking(self, needs: frozenset[Need]) -> dict[Need, str]:
+        """What a method needs and the task has not, with the reason."""
+        missing = {need: self.lacks[need] for need in sorted(needs) if need in self.lacks}
+        for need in sorted(needs & set(_WRITTEN)):
+            if self.written(need) is None:
+                missing[need] = f"give one with {' or '.join(f'--{name}' for name in _WRITTEN[need])}"
+        return missing
 
-    def about(self) -> list[str]:
-        """What the default run folder is called after, beside task, method and seed."""
-        return []
+    def check(self) -> None:
+        """Raise one InputError that names every fault that can be seen without loading a model or the data."""
+        from hardprompt.tasks.checks import faults
+
+        kinds, found = faults(type(self), vars(self))
+        if kinds:  # nothing below can be asked of values of the wrong kind
+            raise InputError(" ".join(kinds))
+        found += self._check_files()
+        for check in (self._check_models, self.check_task, self._check_method):
+            try:
+                check()
+            except InputError as error:
+                found.append(str(error))
+        if found:
+            raise InputError(" ".join(found))
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for YAML."""
@@ -145,7 +180,7 @@ class Search:
         for key in values:
             if key not in known:
                 raise unknown("setting", str(key), known)
-        needed = [f.name for f in fields(cls) if _required(f)]
+        needed = [f.name for f in fields(cls) if required(f)]
         for name in cls.missing(values):
             raise InputError(f"the configuration has no {name!r}; needed: {', '.join(needed)}.")
         hints = get_type_hints(cls)
@@ -162,22 +197,31 @@ class Search:
     @classmethod
     def missing(cls, values: Mapping[str, Any]) -> list[str]:
         """The settings that are needed and not given."""
-        return [f.name for f in fields(cls) if _required(f) and not values.get(f.name)]
+        return [f.name for f in fields(cls) if required(f) and not values.get(f.name)]
+
+    def _of_role(self, role: str) -> list[str]:
+        values = [getattr(self, f.name) for f in fields(self) if f.metadata.get("role") == role]
+        return [name for value in values if value for name in ((value,) if isinstance(value, str) else value)]
+
+    def _check_files(self) -> list[str]:
+        faults = []
+        for path in self.files():
+            if not Path(path).exists():
+                faults.append(f"data file {path!r} does not exist.")
+            elif any("\ud800" <= letter <= "\udfff" for letter in path):
+                faults.append(f"data file {path!r} has a name that is not UTF-8; rename it.")
+        return faults
 
     def _check_models(self) -> None:
         from hardprompt.lms.load import check_name
 
-        for name in dict.fromkeys(self.local_models()):
+        for name in dict.fromkeys(self.models()):
             check_name(name)
 
     def _check_method(self) -> None:
-        from hardprompt import optimizers  # only here: it brings in torch, which --help must not wait for
-
-        method = optimizers.find(self.method)
-        for thing in method.needs:
-            reason = self.lacking(thing)
-            if reason is not None:
-                raise InputError(f"method {self.method!r} needs {optimizers.GIVEN[thing]}: {reason}.")
+        method = find(self.method)
+        for need, reason in self.lacking(method.needs).items():
+            raise InputError(f"method {self.method!r} needs {DESCRIBED[need]}: {reason}.")
         accepted = method.accepted()
         for name, value in self.settings.items():
             if name not in accepted:
@@ -188,88 +232,23 @@ class Search:
                 raise InputError(f"q is {value!r}; it must be a number of at least 1 (1 softmax, 2 sparsemax).")
             if name in ("alpha", "learning_rate") and isinstance(value, int | float) and not value > 0:
                 raise InputError(f"{name} is {value!r}; it must be a number above 0.")
-        faults = _faults(method.build, self.settings)
-        if faults:
-            raise InputError(" ".join(faults))
+        check_values(method.build, self.settings)
 
 
-def _required(field: "dataclasses.Field[Any]") -> bool:
+def required(field: "dataclasses.Field[Any]") -> bool:
+    """Whether a setting has no default."""
     return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+
+
+def check_values(build: Callable[..., Any], values: Mapping[str, Any]) -> None:
+    """Raise an InputError that names every value that is not of the kind, or not in the range, that ``build`` says."""
+    from hardprompt.tasks.checks import faults  # only here: it brings in pydantic, which --help must not wait for
+
+    if found := [fault for kind in faults(build, values) for fault in kind]:
+        raise InputError(" ".join(found))
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return dict(value)
     return list(value) if isinstance(value, tuple) else value
-
-
-def check_ranges(settings: type[Search], values: Mapping[str, Any]) -> None:
-    """Raise an InputError that names every number outside its range."""
-    faults = [*_faults(settings, values), *_range_faults(settings, values)]
-    if faults:
-        raise InputError(" ".join(faults))
-
-
-def _range_faults(settings: type[Search], values: Mapping[str, Any]) -> list[str]:
-    faults = []
-    for field in fields(settings):
-        low, high = field.metadata.get("range", (None, None))
-        value = values.get(field.name)
-        if low is not None and isinstance(value, int | float) and not low <= value <= high:
-            faults.append(f"{field.name} is {value!r}; it must be a number between {low:,g} and {_readable(high)}.")
-    return faults
-
-
-def _readable(number: float) -> str:
-    return f"{number:,.0f}" if number == int(number) else f"{number:g}"
-
-
-def _faults(signature: Any, values: Mapping[str, Any]) -> list[str]:
-    """Values that are not of the kind that ``signature`` says; an int is good for a float, a bool for neither."""
-    plain_class = isinstance(signature, type) and not is_dataclass(signature)
-    hints = get_type_hints(signature.__init__ if plain_class else signature)
-    faults = []
-    for name, value in values.items():
-        kinds = get_args(hints[name]) if get_origin(hints.get(name)) in (Union, UnionType) else (hints.get(name),)
-        if get_origin(kinds[0]) is Literal:
-            if value not in get_args(kinds[0]):
-                faults.append(str(unknown(name, str(value), get_args(kinds[0]))))
-            continue
-        plain = tuple(get_origin(kind) or kind for kind in kinds)
-        if not all(isinstance(kind, type) for kind in plain):
-            continue  # a user's own class may say more than is understood here
-        fits = isinstance(value, bool) if bool in plain else False
-        if not isinstance(value, bool):
-            fits = isinstance(value, (*plain, int) if float in plain else plain)
-        if fits and isinstance(value, tuple):
-            fits = all(isinstance(part, str) for part in value)
-        if not fits:
-            wanted = " or ".join("none" if k is NoneType else _KINDS.get(k, k.__name__) for k in plain)
-            faults.append(f"{name} is {value!r}; {wanted} was expected.")
-    return faults
-
-
-def is_comparison(values: Mapping[str, Any]) -> bool:
-    """Whether the mapping in a YAML file is a comparison's, and not a single search's."""
-    return "methods" in values or "data" in values
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file.
-
-    Raises:
-        InputError: the file is missing, is not YAML, or holds no mapping.
-    """
-    import yaml  # only here: --help must not wait for it
-
-    if not path.exists():
-        raise InputError(f"configuration file {str(path)!r} does not exist.")
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"configuration {str(path)!r} cannot be read: {error}.") from error
-    except yaml.YAMLError as error:
-        raise InputError(f"configuration {str(path)!r} is not YAML: {' '.join(str(error).split())}.") from error
-    if not isinstance(values, dict):
-        raise InputError(f"configuration {str(path)!r} holds no mapping of settings.")
-    return values

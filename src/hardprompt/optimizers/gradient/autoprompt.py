@@ -9,7 +9,7 @@ from torch import Tensor
 from hardprompt.errors import InputError
 from hardprompt.lms.vocabulary import survives
 from hardprompt.optimizers.gradient.objective import Objective, check_objective, draw, flips, gradient
-from hardprompt.search.engine import Proposal
+from hardprompt.search.engine import EVERYTHING, Proposal
 from hardprompt.search.seen import Seen
 
 
@@ -46,14 +46,17 @@ class AutoPrompt:
         self._reward: float | None = None
         self._seen = Seen()
 
-    def ask(self) -> Proposal:
+    def ask(self, room: int = EVERYTHING) -> Proposal:
         """The prompt with other tokens in one place; the first time, the prompt itself as well."""
+        candidates = min(self._candidates, room - 1)
+        if candidates < 1:
+            return Proposal([])
         _, slope = gradient(self._objective, self._objective.table[self._ids][None])
         change = flips(self._objective, self._ids, slope[0].cpu())
         tried = [self._ids] if self._reward is None else []
         found: list[list[int]] = []
         for place in torch.randperm(self._length, generator=self._generator).tolist():
-            found = self._flipped(place, change[place], self._candidates - len(tried))
+            found = self._flipped(place, change[place], candidates - len(tried))
             if found:  # at some places no token may follow its neighbours
                 break
         if not found and not tried:
@@ -90,6 +93,8 @@ class AutoPrompt:
 
     def _flipped(self, place: int, change: Float[Tensor, " vocabulary"], most: int) -> list[list[int]]:
         found: list[list[int]] = []
+        if most < 1:
+            return found
         order = change.argsort(stable=True)[: int(torch.isfinite(change).sum())]
         for token in order.tolist():
             ids = [*self._ids[:place], token, *self._ids[place + 1 :]]

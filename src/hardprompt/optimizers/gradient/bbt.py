@@ -11,7 +11,7 @@ from torch import Tensor
 from hardprompt.errors import InputError, MissingExtra
 from hardprompt.optimizers.gradient.objective import BestSoft, Objective, check_objective
 from hardprompt.optimizers.gradient.soft_prompt import soft_prompts_of
-from hardprompt.search.engine import Proposal
+from hardprompt.search.engine import EVERYTHING, Proposal
 
 
 class BBT:
@@ -59,8 +59,10 @@ class BBT:
         self._told: list[list[float]] = []
         self._best = BestSoft(self._soft)
 
-    def ask(self) -> Proposal:
-        """A population."""
+    def ask(self, room: int = EVERYTHING) -> Proposal:
+        """A population, whole or not at all."""
+        if room < self._proposals:
+            return Proposal([])
         self._asked = self._search.ask()
         z = torch.tensor(np.stack(self._asked), dtype=torch.float32)
         vectors = self._origin + (z @ self._project).reshape(len(z), *self._origin.shape)

@@ -9,7 +9,7 @@ from torch import Tensor
 from hardprompt.errors import InputError
 from hardprompt.lms.vocabulary import survives
 from hardprompt.optimizers.gradient.objective import Objective, check_objective, draw, flips, gradient
-from hardprompt.search.engine import Proposal
+from hardprompt.search.engine import EVERYTHING, Proposal
 from hardprompt.search.seen import Seen
 
 _DRAWS = 50  # for one candidate
@@ -56,13 +56,16 @@ class GCG:
         self._begun = False
         self._seen = Seen()
 
-    def ask(self) -> Proposal:
+    def ask(self, room: int = EVERYTHING) -> Proposal:
         """Prompts that differ from the present one in one token; the first time, that one as well."""
+        candidates = min(self._candidates, room - 1)
+        if candidates < 1:
+            return Proposal([])
         _, slope = gradient(self._objective, self._objective.table[self._ids][None])
         change = flips(self._objective, self._ids, slope[0].cpu())
         best = [row.argsort(stable=True)[: min(self._top_k, int(torch.isfinite(row).sum()))] for row in change]
         ids = [] if self._begun else [self._ids]
-        for _ in range(self._candidates - len(ids)):
+        for _ in range(candidates - len(ids)):
             found = self._changed(best, ids)
             if found is not None:
                 ids.append(found)

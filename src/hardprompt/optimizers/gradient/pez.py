@@ -11,7 +11,7 @@ from hardprompt.errors import InputError
 from hardprompt.lms.vocabulary import survives
 from hardprompt.optimizers.adam import adam_state, load_adam
 from hardprompt.optimizers.gradient.objective import Objective, check_objective, draw, gradient
-from hardprompt.search.engine import Proposal
+from hardprompt.search.engine import EVERYTHING, Proposal
 from hardprompt.search.seen import Seen
 
 
@@ -58,17 +58,20 @@ class PEZ:
         self._adam = torch.optim.AdamW([self.vectors], lr=learning_rate, weight_decay=weight_decay)
         self._seen = Seen()
 
-    def ask(self) -> Proposal:
+    def ask(self, room: int = EVERYTHING) -> Proposal:
         """The best by loss of the prompts that the vectors passed; one that survives re-tokenisation if there is."""
+        passes = min(self._passes, room - 1)
+        if passes < 1:
+            return Proposal([])
         visited: dict[str, tuple[bool, float]] = {}
-        for _ in range(self._passes):
+        for _ in range(passes):
             ids = self.nearest()
             loss, slope = gradient(self._objective, self._objective.table[ids][None])
             prompt = self._objective.text(ids.tolist())
             visited[prompt] = (not survives(self._objective.tokenizer, ids.tolist()), float(loss))
             self.vectors.grad = slope[0].to(self.vectors)
             self._adam.step()
-        return Proposal([min(visited, key=lambda prompt: visited[prompt])], passes=self._passes)
+        return Proposal([min(visited, key=lambda prompt: visited[prompt])], passes=passes)
 
     @torch.no_grad()
     def nearest(self) -> Int[Tensor, " length"]:

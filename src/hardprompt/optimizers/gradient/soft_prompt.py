@@ -9,7 +9,7 @@ from torch import Tensor
 from hardprompt.errors import InputError, MissingExtra
 from hardprompt.optimizers.adam import adam_state, load_adam
 from hardprompt.optimizers.gradient.objective import BestSoft, Objective, SoftPrompts, check_objective, gradient
-from hardprompt.search.engine import Proposal
+from hardprompt.search.engine import EVERYTHING, Proposal
 
 
 class SoftPrompt:
@@ -47,13 +47,16 @@ class SoftPrompt:
         self._adam = torch.optim.Adam([self._embedding.weight], lr=learning_rate)
         self._best = BestSoft(self._soft)
 
-    def ask(self) -> Proposal:
+    def ask(self, room: int = EVERYTHING) -> Proposal:
         """The vectors after some more steps."""
-        for _ in range(self._passes):
+        passes = min(self._passes, room - 1)
+        if passes < 1:
+            return Proposal([])
+        for _ in range(passes):
             _, slope = gradient(self._objective, self._embedding.weight[None])
             self._embedding.weight.grad = slope[0].to(self._embedding.weight)
             self._adam.step()
-        return Proposal([self._soft.add(self._embedding.weight)], passes=self._passes)
+        return Proposal([self._soft.add(self._embedding.weight)], passes=passes)
 
     def tell(self, proposal: Proposal, rewards: Float[Tensor, " n"]) -> dict[str, float]:
         """Remember the best."""

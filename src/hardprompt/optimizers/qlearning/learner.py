@@ -19,7 +19,7 @@ from hardprompt.optimizers.qlearning.losses import LOSSES, LossName, Values
 from hardprompt.optimizers.qlearning.prefix import Ids, PrefixTree, proper_prefixes
 from hardprompt.optimizers.qlearning.qhead import QHead
 from hardprompt.optimizers.qlearning.replay import Replay
-from hardprompt.search.engine import Proposal
+from hardprompt.search.engine import EVERYTHING, Proposal
 from hardprompt.search.seen import keep_best
 
 Normalise = Literal["none", "step", "replay"]
@@ -120,9 +120,9 @@ class QLearner:
         self._replay = Replay(capacity=replay, length=length) if replay else None
         self._seen: dict[Ids, float] = {}
 
-    def ask(self) -> Proposal:
+    def ask(self, room: int = EVERYTHING) -> Proposal:
         """Sample prompts from the current policy; the memo holds their token ids."""
-        prompts, sizes = self._sample(self._proposals)
+        prompts, sizes = self._sample(min(self._proposals, room))
         for attempt in range(self._redraws):
             old = [i for i, p in enumerate(prompts) if p in self._seen or p in prompts[:i]]
             if not old:

@@ -5,8 +5,8 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from hardprompt.data.tables import Example
 from hardprompt.errors import InputError
-from hardprompt.tasks.classify.reward import Example
 
 
 @dataclass(frozen=True)

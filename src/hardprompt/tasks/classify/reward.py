@@ -1,12 +1,12 @@
 """Few-shot text classification: a prompt is good when the task model picks the right verbalizer."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from hardprompt.data.tables import Example
 from hardprompt.errors import InputError
 from hardprompt.lms import TaskLM
 from hardprompt.lms.vocabulary import Tokens
@@ -15,14 +15,6 @@ from hardprompt.tasks.classify.loss import ClassificationObjective
 from hardprompt.tasks.template import Template
 
 _LONG = 128  # tokens
-
-
-@dataclass(frozen=True)
-class Example:
-    """A text and its class."""
-
-    text: str
-    label: str
 
 
 class Classification:
@@ -79,31 +71,58 @@ class Classification:
 
     def __call__(self, prompts: list[str]) -> Float[Tensor, " n"]:
         """Mean reward of each prompt over the examples, in [-180, 200]."""
-        return self.rewards(self.probabilities(prompts))
+        return self.aggregate(self.score(prompts))
+
+    @property
+    def items(self) -> int:
+        """How many examples there are."""
+        return len(self._texts)
+
+    def score(self, prompts: Sequence[str], items: Sequence[int] | None = None) -> Float[Tensor, "prompts n"]:
+        """Reward of each prompt on each example, or on those numbered, in [-180, 200]."""
+        return self._gaps(
+            self.probabilities(prompts, items), self.labels if items is None else self.labels[list(items)]
+        )
+
+    def aggregate(self, scores: Float[Tensor, "prompts n"]) -> Float[Tensor, " prompts"]:
+        """The mean over the examples."""
+        return scores.mean(-1)
 
     def rewards(self, probabilities: Float[Tensor, "prompts n classes"]) -> Float[Tensor, " prompts"]:
-        """200 * gap if gap > 0 else 180 * gap, averaged; gap = P(c) - max over c' != c of P(c')."""
+        """The reward of each prompt from its probabilities on all examples."""
+        return self.aggregate(self._gaps(probabilities, self.labels))
+
+    def _gaps(
+        self, probabilities: Float[Tensor, "prompts n classes"], labels: Int[Tensor, " n"]
+    ) -> Float[Tensor, "prompts n"]:
+        """200 * gap if gap > 0 else 180 * gap; gap = P(c) - max over c' != c of P(c')."""
         if self._sharpness != 1.0:
             probabilities = (probabilities.log() * self._sharpness).softmax(-1)
-        index = self.labels.expand(len(probabilities), -1)[..., None]
+        index = labels.expand(len(probabilities), -1)[..., None]
         right = probabilities.gather(-1, index)[..., 0]
         rival = probabilities.scatter(-1, index, -torch.inf).amax(-1)
         gap = right - rival
-        return torch.where(gap > 0, self._correct * gap, self._incorrect * gap).mean(-1)
+        return torch.where(gap > 0, self._correct * gap, self._incorrect * gap)
 
-    def probabilities(self, prompts: Sequence[str]) -> Float[Tensor, "prompts n classes"]:
+    def probabilities(
+        self, prompts: Sequence[str], items: Sequence[int] | None = None
+    ) -> Float[Tensor, "prompts n classes"]:
         """P(class | text, prompt) of the task model, renormalised over the verbalizers, in float64.
+
+        Of all examples, or of those numbered.
 
         Raises:
             InputError: as ``check_room``.
         """
         if self._soft is not None and any(prompt in self._soft for prompt in prompts):
-            return torch.stack([self._probabilities_of(prompt) for prompt in prompts])
+            whole = torch.stack([self._probabilities_of(prompt) for prompt in prompts])
+            return whole if items is None else whole[:, list(items)]
         self.check_room(prompts)
         if not self._template.before_prompt(""):
             # A long prompt that stands first, such as worked examples, is run once and not with every text.
             self._lm.prepare([prompt for prompt in prompts if self._lm.count(prompt) > _LONG])
-        filled = [self._template.fill(text, prompt) for prompt in prompts for text in self._texts]
+        texts = self._texts if items is None else [self._texts[i] for i in items]
+        filled = [self._template.fill(text, prompt) for prompt in prompts for text in texts]
         tails = {after for _, after in filled}
         if self._lm.blank:
             contexts = [before + self._lm.blank + after for before, after in filled]
@@ -113,7 +132,7 @@ class Classification:
             scores = self._lm.score([before for before, _ in filled], [choice + after for choice in self._choices])
         else:  # the text or the prompt stands after the answer, so every context has choices of its own
             scores = torch.cat([self._lm.score([b], [choice + a for choice in self._choices]) for b, a in filled])
-        return scores.double().softmax(-1).reshape(len(prompts), len(self._texts), len(self._choices))
+        return scores.double().softmax(-1).reshape(len(prompts), len(texts), len(self._choices))
 
     def objective(self, *, tokens: Tokens = "any", script: str = "latin") -> ClassificationObjective:
         """The loss of this task that has gradients, for prompts of such tokens.

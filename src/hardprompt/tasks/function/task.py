@@ -1,76 +1,53 @@
-"""`hardprompt optimize`: a prompt for any reward that a user writes."""
+"""Any reward as a task: there is nothing to validate or test, since the reward is all that is known."""
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any
 
-from hardprompt.tasks import Command, Notify
-from hardprompt.tasks.settings import Search, flag
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-
-    from hardprompt.lms.causal import CausalLM
-    from hardprompt.search.engine import Trial
+from hardprompt.lms.vocabulary import Tokens
+from hardprompt.optimizers import Need
+from hardprompt.search.engine import Trial
+from hardprompt.search.rewards import Cached
+from hardprompt.tasks.function.reward import FunctionReward, Scorer
+from hardprompt.tasks.protocol import Perplexity
 
 
-@dataclass(frozen=True, kw_only=True)
-class Optimize(Search):
-    """The settings of a search for a user's own reward.
+class FunctionTask:
+    """A user's reward.
 
-    Nothing is validated or tested: the reward is all that is known. ``start`` is read by the policy model only; a
-    prompt does not contain it.
+    Args:
+        function: from a list of prompts to a list of numbers, higher is better.
+        timeout: seconds that one call of it may take; None waits for ever.
+        manual: a hand-written prompt to compare with.
+        instruction: for the methods that begin with one.
+        spaced: whether a prompt's first word carries a leading space.
+        name: what the reward is called on the card.
     """
-
-    task: ClassVar[str] = "optimize"
-
-    reward: str = flag(
-        "MODULE:NAME of a function from a list of prompts to a list of numbers, or of a class that makes one",
-        positional=True,
-    )
-    reward_timeout: float | None = flag(
-        "seconds that one call of the reward may take", default=None, metavar="S", low=1e-3, high=1e9
-    )
-    manual: str | None = flag("a hand-written prompt to compare with", default=None, metavar="PROMPT")
-    save_every: int = flag("steps between checkpoints", default=1, metavar="N", low=1, high=1e9)
-
-    def lacking(self, thing: str) -> str | None:
-        """Gradients and examples: a function of the user's has neither."""
-        if thing in ("objective", "examples"):
-            return "a reward of yours is a function that gives numbers and nothing else"
-        return super().lacking(thing)
-
-    def about(self) -> list[str]:
-        """The reward's own name."""
-        return [self.reward.rpartition(":")[2]]
-
-
-class OptimizeWork:
-    """A user's reward, loaded."""
 
     validate = None
     start = ""
     precision = "float32"
+    leads = False
 
-    def __init__(self, config: Optimize, _policy_lm: "CausalLM", _notify: Notify) -> None:
-        from hardprompt.search.rewards import Cached
-        from hardprompt.tasks.function.reward import FunctionReward, load_reward
+    def __init__(
+        self,
+        function: Scorer,
+        *,
+        timeout: float | None = None,
+        manual: str | None = None,
+        instruction: str | None = None,
+        spaced: bool = False,
+        name: str = "the reward",
+    ) -> None:
+        self.reward = Cached(FunctionReward(function, timeout=timeout))
+        self.spaced = spaced
+        self._manual, self._instruction, self._name = manual, instruction, name
 
-        self._config = config
-        self.reward = Cached(FunctionReward(load_reward(config.reward), timeout=config.reward_timeout))
-
-    @property
-    def spaced(self) -> bool:
-        """Where the policy model imagines words before the prompt."""
-        return bool(self._config.start and not self._config.start[-1].isspace())
-
-    def give(self, thing: str, config: Search) -> str | None:
+    def give(self, need: Need, *, tokens: Tokens, script: str) -> str | None:  # noqa: ARG002
         """What a person wrote."""
-        return config.written(thing)
+        return self._manual if need is Need.MANUAL or self._instruction is None else self._instruction
 
-    def choose(self, trials: "Sequence[Trial]") -> "Trial":
+    def choose(self, trials: Sequence[Trial], perplexity: Perplexity) -> Trial:  # noqa: ARG002
         """The one of the highest reward, the earliest among equals."""
         return max(trials, key=lambda trial: trial.score)
 
@@ -80,7 +57,7 @@ class OptimizeWork:
 
     def report(self, prompt: str) -> dict[str, Any]:
         """The reward of the found prompt and of the manual one."""
-        others = {} if self._config.manual is None else {"manual": self._config.manual}
+        others = {} if self._manual is None else {"manual": self._manual}
         values = dict(zip([prompt, *others.values()], self.reward([prompt, *others.values()]).tolist(), strict=True))
         return {
             "test": {"reward": values[prompt]},
@@ -93,49 +70,9 @@ class OptimizeWork:
     def card(self, result: Mapping[str, Any]) -> str:
         """The prompt itself."""
         return (
-            f"# A prompt for {self._config.reward}\n\n```\n{result['prompt']}\n```\n\n"
+            f"# A prompt for {self._name}\n\n```\n{result['prompt']}\n```\n\n"
             f"Its reward is {result['test']['reward']:g}.\n"
         )
 
     def write(self, out: Path) -> None:
         """Nothing of its own."""
-
-
-def _plan(config: Optimize) -> dict[str, Any]:
-    from hardprompt.tasks.function.reward import find_reward
-
-    find_reward(config.reward)
-    return {"reward": config.reward}
-
-
-def show(result: Mapping[str, Any]) -> "list[RenderableType]":
-    """Every prompt with its reward."""
-    from rich.markup import escape
-
-    from hardprompt.cli.present import number, table
-
-    listing = table(
-        f"Reward, and perplexity under {result['perplexity_by']}",
-        ("method", "prompt"),
-        ("reward", "perplexity", "support", "evaluations", "seconds"),
-    )
-    found = {"name": result["method"], **{k: result[k] for k in ("prompt", "test", "perplexity", "evaluations")}}
-    for row in (*result["baselines"], found):
-        own = row is found
-        listing.add_row(
-            row["name"], escape(json.dumps(row["prompt"], ensure_ascii=False)), f"{row['test']['reward']:.6g}",
-            number(row["perplexity"]), number(result["support_size"]) if own else "-", str(row["evaluations"]),
-            number(result["seconds"]) if own else "-",
-        )  # fmt: skip
-    return [listing]
-
-
-COMMAND = Command(
-    summary="learn a prompt for any reward: a Python function of your own",
-    settings=Optimize,
-    plan=_plan,
-    load=OptimizeWork,
-    headline=lambda test: float(test["reward"]),
-    show=show,
-    figure="reward",
-)

@@ -61,17 +61,31 @@ class Inversion:
         self.targets: Float[Tensor, "images d"] = model.images(images).double()
 
     def __call__(self, prompts: Sequence[str]) -> Float[Tensor, " n"]:
-        """Mean cosine of each prompt's caption with the pictures, less 2 for each forbidden word in it, in float64.
+        """Mean cosine of each prompt's caption with the pictures, less 2 for each forbidden word in it, in float64."""
+        return self.aggregate(self.score(prompts))
+
+    @property
+    def items(self) -> int:
+        """How many pictures there are."""
+        return len(self.targets)
+
+    def score(self, prompts: Sequence[str], items: Sequence[int] | None = None) -> Float[Tensor, "n images"]:
+        """Cosine of each prompt's caption with each picture, or those numbered, less 2 for each forbidden word in it.
 
         A caption that the model cannot read whole has the cosine -1, and the same 2 less.
         """
+        at = list(range(self.items) if items is None else items)
         fits = [self._fits(prompt) for prompt in prompts]
         broken = [sum(_occurs(word, self.complete(prompt)) for word in self._forbid) for prompt in prompts]
-        means = torch.full((len(prompts),), -1.0 - _PENALTY, dtype=torch.float64)
+        scores = torch.full((len(prompts), len(at)), -1.0 - _PENALTY, dtype=torch.float64)
         if any(fits):
             read = [prompt for prompt, fit in zip(prompts, fits, strict=True) if fit]
-            means[torch.tensor(fits)] = self.scores(read).mean(-1)
-        return means - _PENALTY * torch.tensor(broken, dtype=torch.float64)
+            scores[torch.tensor(fits)] = self.scores(read)[:, at]
+        return scores - _PENALTY * torch.tensor(broken, dtype=torch.float64)[:, None]
+
+    def aggregate(self, scores: Float[Tensor, "n images"]) -> Float[Tensor, " n"]:
+        """The mean over the pictures."""
+        return scores.mean(-1)
 
     def scores(self, prompts: Sequence[str]) -> Float[Tensor, "n images"]:
         """Cosine of each prompt's caption with each picture, in float64.

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hardprompt.errors import InputError, MissingExtra
-from hardprompt.tasks.metrics import bootstrap
+from hardprompt.tasks.intervals import bootstrap
 
 
 def joint(

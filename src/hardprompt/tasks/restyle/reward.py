@@ -1,9 +1,8 @@
 """Unsupervised text style transfer: a prompt is good when the task model's rewriting keeps the content in the style."""
 
-import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from jaxtyping import Float
@@ -109,12 +108,21 @@ class Restyle:
 
     def __call__(self, prompts: list[str]) -> Float[Tensor, " n"]:
         """Mean reward of each prompt over the texts, in [0, 100], float64."""
-        return self.scores(prompts).mean(-1)
+        return self.aggregate(self.score(prompts))
 
-    def scores(self, prompts: Sequence[str], at: Sequence[int] | None = None) -> Float[Tensor, "n texts"]:
-        """Reward of each prompt on each text, or on those numbered ``at``."""
-        found = self.outputs(prompts, at)
+    @property
+    def items(self) -> int:
+        """How many texts there are."""
+        return len(self.texts)
+
+    def score(self, prompts: Sequence[str], items: Sequence[int] | None = None) -> Float[Tensor, "n texts"]:
+        """Reward of each prompt on each text, or on those numbered."""
+        found = self.outputs(prompts, items)
         return torch.tensor([[output.reward for output in row] for row in found], dtype=torch.float64)
+
+    def aggregate(self, scores: Float[Tensor, "n texts"]) -> Float[Tensor, " n"]:
+        """The mean over the texts."""
+        return scores.mean(-1)
 
     def outputs(self, prompts: Sequence[str], at: Sequence[int] | None = None) -> list[list[Output]]:
         """The best rewriting of each text with each prompt."""
@@ -140,67 +148,3 @@ def score(pairs: Sequence[tuple[str, str]], content: Content, style: Style) -> l
     wanted = style.target([text for _, text in new]).tolist()
     known = {pair: Output(pair[1], c, s) for pair, c, s in zip(new, kept, wanted, strict=True)}
     return [known[pair] for pair in pairs]
-
-
-class PerText:
-    """A reward that is taken on texts drawn anew for each step, and never scores a prompt on a text twice.
-
-    Args:
-        task: scores prompts on texts.
-        per_step: texts of a step.
-        zscore: normalise the scores of each text over the prompts of the step, as RLPrompt does, so that an easy text
-            does not outweigh a hard one.
-        seed: of the drawing.
-    """
-
-    def __init__(self, task: Restyle, *, per_step: int, zscore: bool = False, seed: int = 0) -> None:
-        if not 1 <= per_step <= len(task.texts):
-            raise InputError(
-                f"per_step is {per_step}; it must lie between 1 and the {len(task.texts)} texts there are."
-            )
-        self._task, self._per_step, self._zscore = task, per_step, zscore
-        self._generator = random.Random(seed)
-        self._pairs: dict[str, dict[int, float]] = {}
-        self.hits = 0
-        self.scored = 0  # prompts that were not known on every text of their step
-
-    def __call__(self, prompts: list[str]) -> Float[Tensor, " n"]:
-        """Mean score of each prompt over the step's texts, float64."""
-        at = sorted(self._generator.sample(range(len(self._task.texts)), self._per_step))
-        groups: dict[tuple[int, ...], list[str]] = {}
-        for prompt in dict.fromkeys(prompts):
-            missing = tuple(i for i in at if i not in self._pairs.setdefault(prompt, {}))
-            if missing:
-                groups.setdefault(missing, []).append(prompt)
-        new = sum(map(len, groups.values()))
-        self.hits += len(prompts) - new
-        self.scored += new
-        for missing, group in groups.items():
-            for prompt, row in zip(group, self._task.scores(group, missing).tolist(), strict=True):
-                self._pairs[prompt].update(zip(missing, row, strict=True))
-        scores = torch.tensor([[self._pairs[p][i] for i in at] for p in prompts], dtype=torch.float64)
-        if self._zscore:
-            scores = (scores - scores.mean(0)) / (scores.std(0, correction=0) + 1e-4)
-        return scores.mean(-1)
-
-    @property
-    def known(self) -> Mapping[str, float]:
-        """The mean score of each prompt on every text that it met."""
-        return {prompt: sum(row.values()) / len(row) for prompt, row in self._pairs.items() if row}
-
-    def state_dict(self) -> dict[str, Any]:
-        """What is known of every prompt, and the generator."""
-        version, state, gauss = self._generator.getstate()
-        return {
-            "pairs": [[prompt, [[i, value] for i, value in row.items()]] for prompt, row in self._pairs.items()],
-            "generator": [version, list(state), gauss],
-            "hits": self.hits,
-            "scored": self.scored,
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what ``state_dict`` returned."""
-        self._pairs = {prompt: {int(i): value for i, value in row} for prompt, row in state["pairs"]}
-        version, numbers, gauss = state["generator"]
-        self._generator.setstate((version, tuple(numbers), gauss))
-        self.hits, self.scored = int(state["hits"]), int(state["scored"])

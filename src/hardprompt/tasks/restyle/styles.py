@@ -20,11 +20,11 @@ from hardprompt.lms.embedding import Embedder, encode, text_limit
 from hardprompt.lms.load import load_tokenizer, load_weights, read_config, resolve
 from hardprompt.search.files import _replace
 from hardprompt.search.plugins import load_object, said
-from hardprompt.tasks.metrics import bootstrap
+from hardprompt.tasks.intervals import bootstrap
+from hardprompt.tasks.restyle.texts import LEAST
 
 _LOG = logging.getLogger(__name__)
 
-LEAST = 20  # texts of a style that a classifier is trained on
 _WEAK = 0.7  # held-out accuracy below which its judgement is worth little
 
 

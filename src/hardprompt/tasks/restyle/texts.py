@@ -2,13 +2,11 @@
 
 import random
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from hardprompt.data.tables import read_texts
 from hardprompt.errors import InputError
 
-if TYPE_CHECKING:
-    from hardprompt.tasks.restyle.task import StyleRun
-
+LEAST = 20  # texts of a style that a classifier is trained on
 _SHARE = 0.25  # of TEXTS that is kept for validation, and as much for the test, where no file is given
 _EXAMPLES = 4000  # of a style that a classifier is trained on; more cost minutes and add little
 
@@ -25,66 +23,89 @@ class Texts:
     target: list[str]
 
 
-def read(config: "StyleRun") -> Texts:
+def read(
+    *,
+    texts: str,
+    column: str | None = None,
+    validation: str | None = None,
+    test: str | None = None,
+    references: str | None = None,
+    source_examples: str | None = None,
+    target_examples: str | None = None,
+    shots: int,
+    validate_on: int,
+    test_on: int,
+    seed: int = 0,
+) -> Texts:
     """Read every file of a run and draw its sets: the training texts by the seed, the others always the same.
+
+    Args:
+        texts: file of what is rewritten.
+        column: of the texts, in every table.
+        validation: file of the texts that choose; None parts them from ``texts``.
+        test: file of the test texts; None parts them from ``texts``.
+        references: human rewritings of the test file, line by line.
+        source_examples: file of the texts' own style; None is ``texts``.
+        target_examples: file of the target style, if it is given by examples.
+        shots: training texts.
+        validate_on: validation texts, at most.
+        test_on: test texts, at most.
+        seed: of the draw of the training texts.
 
     Raises:
         InputError: whatever is wrong with a file, or too few texts.
     """
-    from hardprompt.data.tables import read_texts
 
     def texts_of(path: str) -> list[str]:
-        return read_texts(path, text=config.text)
+        return read_texts(path, text=column)
 
-    pool = list(dict.fromkeys(filter(None, texts_of(config.texts))))
+    pool = list(dict.fromkeys(filter(None, texts_of(texts))))
     random.Random(0).shuffle(pool)
-    references: list[str] | None = None
-    if config.test is None:
-        taken = min(config.test_on, max(1, int(_SHARE * len(pool))))
-        pool, test = pool[taken:], pool[:taken]
+    rewritten: list[str] | None = None
+    if test is None:
+        taken = min(test_on, max(1, int(_SHARE * len(pool))))
+        pool, tested = pool[taken:], pool[:taken]
     else:
-        lines = texts_of(config.test)
-        other = lines if config.references is None else texts_of(config.references)
+        lines = texts_of(test)
+        other = lines if references is None else texts_of(references)
         if len(other) != len(lines):
             raise InputError(
-                f"{config.references!r} has {len(other)} lines and {config.test!r} has {len(lines)}; "
+                f"{references!r} has {len(other)} lines and {test!r} has {len(lines)}; "
                 "references are line by line those of the test file."
             )
         rows = [(a, b) for a, b in zip(lines, other, strict=True) if a and b]
-        rows = [rows[i] for i in sorted(random.Random(0).sample(range(len(rows)), min(config.test_on, len(rows))))]
-        test = [text for text, _ in rows]
-        references = None if config.references is None else [reference for _, reference in rows]
-    if not test:
-        raise InputError(f"{config.test!r} has no text that can be tested on (with a reference, where some are given).")
-    tested = set(test)
-    left = [text for text in pool if text not in tested]
-    if config.validation is None:
-        taken = min(config.validate_on, max(1, int(_SHARE * len(left))))
-        left, validation = left[taken:], left[:taken]
+        rows = [rows[i] for i in sorted(random.Random(0).sample(range(len(rows)), min(test_on, len(rows))))]
+        tested = [text for text, _ in rows]
+        rewritten = None if references is None else [reference for _, reference in rows]
+    if not tested:
+        raise InputError(f"{test!r} has no text that can be tested on (with a reference, where some are given).")
+    held = set(tested)
+    left = [text for text in pool if text not in held]
+    if validation is None:
+        taken = min(validate_on, max(1, int(_SHARE * len(left))))
+        left, choosing = left[taken:], left[:taken]
     else:
-        validation = [t for t in dict.fromkeys(filter(None, texts_of(config.validation))) if t not in tested]
-        random.Random(0).shuffle(validation)
-        validation = validation[: config.validate_on]
-    chosen_by = set(validation)
+        choosing = [t for t in dict.fromkeys(filter(None, texts_of(validation))) if t not in held]
+        random.Random(0).shuffle(choosing)
+        choosing = choosing[:validate_on]
+    chosen_by = set(choosing)
     left = [text for text in left if text not in chosen_by]
-    if len(left) < config.shots or not validation:
+    if len(left) < shots or not choosing:
         raise InputError(
-            f"{config.texts!r} leaves {len(left)} texts to train on and {len(validation)} to validate on; "
-            f"{config.shots} and 1 are needed."
+            f"{texts!r} leaves {len(left)} texts to train on and {len(choosing)} to validate on; "
+            f"{shots} and 1 are needed."
         )
-    train = random.Random(config.seed).sample(left, config.shots)
-    held = {*test, *validation, *(references or ())}
+    train = random.Random(seed).sample(left, shots)
+    held = {*tested, *choosing, *(rewritten or ())}
     examples = {
         name: [t for t in dict.fromkeys(filter(None, texts_of(path))) if t not in held] if path else []
-        for name, path in (("source", config.source_examples), ("target", config.target_examples))
+        for name, path in (("source", source_examples), ("target", target_examples))
     }
-    source = left if config.source_examples is None else examples["source"]
-    if config.target_examples is not None:
-        from hardprompt.tasks.restyle.styles import LEAST
-
+    source = left if source_examples is None else examples["source"]
+    if target_examples is not None:
         for path, found in (
-            (config.source_examples or config.texts, source),
-            (config.target_examples, examples["target"]),
+            (source_examples or texts, source),
+            (target_examples, examples["target"]),
         ):
             if len(found) < LEAST:
                 raise InputError(
@@ -92,4 +113,4 @@ def read(config: "StyleRun") -> Texts:
                     f"classifier needs {LEAST} or more. Give more lines, --source-examples FILE, a smaller --test-on "
                     "and --validate-on, or --style-model."
                 )
-    return Texts(train, validation, test, references, source[:_EXAMPLES], examples["target"][:_EXAMPLES])
+    return Texts(train, choosing, tested, rewritten, source[:_EXAMPLES], examples["target"][:_EXAMPLES])

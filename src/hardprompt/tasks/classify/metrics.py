@@ -3,12 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from jaxtyping import Int
 from numpy.typing import NDArray
 
-RESAMPLES = 2000
-_LEVEL = (2.5, 97.5)
+from hardprompt.tasks.intervals import bootstrap
 
 
 def classification_metrics(
@@ -47,12 +45,3 @@ def paired_difference(
     """Accuracy of ``predictions`` minus that of ``other`` on the same texts, with a paired bootstrap interval."""
     right = (labels == predictions).astype(float) - (labels == other).astype(float)
     return {"accuracy": float(right.mean()), "interval": bootstrap(right)}
-
-
-def bootstrap(values: NDArray[Any], *, seed: int = 0) -> list[float]:
-    """95 % percentile bootstrap interval of the mean of ``values``."""
-    # How often each distinct value is drawn is multinomial: no table of resamples by values is needed.
-    distinct, counts = np.unique(values, return_counts=True)
-    draws = np.random.default_rng(seed).multinomial(len(values), counts / len(values), size=RESAMPLES)
-    low, high = np.percentile(draws @ distinct / len(values), _LEVEL)
-    return [float(low), float(high)]

@@ -1,0 +1,121 @@
+"""The settings of `hardprompt classify`: a prompt for a text classifier, from labelled texts."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from hardprompt.optimizers import find
+from hardprompt.tasks.settings import DEFAULT_MODEL, Precision, Settings, flag
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from hardprompt.lms.causal import CausalLM
+    from hardprompt.lms.models import Models
+    from hardprompt.tasks.classify.splits import Splits
+    from hardprompt.tasks.classify.task import ClassifyTask
+    from hardprompt.tasks.protocol import Notify
+
+
+@dataclass(frozen=True, kw_only=True)
+class Classify(Settings):
+    """The settings of a classification run.
+
+    ``precision`` is of the rewards that the search learns from; ``auto`` is half where the device computes it natively
+    and the task model is large enough to gain by it. Validation and test are always in float32. Where the judge's
+    package is absent the policy model measures perplexity, and the result says so.
+    """
+
+    task: ClassVar[str] = "classify"
+    summary: ClassVar[str] = "learn a prompt for a text classifier from labelled texts"
+    figure: ClassVar[str] = "accuracy"
+
+    train: str = flag("CSV, TSV, JSONL or Parquet file of labelled texts", positional=True, role="data")
+    text: str = flag("column of the texts", metavar="COLUMN")
+    label: str = flag("column of the classes", metavar="COLUMN")
+    validation: str | None = flag(
+        "texts that choose the prompt (else a part of TRAIN)", default=None, metavar="FILE", role="data"
+    )
+    test: str | None = flag(
+        "texts touched once, at the end (else a part of TRAIN)", default=None, metavar="FILE", role="data"
+    )
+    group: str | None = flag("column whose rows stay in one split", default=None, metavar="COLUMN")
+    data_seed: int | None = None  # of what is parted from TRAIN, where that is not the seed of all else
+    shots: int | None = flag(
+        "training texts of each class, drawn by the seed", default=None, metavar="N", low=1, high=1e9
+    )
+    verbalizers: Mapping[str, str] = flag(
+        "the word that stands for a class", factory=dict, metavar="LABEL=WORD", name="verbalizer"
+    )
+    template: str = flag(
+        "with {text} and {prompt}; {mask} for a masked model", default="{text}\n{prompt}", metavar="TEXT"
+    )
+    manual: str = flag("the hand-written prompt to compare with", default="The sentiment is", metavar="PROMPT")
+    task_model: str = flag("model that is prompted", default=DEFAULT_MODEL, metavar="MODEL", role="model")
+    precision: Precision = flag(
+        "of the search's rewards: auto, float32, bfloat16, float16", default="auto", metavar="KIND"
+    )
+    sharpness: float = flag(
+        "of the reward: 1 is the paper, 8 is closer to accuracy", default=8.0, metavar="X", low=1e-3, high=1e3
+    )
+
+    def check_task(self) -> None:
+        """The template."""
+        from hardprompt.tasks.template import Template
+
+        Template(self.template)
+
+    def plan(self) -> dict[str, Any]:
+        """The template, the words and the sizes of the sets."""
+        from hardprompt.tasks.classify.splits import checked_verbalizers
+
+        splits = self._splits()
+        return {
+            "template": self.template,
+            "verbalizers": checked_verbalizers(splits, self.verbalizers),
+            "texts": {"train": len(splits.train), "validation": len(splits.validation), "test": len(splits.test)},
+        }
+
+    def load(self, models: "Models", policy_lm: "CausalLM", notify: "Notify") -> "ClassifyTask":
+        """The task with its texts and its task model."""
+        from hardprompt.tasks.classify.splits import checked_verbalizers
+        from hardprompt.tasks.classify.task import ClassifyTask
+        from hardprompt.tasks.template import Template
+
+        splits = self._splits()
+        verbalizers = checked_verbalizers(splits, self.verbalizers)
+        task_lm: Any = policy_lm
+        if self.task_model != self.policy_model:
+            notify(f"loading the task model {self.task_model}")
+            task_lm = models.task(self.task_model)
+        notify(f"{len(splits.train)} training, {len(splits.validation)} validation and {len(splits.test)} test texts")
+        return ClassifyTask(
+            lm=task_lm, train=splits.train, validation=splits.validation, test=splits.test,
+            template=Template(self.template), verbalizers=verbalizers, manual=self.manual,
+            instruction=self.instruction, precision=self.precision, sharpness=self.sharpness,
+            leads=find(self.method).leads, model=self.task_model,
+        )  # fmt: skip
+
+    @staticmethod
+    def show(result: Mapping[str, Any]) -> "list[RenderableType]":
+        """Every prompt with its accuracy; the found one class by class; its lead over the manual one."""
+        from hardprompt.tasks.classify.table import show
+
+        return show(result)
+
+    @staticmethod
+    def items(folder: Path) -> dict[str, list[Any]]:
+        """1 for each test text that was classified rightly, else 0."""
+        from hardprompt.tasks.classify.table import items
+
+        return items(folder)
+
+    def _splits(self) -> "Splits":
+        from hardprompt.tasks.classify.splits import read_splits
+
+        return read_splits(
+            train=self.train, validation=self.validation, test=self.test, text=self.text, label=self.label,
+            group=self.group, shots=self.shots, words=self.verbalizers, seed=self.seed,
+            data_seed=self.seed if self.data_seed is None else self.data_seed,
+        )  # fmt: skip

@@ -1,0 +1,65 @@
+"""The tables of a classification's result, and what was predicted for each test text."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import RenderableType
+from rich.markup import escape
+
+from hardprompt.tasks.tables import columns, number, spent, table
+
+PREDICTIONS = "predictions.csv"
+
+
+def rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The found prompt and its baselines as rows of one table, the found one last."""
+    found = {
+        "name": result["method"],
+        **{k: result[k] for k in ("prompt", "test", "perplexity", "evaluations", "seconds", "support_size")},
+        "gradient_passes": result.get("gradient_passes", 0),  # older results have none
+    }
+    return [*result["baselines"], found]
+
+
+def show(result: Mapping[str, Any]) -> list[RenderableType]:
+    """Every prompt with its accuracy; the found one class by class; its lead over the manual one."""
+    listing = table(
+        f"Accuracy on {result['texts']['test']} test texts, perplexity under {result['perplexity_by']}",
+        ("method", "prompt"),
+        ("accuracy", "95 % interval", "macro-F1", "perplexity", "support", "evaluations", "seconds"),
+    )
+    for row in rows(result):
+        low, high = row["test"]["interval"]
+        listing.add_row(
+            row["name"], escape(json.dumps(row["prompt"], ensure_ascii=False)), f"{row['test']['accuracy']:.3f}",
+            f"{low:.3f} to {high:.3f}", f"{row['test']['macro_f1']:.3f}", number(row["perplexity"]),
+            number(row.get("support_size")), spent(row), number(row.get("seconds")),
+        )  # fmt: skip
+    said = [escape(f"said {row['class']}") for row in result["test"]["classes"]]
+    classes = table(
+        "The found prompt, class by class", ("class",), ("precision", "recall", "F1", "texts", *said), fold=False
+    )
+    for row, counts in zip(result["test"]["classes"], result["test"]["confusion"], strict=True):
+        classes.add_row(
+            escape(row["class"]), f"{row['precision']:.3f}", f"{row['recall']:.3f}", f"{row['f1']:.3f}", str(row["n"]),
+            *map(str, counts),
+        )  # fmt: skip
+    gain = result["difference_to_manual"]
+    low, high = gain["interval"]
+    shown: list[RenderableType] = [
+        listing,
+        classes,
+        f"Against the manual prompt: {gain['accuracy']:+.3f} accuracy, paired 95 % interval {low:+.3f} to {high:+.3f}.",
+    ]
+    if not result.get("readable", True):
+        shown.append("The found prompt is no text: it cannot be read, pasted, or moved to another model.")
+    cut = result["texts"]["truncated"]
+    return [*shown, f"{cut} texts were too long for the task model and were cut at their end."] if cut else shown
+
+
+def items(folder: Path) -> dict[str, list[Any]]:
+    """``text`` and ``score`` of each test text: 1 where it was classified rightly, else 0."""
+    rows = columns(folder / PREDICTIONS, "text", "right")
+    return {"text": [text for text, _ in rows], "score": [float(right) for _, right in rows]}

@@ -1,0 +1,28 @@
+"""The table of the result of a search for a user's own reward."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import RenderableType
+from rich.markup import escape
+
+from hardprompt.tasks.tables import number, table
+
+
+def show(result: Mapping[str, Any]) -> list[RenderableType]:
+    """Every prompt with its reward."""
+    listing = table(
+        f"Reward, and perplexity under {result['perplexity_by']}",
+        ("method", "prompt"),
+        ("reward", "perplexity", "support", "evaluations", "seconds"),
+    )
+    found = {"name": result["method"], **{k: result[k] for k in ("prompt", "test", "perplexity", "evaluations")}}
+    for row in (*result["baselines"], found):
+        own = row is found
+        listing.add_row(
+            row["name"], escape(json.dumps(row["prompt"], ensure_ascii=False)), f"{row['test']['reward']:.6g}",
+            number(row["perplexity"]), number(result["support_size"]) if own else "-", str(row["evaluations"]),
+            number(result["seconds"]) if own else "-",
+        )  # fmt: skip
+    return [listing]

@@ -1,0 +1,18 @@
+"""The bootstrap interval of a mean."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+RESAMPLES = 2000
+_LEVEL = (2.5, 97.5)
+
+
+def bootstrap(values: NDArray[Any], *, seed: int = 0) -> list[float]:
+    """95 % percentile bootstrap interval of the mean of ``values``."""
+    # How often each distinct value is drawn is multinomial: no table of resamples by values is needed.
+    distinct, counts = np.unique(values, return_counts=True)
+    draws = np.random.default_rng(seed).multinomial(len(values), counts / len(values), size=RESAMPLES)
+    low, high = np.percentile(draws @ distinct / len(values), _LEVEL)
+    return [float(low), float(high)]

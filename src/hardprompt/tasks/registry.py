@@ -1,0 +1,40 @@
+"""The registry of tasks: the settings of each by its name, which is its command, too."""
+
+import importlib
+import inspect
+from typing import TYPE_CHECKING
+
+from hardprompt.errors import InputError, unknown
+from hardprompt.search.plugins import load_object
+
+if TYPE_CHECKING:
+    from hardprompt.tasks.settings import Settings
+
+TASKS = {
+    "classify": "hardprompt.tasks.classify.settings:Classify",
+    "restyle": "hardprompt.tasks.restyle.settings:StyleRun",
+    "invert": "hardprompt.tasks.invert.settings:Invert",
+    "optimize": "hardprompt.tasks.function.settings:Optimize",
+}
+
+
+def find(name: str) -> "type[Settings]":
+    """The settings of the task of that name, or the user's own ``package.module:Class``.
+
+    Raises:
+        InputError: there is none, or what is there is no task's settings.
+    """
+    from hardprompt.tasks.settings import Settings
+
+    if name in TASKS:
+        module, _, attribute = TASKS[name].partition(":")
+        found = getattr(importlib.import_module(module), attribute)
+    elif ":" in name:
+        found = load_object("task", name)
+    else:
+        raise unknown("task", name, TASKS)
+    if not (inspect.isclass(found) and issubclass(found, Settings)):
+        raise InputError(f"task {name!r} is no class of settings; it must extend hardprompt.tasks.Settings.")
+    if found.task != name:  # a run folder says by it how to find the task again
+        raise InputError(f"task {name!r} calls itself {found.task!r}; give the class task = {name!r}.")
+    return found

@@ -1,0 +1,52 @@
+"""What the tables of results are made of: empty tables, short numbers, columns of our own CSV files."""
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def table(title: str, words: Sequence[str], figures: Sequence[str], *, fold: bool = True) -> "Table":
+    """An empty table: columns of words to the left, then columns of figures to the right."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    made = Table(title=escape(title), title_justify="left")
+    for name in words:
+        made.add_column(name, overflow="fold" if fold else "ellipsis")
+    for name in figures:
+        made.add_column(name, justify="right", overflow="fold" if fold else "ellipsis")
+    return made
+
+
+def number(value: float | None) -> str:
+    """A short form of a number, or a dash for none."""
+    if value is None:
+        return "-"
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def spent(row: Mapping[str, Any]) -> str:
+    """Evaluations of a row of a table, and how many of them were passes for gradients."""
+    passes = row.get("gradient_passes", 0)
+    return f"{row['evaluations']} ({passes} passes)" if passes else str(row["evaluations"])
+
+
+def columns(file: Path, *names: str) -> list[list[str]]:
+    """Columns of a CSV file of ours, row by row; a field may be longer than Python's reader allows by itself."""
+    csv.field_size_limit(2**31 - 1)
+    with file.open(encoding="utf-8", newline="") as stream:
+        return [[row[name] for name in names] for row in csv.DictReader(stream)]
+
+
+def csv_text(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A CSV file."""
+    stream = io.StringIO()
+    writer = csv.writer(stream)
+    writer.writerow(head)
+    writer.writerows(rows)
+    return stream.getvalue()
