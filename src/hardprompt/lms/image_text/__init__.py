@@ -22,8 +22,7 @@ def load_image_text(name: str) -> ImageText:
         MissingExtra: Pillow or a package that embeds the model is not installed.
     """
     if is_own(name):
-        own: ImageText = load_own("image model", name, ImageText)
-        return own
+        return load_own("image model", name, ImageText)  # type: ignore[type-abstract]
     if name.startswith("embedded:"):
         if name != "embedded:conse":
             raise unknown("embedded image–text model", name, ["embedded:conse"])
