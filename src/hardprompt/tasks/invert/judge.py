@@ -12,7 +12,6 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from hardprompt.runs.folder import read_result
 from hardprompt.errors import InputError
 from hardprompt.lms.api import client_of, open_address
 from hardprompt.search.files import write_json
@@ -259,9 +258,13 @@ def _runs(folder: Path) -> list[Path]:
 
 def _pairs(run: Path) -> Iterator[tuple[str, list[Path]]]:
     """The prompt of a run and its images; of the run of a whole folder of images, each one's."""
-    result = read_result(run)
-    if result is None:
+    path = run / "result.json"
+    if not path.is_file():
         raise InputError(f"{str(run)!r} has not finished; continue it with: hardprompt resume {shlex.quote(str(run))}")
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise InputError(f"{str(path)!r} cannot be read: {error}.") from error
     try:
         if result["task"] != "invert":
             raise InputError(
@@ -272,7 +275,7 @@ def _pairs(run: Path) -> Iterator[tuple[str, list[Path]]]:
                 raise TypeError("its prompt is no text")
             yield part["prompt"], [Path(image) for image in part["images"]]
     except (LookupError, TypeError, AttributeError) as error:
-        raise InputError(f"{str(run / 'result.json')!r} is damaged: it lacks a prompt or its images.") from error
+        raise InputError(f"{str(path)!r} is damaged: it lacks a prompt or its images.") from error
 
 
 def _earlier(path: Path, model: str) -> tuple[list[dict[str, Any]], int]:
