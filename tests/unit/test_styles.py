@@ -133,15 +133,12 @@ class TestTrained:
         model = train_style(embedder, BAD, GOOD, seed=0)[0]
         model.save(tmp_path / "style.safetensors")
         assert [p.name for p in tmp_path.iterdir()] == ["style.safetensors"]
-        for again in (
-            TrainedStyle.load(tmp_path / "style.safetensors", embedder),
-            TrainedStyle.from_state(model.state(), embedder),
-        ):
-            assert torch.equal(again.weight, model.weight)
-            assert again.weight.dtype == torch.float64
-            assert again.bias == model.bias
-            assert again.name == model.name
-            assert torch.equal(again.target(TEXTS), model.target(TEXTS))
+        again = TrainedStyle.load(tmp_path / "style.safetensors", embedder)
+        assert torch.equal(again.weight, model.weight)
+        assert again.weight.dtype == torch.float64
+        assert again.bias == model.bias
+        assert again.name == model.name
+        assert torch.equal(again.target(TEXTS), model.target(TEXTS))
 
     def test_a_file_of_something_else_is_refused(self, embedder: Embedder, tmp_path: Path) -> None:
         model = train_style(embedder, BAD, GOOD, seed=0)[0]
@@ -295,12 +292,12 @@ class TestFunction:
         assert found.name == "my_styles:polite"
         assert found.target(["Sit down, please.", "Sit!"]).tolist() == [1.0, 0.0]
         for name, message in (
-            ("my_styles:rude", "could not be imported: AttributeError"),
-            ("my_styles:CONSTANT", "is a int, not a function"),
+            ("my_styles:rude", "unknown name in my_styles 'rude'"),
+            ("my_styles:CONSTANT", "is a int, which cannot be called"),
             ("my_broken:polite", "RuntimeError: not today"),
             ("no_such_module:polite", "No module named 'no_such_module'"),
-            ("my_styles", "not of the form package.module:function"),
-            (":polite", "not of the form"),
+            ("my_styles", "is not MODULE:NAME"),
+            (":polite", "is not MODULE:NAME"),
         ):
             with pytest.raises(InputError, match=message) as caught:
                 function_style(name)

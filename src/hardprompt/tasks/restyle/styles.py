@@ -18,7 +18,7 @@ from torch import Tensor
 from hardprompt.errors import InputError, RewardError, unknown
 from hardprompt.lms.embedding import Embedder, encode, text_limit
 from hardprompt.lms.load import load_tokenizer, load_weights, read_config, resolve
-from hardprompt.search.files import _replace
+from hardprompt.search.files import write_bytes
 from hardprompt.search.plugins import load_object, said
 from hardprompt.tasks.intervals import bootstrap
 from hardprompt.tasks.restyle.texts import LEAST
@@ -65,29 +65,10 @@ class TrainedStyle:
         logits = self._embedder.sentences(texts).double() @ self.weight + self.bias
         return _unless_blank(texts, logits.sigmoid().float())
 
-    def state(self) -> dict[str, Any]:
-        """The weight [d] and bias [1], float64, and the name of the embedder that they belong to."""
-        bias = torch.tensor([self.bias], dtype=torch.float64)
-        return {"weight": self.weight.clone(), "bias": bias, "embedder": self._embedder.name}
-
-    @classmethod
-    def from_state(cls, state: dict[str, Any], embedder: Embedder) -> Self:
-        """The classifier that ``state()`` was taken from.
-
-        Raises:
-            InputError: it was trained on another embedder.
-        """
-        if state["embedder"] != embedder.name:
-            raise InputError(
-                f"the style classifier was trained on embeddings of {state['embedder']!r}, not {embedder.name!r}."
-            )
-        return cls(embedder, weight=state["weight"], bias=float(state["bias"]))
-
     def save(self, path: Path) -> None:
-        """Write it as safetensors, in one step."""
-        state = self.state()
-        metadata = {"embedder": state.pop("embedder")}
-        _replace(path, lambda aside: aside.write_bytes(to_bytes(state, metadata=metadata)))
+        """Write weight [d] and bias [1], float64, and whose they are, as safetensors and in one step."""
+        tensors = {"weight": self.weight, "bias": torch.tensor([self.bias], dtype=torch.float64)}
+        write_bytes(path, to_bytes(tensors, metadata={"embedder": self._embedder.name}))
 
     @classmethod
     def load(cls, path: Path, embedder: Embedder) -> Self:
@@ -98,10 +79,14 @@ class TrainedStyle:
         """
         try:
             with safe_open(path, "pt") as file:
-                state = {"embedder": file.metadata()["embedder"], **{k: file.get_tensor(k) for k in ("weight", "bias")}}
+                trained_on, weight, bias = file.metadata()["embedder"], *map(file.get_tensor, ("weight", "bias"))
         except (OSError, TypeError, KeyError, SafetensorError) as error:
             raise InputError(f"style classifier {str(path)!r} could not be read: {error}.") from error
-        return cls.from_state(state, embedder)
+        if trained_on != embedder.name:
+            raise InputError(
+                f"the style classifier was trained on embeddings of {trained_on!r}, not {embedder.name!r}."
+            )
+        return cls(embedder, weight=weight, bias=float(bias))
 
 
 def train_style(
