@@ -12,9 +12,9 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from hardprompt.runs.folder import read_result
 from hardprompt.errors import InputError
 from hardprompt.lms.api import client_of, open_address
+from hardprompt.runs.folder import read_result
 from hardprompt.search.files import write_json
 from hardprompt.tasks.invert.question import MARKS, TEMPLATE, ask, parse, question
 
