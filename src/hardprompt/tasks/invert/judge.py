@@ -14,7 +14,6 @@ from rich.table import Table
 
 from hardprompt.errors import InputError
 from hardprompt.lms.api import client_of, open_address
-from hardprompt.runs.folder import read_result
 from hardprompt.search.files import write_json
 from hardprompt.tasks.invert.question import MARKS, TEMPLATE, ask, parse, question
 
