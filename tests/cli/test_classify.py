@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from hardprompt.cli.main import main
+from hardprompt.runs import alone
 
 Arguments = Callable[..., list[str]]
 Hardprompt = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -102,13 +103,12 @@ def test_texts_of_the_test_file_are_left_out_of_training(
     arguments: Arguments, data_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     from hardprompt.tasks.classify.splits import read_splits
-    from hardprompt.tasks.classify.task import Classify
 
     test = tmp_path / "test.csv"
     lines = data_file.read_text().splitlines()
     test.write_text("\n".join([lines[0], *lines[1:9]]) + "\n")
     base = {"train": str(data_file), "text": "text", "label": "label", "test": str(test)}
-    parts = read_splits(Classify.from_dict(base))
+    parts = read_splits(**base)
     seen = {row.text for row in parts.test}
     assert seen.isdisjoint({row.text for row in parts.train + parts.validation})
     assert "left out" in caplog.text
@@ -118,11 +118,10 @@ def test_a_validation_file_that_repeats_the_training_file_is_used_with_a_warning
     data_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     from hardprompt.tasks.classify.splits import read_splits
-    from hardprompt.tasks.classify.task import Classify
 
     (tmp_path / "test.csv").write_text("text,label\nunseen,good\nnever read,bad\n")
     base = {"train": str(data_file), "validation": str(data_file), "text": "text", "label": "label"}
-    parts = read_splits(Classify.from_dict({**base, "test": str(tmp_path / "test.csv")}))
+    parts = read_splits(**base, test=str(tmp_path / "test.csv"))
     assert parts.train == parts.validation
     assert "shows less of overfitting" in caplog.text
 
@@ -131,7 +130,8 @@ def test_a_class_of_the_users_own_is_found_where_the_user_stands(
     arguments: Arguments, environment: dict[str, str], tmp_path: Path
 ) -> None:
     (tmp_path / "mine.py").write_text(
-        "from hardprompt.optimizers.best_of_n import BestOfN\n\nclass Mine(BestOfN):\n    pass\n"
+        "from hardprompt.optimizers.best_of_n import BestOfN\n\nclass Mine(BestOfN):\n"
+        "    needs = {'policy', 'length', 'seed'}\n"
     )
     script = Path(sys.executable).parent / "hardprompt"
     done = subprocess.run(
@@ -147,6 +147,7 @@ def test_a_search_that_recommends_nothing_ends_with_its_best_reward(
 ) -> None:
     (tmp_path / "silent.py").write_text(
         "from hardprompt.optimizers.best_of_n import BestOfN\n\nclass Silent(BestOfN):\n"
+        "    needs = {'policy', 'length', 'seed'}\n"
         "    def recommend(self):\n        return []\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -170,11 +171,9 @@ def test_a_run_is_not_continued_in_another_precision(
 def test_a_run_that_another_process_is_working_on_is_left_to_it(
     arguments: Arguments, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    fcntl = pytest.importorskip("fcntl")
     assert main([*arguments(evaluations=16)]) == 0
     (tmp_path / "run" / "result.json").unlink()
-    with (tmp_path / "run" / "run.yaml").open() as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
+    with alone(tmp_path / "run"):
         assert main(["resume", str(tmp_path / "run")]) == 2
     assert "another process is working" in capsys.readouterr().err
     assert main(["resume", str(tmp_path / "run")]) == 0
@@ -196,11 +195,9 @@ def test_groups_are_kept_whole_and_recorded(
     arguments: Arguments, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from hardprompt.tasks.classify.splits import read_splits
-    from hardprompt.tasks.classify.task import Classify
 
     assert main([*arguments(group="thing"), "--dry-run"]) == 0
-    config = Classify.from_dict({"train": arguments()[1], "text": "text", "label": "label", "group": "thing"})
-    parts = read_splits(config)
+    parts = read_splits(train=arguments()[1], text="text", label="label", group="thing")
     groups = [{row.group for row in part} for part in (parts.train, parts.validation, parts.test)]
     assert groups[0].isdisjoint(groups[1] | groups[2])
     assert groups[1].isdisjoint(groups[2])
@@ -226,7 +223,7 @@ def test_settings_land_in_run_yaml(arguments: Arguments, capsys: pytest.CaptureF
 
 def test_help_imports_nothing_heavy() -> None:
     code = (
-        "import sys, hardprompt.cli\n"
+        "import sys\nfrom hardprompt.cli.main import main\n"
         "try: main(['--help'])\n"
         "except SystemExit: pass\n"
         "print(sorted({'torch', 'transformers', 'numpy', 'rich', 'yaml'} & set(sys.modules)))"

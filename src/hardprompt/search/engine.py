@@ -13,6 +13,7 @@ from torch import Tensor
 from hardprompt.errors import HardpromptError, InputError, RewardError
 from hardprompt.search.budget import Budget
 from hardprompt.search.rewards import ItemReward, Memoised, Reward
+from hardprompt.search.seen import keep_best
 
 EVERYTHING = 1_000_000_000
 """Room for whatever a method likes to propose."""
@@ -170,6 +171,7 @@ def optimize(
     budget = Budget(evaluations, items=items, seconds=seconds, pairs=at.pairs, passes=at.passes)
     began = time.monotonic() - at.seconds
     scored = {trial.prompt for trial in at.trials}
+    met: dict[str, float] = {}  # rewards of this process, which need not be asked for again
     stopped = budget.ended(at.seconds) if at.step else None
     while stopped is None:
         proposal = optimizer.ask(budget.room)
@@ -183,6 +185,8 @@ def optimize(
             break
         budget.spend(len(proposal.prompts), passes=proposal.passes)
         rewards = _score(reward, proposal.prompts)
+        met.update(zip(proposal.prompts, rewards.tolist(), strict=True))
+        keep_best(met)
         log = optimizer.tell(proposal, rewards)
         at.step += 1
         at.seconds = time.monotonic() - began
@@ -190,7 +194,7 @@ def optimize(
         if float(rewards[top]) > at.best_reward:
             at.best_reward, at.best_prompt = float(rewards[top]), proposal.prompts[top]
         if at.step % validate_every == 0:
-            _validate(optimizer, reward, validate, budget, at, scored)
+            _validate(optimizer, reward, validate, budget, at, scored, met)
         at.evaluations, at.passes, at.pairs = budget.spent, budget.passes, budget.pairs
         step = Step(
             at.step, proposal.prompts, rewards.tolist(), at.evaluations, at.seconds,
@@ -202,7 +206,7 @@ def optimize(
         if save is not None and (stopped == "interrupt" or (stopped is None and at.step % save_every == 0)):
             save(at)
     if stopped != "interrupt":
-        _validate(optimizer, reward, validate, budget, at, scored)
+        _validate(optimizer, reward, validate, budget, at, scored, met)
         at.evaluations, at.pairs = budget.spent, budget.pairs
         if save is not None:
             save(at)
@@ -216,19 +220,26 @@ def best_trial(trials: Sequence[Trial]) -> Trial | None:
 
 
 def _validate(
-    optimizer: PromptOptimizer, reward: Reward, validate: Reward | None, budget: Budget, at: Progress, scored: set[str]
+    optimizer: PromptOptimizer,
+    reward: Reward,
+    validate: Reward | None,
+    budget: Budget,
+    at: Progress,
+    scored: set[str],
+    met: dict[str, float],
 ) -> None:
     """Score what is recommended: on validation data, or by the training reward within the budget."""
     prompts = [p for p in dict.fromkeys(optimizer.recommend()) if p not in scored]
     if validate is not None:
         scores = _score(validate, prompts).tolist() if prompts else []
     else:
-        recalled = {p: reward.recall(p) if isinstance(reward, Memoised) else None for p in prompts}
-        new = [p for p, known in recalled.items() if known is None][: budget.room]
+        if isinstance(reward, Memoised):
+            met |= {p: known for p in prompts if (known := reward.recall(p)) is not None}
+        new = [p for p in prompts if p not in met][: budget.room]
         budget.spend(len(new))
-        fresh = dict(zip(new, _score(reward, new).tolist() if new else [], strict=True))
-        prompts = [p for p in prompts if recalled[p] is not None or p in fresh]
-        scores = [known if (known := recalled[p]) is not None else fresh[p] for p in prompts]
+        met.update(zip(new, _score(reward, new).tolist() if new else [], strict=True))
+        prompts = [p for p in prompts if p in met]
+        scores = [met[p] for p in prompts]
     scored.update(prompts)
     at.trials.extend(Trial(at.step, p, s) for p, s in zip(prompts, scores, strict=True))
 

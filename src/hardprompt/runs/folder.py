@@ -1,0 +1,162 @@
+"""A run folder: made, held by one process, read, and taken back where nothing came of it."""
+
+import contextlib
+import hashlib
+import json
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from filelock import FileLock, Timeout
+
+from hardprompt import __version__
+from hardprompt.errors import InputError
+from hardprompt.lms.placing import choose_threads
+from hardprompt.runs.result import versions
+from hardprompt.runs.steps import FILE as STEPS
+from hardprompt.search.files import write_text
+from hardprompt.tasks import Recipe
+
+RUN = "run.yaml"
+RESULT = "result.json"
+_LOCK = ".lock"
+_KINDS = (RUN, "demo.json", "compare.yaml", RESULT)  # what makes a folder one of ours
+
+
+def start(recipe: Recipe, out: Path) -> Recipe:
+    """Make the run folder and write ``run.yaml``; returns the recipe with the number of threads that was chosen.
+
+    Raises:
+        InputError: the folder already holds something, or cannot be made.
+    """
+    if (out / RUN).exists():
+        raise InputError(
+            f"{str(out)!r} already holds a run; continue it with: hardprompt resume {out}, or name another."
+        )
+    # What begins with a dot may be what a killed start left behind.
+    if out.exists() and (not out.is_dir() or any(path.name[0] != "." for path in out.iterdir())):
+        raise InputError(f"{str(out)!r} exists and is not an empty folder; name another with --out.")
+    out.mkdir(parents=True, exist_ok=True)
+    recipe = recipe.changed(threads=recipe.values["threads"] or choose_threads())
+    record = {
+        **recipe.values,
+        "fingerprints": {path: _fingerprint(Path(path)) for path in recipe.files},
+        "versions": versions(),
+    }
+    text = yaml.safe_dump(record, sort_keys=False, allow_unicode=True)
+    write_text(
+        out / RUN, f"# `hardprompt run` with this file repeats the run; `hardprompt resume` continues it.\n{text}"
+    )
+    return recipe
+
+
+def discard(out: Path) -> None:
+    """Take back what ``start`` wrote, unless the run has made a step worth keeping."""
+    if not out.is_dir() or {path.name for path in out.iterdir()} - {RUN, STEPS, _LOCK}:
+        return
+    for name in (RUN, STEPS, _LOCK):
+        (out / name).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # something else is in it by now
+        out.rmdir()
+
+
+def read_recipe(path: Path) -> Recipe:
+    """The recipe in a YAML file of settings.
+
+    Raises:
+        InputError: the file holds no settings, or such as cannot be used.
+    """
+    values = read_yaml(path)
+    values.pop("versions", None)
+    values.pop("fingerprints", None)
+    return Recipe.of(values)
+
+
+def begun(out: Path) -> Recipe:
+    """The recipe of a run that has begun in a folder, to go on with.
+
+    Raises:
+        InputError: as ``read_recipe``; a data file is not what it was, or another version of the program began.
+    """
+    recipe, values = read_recipe(out / RUN), read_yaml(out / RUN)
+    by = (values.get("versions") or {}).get("hardprompt", __version__)
+    if by != __version__:
+        raise InputError(
+            f"the run in {str(out)!r} was begun by hardprompt {by}, and {__version__} cannot go on with it; repeat it "
+            f"with: hardprompt run {shlex.quote(str(out / RUN))} --out NAME"
+        )
+    fingerprints = values.get("fingerprints") or {}
+    for name, expected in fingerprints.items():
+        if _fingerprint(Path(name)) != expected:
+            raise InputError(
+                f"data file {name!r} has changed since the run began; a resumed run would not be the same."
+            )
+    new = [name for name in recipe.files if fingerprints and name not in fingerprints]
+    if new:
+        raise InputError(f"data file {new[0]!r} was not there when the run began; start another run for it.")
+    return recipe
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file.
+
+    Raises:
+        InputError: the file is missing, is not YAML, or holds no mapping.
+    """
+    if not path.exists():
+        raise InputError(f"configuration file {str(path)!r} does not exist.")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"configuration {str(path)!r} cannot be read: {error}.") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"configuration {str(path)!r} is not YAML: {' '.join(str(error).split())}.") from error
+    if not isinstance(values, dict):
+        raise InputError(f"configuration {str(path)!r} holds no mapping of settings.")
+    return values
+
+
+def read_result(folder: Path) -> dict[str, Any] | None:
+    """``result.json`` of a run folder, or None when the run has not finished.
+
+    Raises:
+        InputError: the folder holds no run, or its result cannot be read.
+    """
+    if not folder.exists():
+        raise InputError(f"{str(folder)!r} does not exist.")
+    if folder.is_file():
+        raise InputError(f"{str(folder)!r} is a file; name the run folder: {str(folder.parent)!r}.")
+    if not any((folder / name).is_file() for name in _KINDS):
+        raise InputError(f"{str(folder)!r} holds no run: it has no run.yaml.")
+    path = folder / RESULT
+    if not path.is_file():
+        return None
+    try:
+        result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise InputError(f"{str(path)!r} cannot be read: {error}.") from error
+    return result
+
+
+@contextlib.contextmanager
+def alone(out: Path) -> Iterator[None]:
+    """Hold a folder, so that no second process continues the same; the system lets go when we end.
+
+    Raises:
+        InputError: another process holds it.
+    """
+    lock = FileLock(out / _LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise InputError(f"another process is working in {str(out)!r}; wait for it or stop it.") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _fingerprint(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,139 @@
+"""A whole search in memory: a task, a method and what it needs, put together and run."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from hardprompt import optimizers
+from hardprompt.errors import InputError
+from hardprompt.lms.causal import CausalLM
+from hardprompt.lms.models import Models
+from hardprompt.lms.policy import PolicyLM
+from hardprompt.lms.vocabulary import Tokens
+from hardprompt.optimizers import Need
+from hardprompt.search.engine import Result, optimize
+from hardprompt.tasks.protocol import Task
+from hardprompt.tasks.settings import DEFAULT_METHOD, DEFAULT_MODEL
+
+
+class Search:
+    """A task and the method that looks for its prompt.
+
+    Args:
+        task: loaded.
+        policy_lm: proposes prompts.
+        method: by name.
+        settings: of the method, where they differ from what the name stands for.
+        suggested: settings of the method that suit the task; ``settings`` go before them.
+        length: tokens of the prompt.
+        seed: of everything random.
+        tokens: what a prompt is made of; None is as the method has it.
+        script: of its words.
+        start: text that the policy LM imagines before the prompt; None is as task and method have it.
+
+    Raises:
+        InputError: anything about method or settings.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        *,
+        policy_lm: CausalLM,
+        method: str = DEFAULT_METHOD,
+        settings: Mapping[str, Any] | None = None,
+        suggested: Mapping[str, Any] | None = None,
+        length: int = 5,
+        seed: int = 0,
+        tokens: Tokens | None = None,
+        script: str = "latin",
+        start: str | None = None,
+    ) -> None:
+        self.task, self.policy_lm = task, policy_lm
+        found = optimizers.find(method)
+        if found.leads and not task.leads:
+            raise InputError(f"prompts of {method!r} stand before everything: load the task with leads=True.")
+        own = settings or {}
+        chosen = {**found.settings, **(suggested or {}), **own}
+        if "top_k" not in own and chosen.get("top_k"):
+            # A method's own k is meant for a vocabulary of 50,000; a smaller one is kept whole.
+            chosen["top_k"] = min(chosen["top_k"], len(policy_lm.packed.head.weight))
+        alphabet = tokens or found.tokens
+
+        def given(need: Need) -> Any:
+            if need is Need.POLICY:
+                imagined = task.start if found.in_place else ""
+                return PolicyLM(
+                    policy_lm.model, policy_lm.tokenizer, start=imagined if start is None else start, tokens=alphabet,
+                    script=script, spaced=task.spaced, probed=policy_lm.packed,
+                )  # fmt: skip
+            if need is Need.LENGTH:
+                return length
+            return seed if need is Need.SEED else task.give(need, tokens=alphabet, script=script)
+
+        self.optimizer = found.build(**{need.value: given(need) for need in sorted(found.needs)}, **chosen)
+
+    def run(self, **how: Any) -> Result:
+        """Search until the budget is spent; the best trial is the one that the task chooses.
+
+        Args:
+            how: arguments of ``search.optimize``, beside optimizer, reward and validation.
+
+        Raises:
+            InputError: as ``search.optimize``.
+            RewardError: the reward broke its contract.
+        """
+        return optimize(self.optimizer, self.task.reward, validate=self.task.validate, **how)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that an exact resume needs, beside the engine's progress."""
+        return {"optimizer": self.optimizer.state_dict(), "reward": self.task.reward.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what ``state_dict`` returned."""
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.task.reward.load_state_dict(state["reward"])
+
+
+def find_prompt(
+    task: Task,
+    *,
+    method: str = DEFAULT_METHOD,
+    evaluations: int = 192,
+    policy_model: str | CausalLM = DEFAULT_MODEL,
+    settings: Mapping[str, Any] | None = None,
+    length: int = 5,
+    seed: int = 0,
+    validate_every: int = 6,
+    **how: Any,
+) -> Result:
+    """Find a prompt for a task, in memory.
+
+    Args:
+        task: loaded, such as a ``ClassifyTask``.
+        method: of search, by name.
+        evaluations: budget in prompts scored.
+        policy_model: proposes prompts.
+        settings: of the method, where they differ.
+        length: tokens of the prompt.
+        seed: of everything random.
+        validate_every: steps between validations.
+        how: further arguments of ``search.optimize``, such as ``callbacks`` or ``seconds``.
+
+    Returns:
+        The result, whose ``best`` is the prompt that the task chooses of those validated.
+
+    Raises:
+        InputError: anything about method, model or settings.
+        RewardError: the reward broke its contract.
+    """
+    policy_lm = policy_model if isinstance(policy_model, CausalLM) else Models().causal(policy_model)
+    search = Search(task, policy_lm=policy_lm, method=method, settings=settings, length=length, seed=seed)
+    return chosen(search, search.run(evaluations=evaluations, validate_every=validate_every, **how))
+
+
+def chosen(search: Search, found: Result) -> Result:
+    """The result with the trial that the task chooses."""
+    if not found.trials:
+        return found
+    return dataclasses.replace(found, best=search.task.choose(found.trials, search.policy_lm.perplexity))

@@ -1,0 +1,57 @@
+"""``steps.jsonl``: one line a step, appended as it is made; read back also when its last line is cut."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from hardprompt.search.engine import Step
+from hardprompt.search.files import write_text
+
+FILE = "steps.jsonl"
+
+
+class StepLog:
+    """Appends a line per step; steps after the checkpoint are run again, so theirs are dropped.
+
+    Args:
+        out: the run folder.
+        keep: number of the last step that stays.
+    """
+
+    def __init__(self, out: Path, *, keep: int) -> None:
+        self._path = out / FILE
+        kept = [(line, record) for line, record in _lines(out) if record["step"] <= keep]
+        self.last_support: float | None = kept[-1][1]["log"].get("support_size") if kept else None
+        write_text(self._path, "".join(line + "\n" for line, _ in kept))
+
+    def __call__(self, step: Step) -> None:
+        """Append one step."""
+        self.last_support = step.log.get("support_size")
+        record = {
+            "step": step.number,
+            "evaluations": step.evaluations,
+            "seconds": round(step.seconds, 3),
+            "best_reward": step.best_reward,
+            "validation": step.best.score if step.best else None,
+            "log": step.log,
+            "prompts": step.prompts,
+            "rewards": step.rewards,
+        }
+        with self._path.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(record, ensure_ascii=False) + "\n")
+
+
+def read_steps(out: Path) -> list[dict[str, Any]]:
+    """Every whole line."""
+    return [record for _, record in _lines(out)]
+
+
+def _lines(out: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    path = out / FILE
+    # Only "\n" ends a line there: a prompt may hold what else is taken for a line's end.
+    for line in path.read_text(encoding="utf-8").split("\n") if path.is_file() else []:
+        try:
+            yield line, json.loads(line)
+        except json.JSONDecodeError:  # the empty end, or the line that was being written when the run was killed
+            return
