@@ -26,7 +26,7 @@ def test_a_run_fills_its_folder_and_prints_a_table(
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "run"
     assert {p.name for p in folder.iterdir()} == {
-        "run.yaml", "predictions.csv", "steps.jsonl", "checkpoint", "result.json", "prompts.csv", "README.md",
+        "run.yaml", "predictions.csv", "steps.jsonl", "checkpoint", "result.json", "prompts.csv", "README.md", ".lock",
     }  # fmt: skip
     result = json.loads((folder / "result.json").read_text())
     for key in (

@@ -3,7 +3,7 @@
 import csv
 from pathlib import Path
 
-from hardprompt.cli import demo
+from hardprompt.data import films as reviews
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -12,11 +12,11 @@ def read(path: Path) -> list[dict[str, str]]:
 
 
 def test_no_film_stands_in_two_parts_and_classes_are_balanced(tmp_path: Path) -> None:
-    parts = {name: read(path) for name, path in demo.write_data(tmp_path, seed=0).items()}
+    parts = {name: read(path) for name, path in reviews.write_data(tmp_path, seed=0).items()}
     assert {name: len(rows) for name, rows in parts.items()} == {
-        "train": demo.TRAIN, "validation": demo.VALIDATION, "test": demo.TEST,
+        "train": reviews.TRAIN, "validation": reviews.VALIDATION, "test": reviews.TEST,
     }  # fmt: skip
-    assert demo.TEST >= 500
+    assert reviews.TEST >= 500
     for rows in parts.values():
         assert [r["label"] for r in rows].count("positive") * 2 == len(rows)
     films = [{r["film"] for r in rows} for rows in parts.values()]
@@ -27,7 +27,7 @@ def test_no_film_stands_in_two_parts_and_classes_are_balanced(tmp_path: Path) ->
 def test_the_seed_draws_the_training_texts_only(tmp_path: Path) -> None:
     for seed in (0, 1):
         (tmp_path / str(seed)).mkdir()
-    first, second = (demo.write_data(tmp_path / str(seed), seed=seed) for seed in (0, 1))
+    first, second = (reviews.write_data(tmp_path / str(seed), seed=seed) for seed in (0, 1))
     assert read(first["train"]) != read(second["train"])
     assert read(first["validation"]) == read(second["validation"])
     assert read(first["test"]) == read(second["test"])

@@ -3,16 +3,20 @@
 import json
 import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
 from hardprompt.errors import InputError, RewardError
 from hardprompt.search import engine
-from hardprompt.search.engine import Progress, Proposal, Result, Step, Trial, best_trial, optimize
+from hardprompt.search.engine import EVERYTHING, Progress, Proposal, Result, Step, Trial, best_trial, optimize
+from hardprompt.search.files import StateStore
 from hardprompt.search.rewards import Cached
 
 
@@ -28,8 +32,8 @@ class Scripted:
         self.told: list[tuple[Proposal, Tensor]] = []
         self.best: tuple[float, str] = (-math.inf, "")
 
-    def ask(self) -> Proposal:
-        width = self.widths[min(self.steps, len(self.widths) - 1)]
+    def ask(self, room: int = EVERYTHING) -> Proposal:
+        width = min(self.widths[min(self.steps, len(self.widths) - 1)], room)
         prompts = [f"p{self.asked + i}" for i in range(width)]
         self.asked += width
         self.steps += 1
@@ -84,24 +88,69 @@ class Watched:
 
 
 @pytest.mark.parametrize(
-    ("widths", "budget", "used"),
+    ("widths", "budget", "steps"),
     [
-        ([4], 12, 12),
-        ([4], 11, 8),
-        ([4], 13, 12),
-        ([4], 4, 4),
-        ([4], 1, 4),  # the first step always runs
-        ([1], 3, 3),
-        ([2, 6, 1], 13, 8),  # after the step of six another six are expected, which would not fit
-        ([2, 6, 1], 14, 14),
+        ([4], 12, [4, 4, 4]),
+        ([4], 11, [4, 4, 3]),  # the last step is as large as what is left,
+        ([4], 1, [1]),  # and so is the first
+        ([1], 3, [1, 1, 1]),
+        ([2, 6, 1], 13, [2, 6, 1, 1, 1, 1, 1]),
+        ([2, 36], 10, [2, 8]),
     ],
 )
-def test_steps_are_run_whole_and_only_while_another_fits_the_budget(widths: list[int], budget: int, used: int) -> None:
+def test_the_budget_is_used_up_and_never_exceeded(widths: list[int], budget: int, steps: list[int]) -> None:
     optimizer, reward = Scripted(widths), Watched(wave)
     result = optimize(optimizer, reward, evaluations=budget, validate=upwards)
-    assert result.evaluations == used
-    assert reward.prompts == [f"p{i}" for i in range(used)]
+    assert result.evaluations == budget
+    assert [len(call) for call in reward.calls] == steps
+    assert reward.prompts == [f"p{i}" for i in range(budget)]
     assert result.stopped == "evaluations"
+
+
+def test_an_optimizer_that_proposes_more_than_is_left_is_stopped_before_it_is_scored() -> None:
+    class Greedy(Scripted):
+        def ask(self, room: int = EVERYTHING) -> Proposal:
+            return super().ask(room + 1)
+
+    reward = Watched(wave)
+    with pytest.raises(InputError, match="4 evaluations were asked for, and 3 are left"):
+        optimize(Greedy([4]), reward, evaluations=3)
+    assert reward.calls == []
+
+
+def test_an_optimizer_that_cannot_be_told_what_is_left_is_named() -> None:
+    class Old(Scripted):
+        def ask(self) -> Proposal:  # type: ignore[override]
+            return super().ask()
+
+    with pytest.raises(InputError, match=r"Old\.ask\(\) takes no argument.*def ask\(self, room\)"):
+        optimize(Old(), wave, evaluations=3)
+
+
+def test_without_validation_a_recommendation_that_was_never_scored_is_an_evaluation_and_has_to_fit() -> None:
+    reward = Watched(wave)
+    fresh = Scripted([4], recommends=lambda o: ["p1", f"p{100 + o.steps}"])
+    result = optimize(fresh, reward, evaluations=10, validate_every=1)
+    assert [call for call in reward.calls if call[0] > "p1" and len(call) == 1] == [["p101"], ["p102"]]
+    assert result.evaluations == 10
+    assert len(reward.prompts) == 10
+    assert {t.prompt for t in result.trials} == {"p1", "p101", "p102"}
+
+
+@given(
+    widths=st.lists(st.integers(1, 9), min_size=1, max_size=5), budget=st.integers(1, 40), every=st.integers(1, 4),
+    news=st.integers(0, 3), validated=st.booleans(),
+)  # fmt: skip
+def test_what_is_scored_is_what_is_counted(
+    widths: list[int], budget: int, every: int, news: int, validated: bool
+) -> None:
+    reward = Watched(wave)
+    optimizer = Scripted(widths, recommends=lambda o: [f"p{1000 * o.steps + i}" for i in range(news)])
+    result = optimize(
+        optimizer, reward, evaluations=budget, validate=upwards if validated else None, validate_every=every
+    )
+    assert result.evaluations == len(reward.prompts) <= budget
+    assert result.evaluations == budget
 
 
 def test_the_training_reward_is_called_once_a_step() -> None:
@@ -289,7 +338,7 @@ def test_without_a_limit_of_seconds_the_evaluations_decide(clock: SimpleNamespac
 
 
 def test_the_seconds_of_the_earlier_part_of_a_run_count(clock: SimpleNamespace) -> None:
-    progress = Progress(step=2, evaluations=8, width=4, seconds=18.0)
+    progress = Progress(step=2, evaluations=8, pairs=8, seconds=18.0)
     result = optimize(Scripted(), slow(clock, 10.0), evaluations=400, seconds=25.0, progress=progress)
     assert result.evaluations == 12
     assert progress.seconds == 28.0
@@ -367,7 +416,7 @@ def test_resuming_a_finished_run_asks_nothing_and_returns_its_result() -> None:
 
 
 def test_progress_survives_json() -> None:
-    progress = Progress(3, 12, 4, 1.5, 0.7, "p1", [Trial(2, "p1", 0.25)])
+    progress = Progress(3, 12, 1.5, 0.7, "p1", [Trial(2, "p1", 0.25)], 2, 48)
     restored = Progress()
     restored.load_state_dict(json.loads(json.dumps(progress.state_dict())))
     assert restored == progress
@@ -382,10 +431,11 @@ def test_a_cached_reward_scores_each_prompt_once_and_answers_in_order() -> None:
     assert (len(cached), cached.hits) == (3, 2)
 
 
-def test_a_cached_reward_remembers_through_json() -> None:
+def test_a_cached_reward_remembers_through_a_checkpoint(tmp_path: Path) -> None:
     cached, restored = Cached(wave), Cached(fails(AssertionError("asked again")))
     cached(["p3", "p1", "p3"])
-    restored.load_state_dict(json.loads(json.dumps(cached.state_dict())))
+    StateStore(tmp_path).save(1, cached.state_dict())
+    restored.load_state_dict(StateStore(tmp_path).load())
     assert restored(["p1", "p3"]).tolist() == [7.0, 10.0]
     assert restored.hits == 3
 
@@ -393,9 +443,9 @@ def test_a_cached_reward_remembers_through_json() -> None:
 class Twins(Scripted):
     """Proposes one prompt twice."""
 
-    def ask(self) -> Proposal:
+    def ask(self, room: int = EVERYTHING) -> Proposal:
         self.steps += 1
-        return Proposal(["p1", "p1"])
+        return Proposal(["p1", "p1"][:room])
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])

@@ -52,7 +52,7 @@ def test_a_function_and_a_class_are_found_where_the_user_stands(module: str) -> 
         ("own_reward", "is not MODULE:NAME"),
         ("own_reward.py:reward", "name the module: own_reward:reward"),
         ("own_reward:rewad", "Did you mean 'reward'"),
-        ("no_such_rewards:reward", "importing no_such_rewards raised ModuleNotFoundError"),
+        ("no_such_rewards:reward", "could not be imported: ModuleNotFoundError"),
         ("broken_reward:reward", "nothing_of_the_kind"),
         ("own_reward:number", "is a int, which cannot be called"),
         ("own_reward:NeedsMore", "making a NeedsMore raised TypeError"),

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from hardprompt.errors import InputError
 from hardprompt.search.files import StateStore
-from hardprompt.tasks.restyle.reward import PerText, Restyle, score
+from hardprompt.search.rewards import Cached, PerStep
+from hardprompt.tasks.restyle.reward import Restyle, score
 from hardprompt.tasks.template import Template
 
 TEXTS = ["the food was bad", "slow and cold service here tonight", "no"]
@@ -86,8 +87,8 @@ def test_what_is_asked_of_the_task_model() -> None:
 def test_scores_of_chosen_texts_are_those_of_all(  # a text's score does not depend on what else is asked
 ) -> None:
     task = make()
-    whole = task.scores(["P", "Q"])
-    assert torch.equal(task.scores(["Q"], [2, 0]), whole[1:][:, [2, 0]])
+    whole = task.score(["P", "Q"])
+    assert torch.equal(task.score(["Q"], [2, 0]), whole[1:][:, [2, 0]])
 
 
 def test_equal_pairs_are_scored_once() -> None:
@@ -119,26 +120,26 @@ def test_what_is_no_task_is_refused(changes: dict[str, Any], message: str) -> No
 
 def test_a_step_of_all_texts_is_the_plain_reward() -> None:
     task = make()
-    torch.testing.assert_close(PerText(task, per_step=3)(["P", "Q", "P"]), task(["P", "Q", "P"]))
+    torch.testing.assert_close(PerStep(Cached(task), per_step=3)(["P", "Q", "P"]), task(["P", "Q", "P"]))
 
 
 def test_a_prompt_is_never_scored_twice_on_a_text() -> None:
     lm = Writer()
-    reward = PerText(make(lm), per_step=2, seed=1)
+    reward = PerStep(Cached(make(lm)), per_step=2, seed=1)
     for _ in range(12):
         reward(["P", "Q"])
     asked = [context for contexts, *_ in lm.asked for context in contexts]
     assert len(asked) == len(set(asked)) == 6
     assert reward.hits + reward.scored == 24
-    assert reward.known == pytest.approx({p: float(make()([p])) for p in "PQ"})
+    assert {p: reward.recall(p) for p in "PQ"} == pytest.approx({p: float(make()([p])) for p in "PQ"})
 
 
 def test_zscores_are_over_the_prompts_of_a_step_for_each_text() -> None:
     task = make()
     prompts = ["P", "Q", "R", "S"]
-    scores = task.scores(prompts).numpy()
+    scores = task.score(prompts).numpy()
     by_hand = ((scores - scores.mean(0)) / (scores.std(0) + 1e-4)).mean(1)
-    found = PerText(task, per_step=3, zscore=True)(prompts)
+    found = PerStep(Cached(task), per_step=3, zscore=True)(prompts)
     torch.testing.assert_close(found, torch.from_numpy(by_hand))
 
 
@@ -146,7 +147,7 @@ def test_zscores_are_over_the_prompts_of_a_step_for_each_text() -> None:
 def test_a_saved_state_goes_on_with_the_same_texts(
     tmp_path_factory: pytest.TempPathFactory, steps: int, per_step: int, zscore: bool
 ) -> None:
-    first, second = (PerText(make(), per_step=per_step, zscore=zscore, seed=3) for _ in range(2))
+    first, second = (PerStep(Cached(make()), per_step=per_step, zscore=zscore, seed=3) for _ in range(2))
     for step in range(steps):
         first([f"P{step}", "Q"])
     store = StateStore(tmp_path_factory.mktemp("state"))
@@ -155,9 +156,11 @@ def test_a_saved_state_goes_on_with_the_same_texts(
     for step in range(3):
         prompts = [f"R{step}", "Q"]
         assert first(prompts).tolist() == second(prompts).tolist()
-    assert (first.hits, first.scored, first.known) == (second.hits, second.scored, second.known)
+    assert (first.hits, first.scored) == (second.hits, second.scored)
+    prompts = ["Q", "R0", "R1", "never asked"]
+    assert [first.recall(p) for p in prompts] == [second.recall(p) for p in prompts]
 
 
 def test_more_texts_a_step_than_there_are_is_named() -> None:
-    with pytest.raises(InputError, match="per_step is 4; it must lie between 1 and the 3 texts"):
-        PerText(make(), per_step=4)
+    with pytest.raises(InputError, match="per_step is 4; it must lie between 1 and the 3 items"):
+        PerStep(Cached(make()), per_step=4)

@@ -74,8 +74,9 @@ def execute(
 
         def tell_all(step: Step) -> None:
             counted = dataclasses.replace(step, log={**step.log, "cache_hits": float(task.reward.hits)})
-            for tell in (log, *callbacks):
-                tell(counted)
+            log(counted)
+            for callback in callbacks:
+                callback(counted)
 
         found = search.run(
             **recipe.budget, callbacks=(tell_all,), progress=progress, save=save,

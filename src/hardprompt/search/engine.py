@@ -1,5 +1,6 @@
 """One loop for every optimizer, task and backend: ask, score, tell, validate, checkpoint."""
 
+import inspect
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -165,6 +166,11 @@ def optimize(
     if evaluations < 1 or validate_every < 1 or save_every < 1:
         raise InputError(
             f"evaluations={evaluations}, validate_every={validate_every}, save_every={save_every}: each must be >= 1."
+        )
+    if not inspect.signature(optimizer.ask).parameters:
+        name = type(optimizer).__name__
+        raise InputError(
+            f"{name}.ask() takes no argument; it is told how many evaluations are left: def ask(self, room)."
         )
     at = progress if progress is not None else Progress()
     items = reward.items if isinstance(reward, ItemReward) else 1

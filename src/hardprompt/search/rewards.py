@@ -46,11 +46,15 @@ class ItemReward(Protocol):
 class Memoised(Protocol):
     """A Reward that remembers: what it knows is part of a checkpoint."""
 
-    hits: int
-    """Prompts that cost nothing."""
+    @property
+    def hits(self) -> int:
+        """Prompts that cost nothing."""
+        ...
 
-    scored: int
-    """Prompts that the reward behind was asked about."""
+    @property
+    def scored(self) -> int:
+        """Prompts that the reward behind was asked about."""
+        ...
 
     def __call__(self, prompts: list[str]) -> Float[Tensor, " n"]:
         """One finite number per prompt."""

@@ -86,7 +86,7 @@ def _choices(kind: Any) -> list[str] | None:
 
 def _wanted(kind: Any) -> str:
     plain = [get_origin(own) or own for own in _alternatives(kind)]
-    return " or ".join(_KINDS.get(own) or getattr(own, "__name__", str(own)) for own in plain)
+    return " or ".join(str(_KINDS.get(own) or getattr(own, "__name__", own)) for own in plain)
 
 
 def _readable(number: float) -> str:
