@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -16,6 +16,7 @@ _RESERVE = 64  # tokens kept free for a prompt
 _SHORTEST = 10  # tokens that an output may have beyond its source's, or half as many as the source has
 
 
+@runtime_checkable
 class Generator(Protocol):
     """A task model that writes."""
 
@@ -30,6 +31,7 @@ class Generator(Protocol):
         ...
 
 
+@runtime_checkable
 class Style(Protocol):
     """Says how much a text is in the target style."""
 
