@@ -180,6 +180,7 @@ def test_a_preset_named_after_a_paper_has_its_values(name: str, settings: dict[s
     assert not method.in_place
 
 
+@pytest.mark.unchecked
 @pytest.mark.parametrize("name", sorted(n for n in NAMES if "objective" in optimizers.find(n).needs))
 def test_a_method_of_gradients_refuses_a_reward_that_has_none(name: str) -> None:
     with pytest.raises(InputError, match="gradients of a loss"):

@@ -17,8 +17,13 @@ ROOT = Path(__file__).parents[2]
 def test_the_readmes_python_runs(tiny_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     code = block.replace("embedded:smollm2", str(tiny_folder)).replace("prior=0.2", "prior=0.2, top_k=100")
-    exec(compile(code, "README.md", "exec"), {})
-    assert capsys.readouterr().out.strip()
+    names: dict[str, Any] = {}
+    exec(compile(code, "README.md", "exec"), names)
+    best, reward, policy = names["result"].best, names["reward"], names["policy"]
+    assert capsys.readouterr().out == f"{best.prompt} {best.score}\n"
+    assert names["result"].evaluations == 32
+    assert best.score == pytest.approx(float(reward([best.prompt])[0]))
+    assert len(policy.tokenizer(best.prompt, add_special_tokens=False)["input_ids"]) == 4
 
 
 def test_the_quick_start_runs(tiny_folder: Path) -> None:
@@ -37,10 +42,18 @@ def test_the_worked_task_is_short_and_searches(tiny_folder: Path) -> None:
     assert len(file.read_text().splitlines()) < 40
     names: dict[str, Any] = {}
     exec(compile(code, str(file), "exec"), names)
-    reward = FunctionReward(names["JsonAnswers"](str(tiny_folder)))
+    function, seen = names["JsonAnswers"](str(tiny_folder)), {}
+
+    def score(prompts: list[str]) -> list[float]:
+        seen.update(zip(prompts, values := function(prompts), strict=True))
+        return values
+
     policy = PolicyLM(*load_causal(str(tiny_folder)))
-    result = optimize(QLearner(policy=policy, length=2, top_k=100), reward, evaluations=32)
-    assert result.best.score <= 1.0
+    result = optimize(QLearner(policy=policy, length=2, top_k=100), FunctionReward(score), evaluations=32)
+    assert result.evaluations == 32
+    assert result.best.score == max(seen.values()) == seen[result.best.prompt]
+    halves = [(value + 0.01 * len(prompt)) * 16 for prompt, value in seen.items()]  # of four questions, asked twice
+    assert halves == pytest.approx([min(max(round(half), 0), 16) for half in halves])
     assert [names["point"](text) for text in ('{"a": 1}', "{ and so on", "[1]", "no")] == [1.0, 0.5, 0.0, 0.0]
 
 

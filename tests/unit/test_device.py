@@ -156,3 +156,81 @@ def test_a_policy_and_its_value_wait_for_nothing() -> None:
         entropy = TsallisEntropy(q)
         assert entropy.policy(x).device == entropy.value(x).device == META
         entropy.value(x).sum().backward()
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
+    """The same reads where there are values: on the CPU, each a copy of what it is."""
+    seen: list[Tensor] = []
+    monkeypatch.setattr(Tensor, "cpu", lambda tensor: seen.append(tensor) or tensor.clone())
+    return seen
+
+
+def relative(scores: Tensor) -> Tensor:
+    return scores - scores[:, :1]  # they are up to a constant per context
+
+
+@pytest.mark.parametrize("choices", [[" good", " bad"], [" good film", " bad"]], ids=["a token", "several tokens"])
+def test_what_is_read_once_from_a_causal_model_is_its_scores(counted: list[Tensor], choices: list[str]) -> None:
+    lm = CausalLM(make_tiny("llama"), make_tokenizer())
+    lm.prepare(["The film was good.", "It was"])
+    contexts = [f"{text} {prompt}" for text in ("The film was good.", "It was") for prompt in "abc"]
+    scores = lm.score(contexts, choices)
+    assert len(counted) == 1
+    expected = torch.zeros(6, 2)
+    for i, start in enumerate(lm.encode(contexts)):
+        for j, choice in enumerate(choices):
+            ids = lm.tokenizer(choice, add_special_tokens=False)["input_ids"]
+            with torch.no_grad():
+                log_p = lm.packed.model(torch.tensor([[*start, *ids]])).logits[0, len(start) - 1 :].log_softmax(-1)
+            expected[i, j] = sum(log_p[k, token] for k, token in enumerate(ids))
+    torch.testing.assert_close(relative(scores), relative(expected), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("choices", [[" good", " bad"], [" good film", " bad"]], ids=["a token", "several tokens"])
+def test_what_is_read_once_from_a_masked_model_is_its_scores(counted: list[Tensor], choices: list[str]) -> None:
+    lm = MaskedLM(make_tiny("roberta"), make_tokenizer())
+    contexts = ["The film was<mask>.", "It was<mask> in the house by the sea"]
+    scores = lm.score(contexts, choices)
+    assert len(counted) == 1
+    expected = torch.zeros(2, 2)
+    for i, context in enumerate(contexts):
+        whole = lm.tokenizer(context)["input_ids"]
+        at, mask = whole.index(lm.tokenizer.mask_token_id), lm.tokenizer.mask_token_id
+        for j, choice in enumerate(choices):
+            ids = lm.tokenizer(choice, add_special_tokens=False)["input_ids"]
+            for k, token in enumerate(ids):  # the tokens before it stand there, those behind it are masks, too
+                filled = [*whole[:at], *ids[:k], *[mask] * (len(ids) - k), *whole[at + 1 :]]
+                with torch.no_grad():
+                    expected[i, j] += lm.model(torch.tensor([filled])).logits[0, at + k].log_softmax(-1)[token]
+    torch.testing.assert_close(scores, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_what_is_read_at_a_place_are_the_policies_and_what_was_drawn_from_them(counted: list[Tensor]) -> None:
+    policy = PolicyLM(make_tiny("llama"), make_tokenizer(), tokens="any")
+    agent = QLearner(policy=policy, length=3, top_k=100, hidden=16, batch=8, proposals=4, q=1.0, prior=0.0)
+    with torch.no_grad():
+        for parameter in agent.online.parameters():
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
+    generator = torch.Generator()
+    generator.set_state(agent._generator.get_state())
+    prompts, sizes = [*PROMPTS[:3], PROMPTS[0]], []
+    agent._extend(prompts, [0, 1, 2, 3], sizes, 2.0)
+    policies, tokens = counted
+    expected = []
+    for prompt in PROMPTS[:3]:
+        whole = torch.tensor([[*policy._start, *prompt]])
+        with torch.no_grad():
+            state = policy.packed.model.get_decoder()(input_ids=whole).last_hidden_state[0, -1]
+            frozen = policy.packed.model.lm_head(state).masked_fill(~policy.follows, -torch.inf)
+            values = policy.packed.model.lm_head(agent.online(state[None])[0]).masked_fill(
+                frozen < frozen.topk(100).values[-1], -torch.inf
+            )
+        expected.append((values / 2.0).softmax(-1))
+    places = [actions.ids for actions in agent.tree.actions_of(PROMPTS[:3])]
+    assert [set(ids.tolist()) for ids in places] == [set(row.nonzero()[:, 0].tolist()) for row in expected]
+    expected = [row[ids] for row, ids in zip(expected, places, strict=True)]
+    torch.testing.assert_close(policies, torch.cat(expected), atol=1e-5, rtol=1e-4)
+    assert sizes == [100, 100, 100]
+    drawn = [places[i][int(torch.multinomial(expected[i], 1, generator=generator))] for i in (0, 1, 2, 0)]
+    assert tokens.tolist() == drawn == [prompt[-1] for prompt in prompts]

@@ -1,5 +1,6 @@
 """The embedded model with its real weights, on real texts."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,15 @@ def test_words_are_whole_and_survive(smollm2: CausalLM) -> None:
 
 
 def test_each_embedded_package_names_its_install_command() -> None:
+    """One version is pinned, and the Makefile installs it as the message says: with or without what it depends on."""
+    root = Path(__file__).parents[2]
+    pinned = [line.partition("==")[0] for line in (root / "constraints.txt").read_text(encoding="utf-8").splitlines()]
+    makefile = (root / "Makefile").read_text(encoding="utf-8").replace("\\\n", " ")
+    alone = re.findall(r"\$\(PIP\) --no-deps (.+)", makefile)
+    whole = re.findall(r"\$\(PIP\) (?!--no-deps)(.+)", makefile)
     for entry in EMBEDDED.values():
-        assert entry.install.startswith("pip install ")
-        assert entry.install.endswith(entry.package)
+        command, *flags, package = entry.install.removeprefix("pip ").split()
+        assert (command, pinned.count(package)) == ("install", 1)
+        lines, others = (alone, whole) if flags == ["--no-deps"] else (whole, alone)
+        assert package in " ".join(lines).split()
+        assert package not in " ".join(others).split()

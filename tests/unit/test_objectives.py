@@ -125,6 +125,7 @@ def test_a_prompt_behind_the_answer_is_refused_with_the_reason(tiny_causal: Any)
         task(CausalLM(*tiny_causal), "{text}{mask}{prompt}", ONE).objective()
 
 
+@pytest.mark.unchecked
 def test_a_model_without_gradients_is_refused_with_the_reason() -> None:
     class Remote:
         blank, context_length = "", None

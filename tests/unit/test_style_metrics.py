@@ -68,6 +68,7 @@ def test_a_paired_difference_is_of_the_same_sentences() -> None:
     assert high - low > 0.05
 
 
+@pytest.mark.unchecked
 @pytest.mark.parametrize(
     ("content", "style", "fluency", "message"),
     [

@@ -100,6 +100,7 @@ def test_tokens_beyond_the_head_are_never_allowed(tiny_tokenizer: Any) -> None:
     assert torch.equal(mask, allowed_tokens(tiny_tokenizer, VOCABULARY)[:300])
 
 
+@pytest.mark.unchecked
 def test_an_unknown_kind_of_tokens_raises_and_offers_the_valid_ones(tiny_tokenizer: Any) -> None:
     with pytest.raises(InputError, match=r"word.*Did you mean 'words'.*any, words"):
         allowed_tokens(tiny_tokenizer, VOCABULARY, tokens="word")  # type: ignore[arg-type]

@@ -282,7 +282,7 @@ def _figures(runs: Sequence[Outcome], *, scored: bool = False) -> Float[NDArray[
         mean = math.fsum(items) / len(items)
         if not abs(mean - run.score) <= _HAIR * max(1.0, abs(run.score)):  # true of NaN, too
             raise InputError(f"the items of {_name(run)} have the mean {mean:g}; its score is {run.score:g}.")
-    return np.array([items for _, items in rows], dtype=float)
+    return np.array([items for _, items in rows], dtype=float).reshape(len(rows), len(rows[0][1]) if rows else 0)
 
 
 def _mean_draws(tables: Mapping[str, tuple[NDArray[Any], list[int]]]) -> Float[NDArray[Any], " resamples"] | None:

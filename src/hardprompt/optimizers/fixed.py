@@ -1,13 +1,12 @@
 """Prompts that are not searched for: a hand-written one, an instruction, worked examples."""
 
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
 
 from hardprompt.errors import InputError
 from hardprompt.search.engine import EVERYTHING, Proposal
-from hardprompt.tasks.classify.demonstrations import Demonstrations
 
 
 class Fixed:
@@ -42,6 +41,15 @@ class Fixed:
         self._asked = bool(state["asked"])
 
 
+@runtime_checkable
+class Examples(Protocol):
+    """What worked examples can be drawn from."""
+
+    def draw(self, seed: int, shots: int) -> str:
+        """Up to ``shots`` of each class as a prompt."""
+        ...
+
+
 def manual(*, manual: str) -> Fixed:
     """The task's hand-written prompt."""
     return Fixed(prompt=manual)
@@ -52,7 +60,7 @@ def instruction(*, instruction: str) -> Fixed:
     return Fixed(prompt=instruction)
 
 
-def demonstrations(*, examples: Demonstrations, seed: int = 0, shots: int = 4) -> Fixed:
+def demonstrations(*, examples: Examples, seed: int = 0, shots: int = 4) -> Fixed:
     """Worked examples, drawn and ordered by the seed.
 
     Args:

@@ -35,6 +35,6 @@ class Seen:
         """Every prompt with its reward."""
         return [[prompt, reward] for prompt, reward in self._rewards.items()]
 
-    def load_state_dict(self, state: Iterable[tuple[str, float]]) -> None:
+    def load_state_dict(self, state: Iterable[Sequence[Any]]) -> None:
         """Restore what ``state_dict`` returned."""
-        self._rewards = dict(state)
+        self._rewards = {str(prompt): float(reward) for prompt, reward in state}

@@ -10,10 +10,18 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hardprompt.errors import InputError
-from hardprompt.lms.causal import CausalLM
 from hardprompt.tasks.restyle.styles import StyleModel, named_style
 
 _HUMAN = 200  # real texts whose median is taken: each takes a pass through the LM
+
+
+@runtime_checkable
+class Judge(Protocol):
+    """A language model that says how likely texts are."""
+
+    def perplexity(self, texts: Sequence[str]) -> Float[Tensor, " n"]:
+        """Perplexity of each text; NaN for one that has none."""
+        ...
 
 
 @runtime_checkable
@@ -69,7 +77,7 @@ class RelativePerplexity:
         InputError: no real sentence has a perplexity.
     """
 
-    def __init__(self, lm: CausalLM, human: Sequence[str], *, name: str) -> None:
+    def __init__(self, lm: Judge, human: Sequence[str], *, name: str) -> None:
         self._lm = lm
         step = max(1, math.ceil(len(human) / _HUMAN))
         values = [v for v in lm.perplexity(human[::step]).tolist() if math.isfinite(v)]
