@@ -69,7 +69,6 @@ def test_every_file_has_a_layer() -> None:
     assert {place(module)[0] for module in FILES} - {"__main__"} <= FLOOR.keys() | FREE
 
 
-@pytest.mark.xfail(strict=False, reason="tasks.invert.judge reads run folders with runs.folder.read_result")
 def test_no_import_points_up() -> None:
     up = [
         str(arrow) for arrow in ARROWS if not {place(arrow.one)[0], place(arrow.other)[0]} & FREE
