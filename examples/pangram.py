@@ -23,6 +23,7 @@ class Pangram(Settings):
     task: ClassVar[str] = "examples.pangram:Pangram"
     summary: ClassVar[str] = "use as many letters as possible"
     figure: ClassVar[str] = "share"
+    table: ClassVar[str] = "examples.pangram:show"
     lacks: ClassVar[Mapping[Need, str]] = dict.fromkeys((Need.EXAMPLES, Need.OBJECTIVE), "letters have none")
 
     letters: str = flag("to be used", default="abcdefghijklmnopqrstuvwxyz")
@@ -32,13 +33,13 @@ class Pangram(Settings):
         """The task; a model would come from ``models``."""
         return PangramTask(self.letters, self.manual)
 
-    @staticmethod
-    def show(result: Mapping[str, Any]) -> list[Any]:
-        """The tables of a result."""
-        made = table("Letters used", ["method", "prompt"], ["share"])
-        for row in [*result["baselines"], {"name": result["method"], **result}]:
-            made.add_row(row["name"], json.dumps(row["prompt"]), f"{row['test']['share']:.3f}")
-        return [made]
+
+def show(result: Mapping[str, Any]) -> list[Any]:
+    """The tables of a result."""
+    made = table("Letters used", ["method", "prompt"], ["share"])
+    for row in [*result["baselines"], {"name": result["method"], **result}]:
+        made.add_row(row["name"], json.dumps(row["prompt"]), f"{row['test']['share']:.3f}")
+    return [made]
 
 
 class PangramTask:

@@ -3,7 +3,7 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 if TYPE_CHECKING:
     from hardprompt.data.tables import Example
@@ -11,15 +11,19 @@ if TYPE_CHECKING:
     from hardprompt.lms.image_text import load_image_text
     from hardprompt.lms.load import load_causal, load_task_lm
     from hardprompt.lms.masked import MaskedLM
+    from hardprompt.lms.models import Models
     from hardprompt.lms.policy import PolicyLM
     from hardprompt.optimizers.best_of_n import BestOfN
     from hardprompt.optimizers.qlearning.entropy import TsallisEntropy
     from hardprompt.optimizers.qlearning.learner import QLearner
     from hardprompt.optimizers.qlearning.qhead import QHead
+    from hardprompt.runs.search import find_prompt
     from hardprompt.search.engine import Progress, Proposal, Result, Step, Trial, optimize
     from hardprompt.search.rewards import Cached
     from hardprompt.tasks.classify.reward import Classification
+    from hardprompt.tasks.classify.task import ClassifyTask
     from hardprompt.tasks.invert.reward import Inversion
+    from hardprompt.tasks.recipe import Recipe
     from hardprompt.tasks.restyle.reward import Restyle
     from hardprompt.tasks.template import Template
 
@@ -29,29 +33,33 @@ _WHERE = {
     "Cached": "search.rewards",
     "CausalLM": "lms.causal",
     "Classification": "tasks.classify.reward",
+    "ClassifyTask": "tasks.classify.task",
     "Example": "data.tables",
     "Inversion": "tasks.invert.reward",
     "MaskedLM": "lms.masked",
+    "Models": "lms.models",
     "PolicyLM": "lms.policy",
     "Progress": "search.engine",
     "Proposal": "search.engine",
     "QHead": "optimizers.qlearning.qhead",
     "QLearner": "optimizers.qlearning.learner",
+    "Recipe": "tasks.recipe",
     "Restyle": "tasks.restyle.reward",
     "Result": "search.engine",
     "Step": "search.engine",
     "Template": "tasks.template",
     "Trial": "search.engine",
     "TsallisEntropy": "optimizers.qlearning.entropy",
+    "find_prompt": "runs.search",
     "load_causal": "lms.load",
     "load_image_text": "lms.image_text",
     "load_task_lm": "lms.load",
     "optimize": "search.engine",
 }
 __all__ = [
-    "BestOfN", "Cached", "CausalLM", "Classification", "Example", "Inversion", "MaskedLM", "PolicyLM", "Progress",
-    "Proposal", "QHead", "QLearner", "Restyle", "Result", "Step", "Template", "Trial", "TsallisEntropy", "load_causal",
-    "load_image_text", "load_task_lm", "optimize",
+    "BestOfN", "Cached", "CausalLM", "Classification", "ClassifyTask", "Example", "Inversion", "MaskedLM", "Models",
+    "PolicyLM", "Progress", "Proposal", "QHead", "QLearner", "Recipe", "Restyle", "Result", "Step", "Template",
+    "Trial", "TsallisEntropy", "find_prompt", "load_causal", "load_image_text", "load_task_lm", "optimize",
 ]  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from hardprompt.search.files import write_json
 from hardprompt.tasks import Recipe
 from hardprompt.tasks.classify.settings import Classify
 from hardprompt.tasks.classify.table import rows
+from hardprompt.tasks.classify.table import show as show_tables
 from hardprompt.tasks.settings import DEFAULT_METHOD, check_values
 
 TEMPLATE = "Review: {text}\\n{prompt}"
@@ -129,7 +130,7 @@ def _play(folder: Path, plan: Mapping[str, Any], as_json: bool) -> int:
 
 def _print(result: Mapping[str, Any], as_json: bool) -> None:
     worse = behind({**result, "task": Classify.task})
-    print_parts(result, [*Classify.show(result), *([worse] if worse else [])], as_json=as_json)
+    print_parts(result, [*show_tables(result), *([worse] if worse else [])], as_json=as_json)
 
 
 def _affordable() -> int:

@@ -11,8 +11,6 @@ from hardprompt.optimizers import DESCRIBED, Need, find
 
 # Nothing heavy is imported here or at the top of a task's settings: --help must answer at once.
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from hardprompt.lms.causal import CausalLM
     from hardprompt.lms.models import Models
     from hardprompt.tasks.protocol import Notify, Task
@@ -60,6 +58,10 @@ class Settings:
     summary: ClassVar[str] = ""
     figure: ClassVar[str] = ""
     """The headline of a test as tables call it; its key there is the same in lower case."""
+    table: ClassVar[str] = ""
+    """``module:name`` of the function from a result to the tables that show it."""
+    tested: ClassVar[str | None] = None
+    """``module:name`` of the function from a finished run to ``text`` and ``score`` of each test item, if any."""
     suggested: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     """Settings of methods that suit the task better than their own, by the method's name."""
     lacks: ClassVar[Mapping[Need, str]] = {}
@@ -101,16 +103,6 @@ class Settings:
     def plan(self) -> dict[str, Any]:
         """What a dry run says; reads the data and loads no model."""
         return {}
-
-    @staticmethod
-    def show(result: Mapping[str, Any]) -> "list[RenderableType]":
-        """The tables of a result."""
-        raise NotImplementedError
-
-    @staticmethod
-    def items(folder: Path) -> dict[str, list[Any]] | None:  # noqa: ARG004
-        """``text`` and ``score`` of each test item of a finished run folder; None where a test has no items."""
-        return None
 
     def check_task(self) -> None:
         """Raise an InputError for what is wrong with a task's own settings."""

@@ -2,15 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from hardprompt.optimizers import find
 from hardprompt.tasks.settings import DEFAULT_MODEL, Precision, Settings, flag
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from hardprompt.lms.causal import CausalLM
     from hardprompt.lms.models import Models
     from hardprompt.tasks.classify.splits import Splits
@@ -29,6 +26,8 @@ class Classify(Settings):
 
     task: ClassVar[str] = "classify"
     summary: ClassVar[str] = "learn a prompt for a text classifier from labelled texts"
+    table: ClassVar[str] = "hardprompt.tasks.classify.table:show"
+    tested: ClassVar[str] = "hardprompt.tasks.classify.table:items"
     figure: ClassVar[str] = "accuracy"
 
     train: str = flag("CSV, TSV, JSONL or Parquet file of labelled texts", positional=True, role="data")
@@ -96,20 +95,6 @@ class Classify(Settings):
             instruction=self.instruction, precision=self.precision, sharpness=self.sharpness,
             leads=find(self.method).leads, model=self.task_model,
         )  # fmt: skip
-
-    @staticmethod
-    def show(result: Mapping[str, Any]) -> "list[RenderableType]":
-        """Every prompt with its accuracy; the found one class by class; its lead over the manual one."""
-        from hardprompt.tasks.classify.table import show
-
-        return show(result)
-
-    @staticmethod
-    def items(folder: Path) -> dict[str, list[Any]]:
-        """1 for each test text that was classified rightly, else 0."""
-        from hardprompt.tasks.classify.table import items
-
-        return items(folder)
 
     def _splits(self) -> "Splits":
         from hardprompt.tasks.classify.splits import read_splits

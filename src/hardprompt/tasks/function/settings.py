@@ -9,8 +9,6 @@ from hardprompt.search.plugins import load_object
 from hardprompt.tasks.settings import Settings, flag
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from hardprompt.lms.causal import CausalLM
     from hardprompt.lms.models import Models
     from hardprompt.tasks.function.task import FunctionTask
@@ -29,6 +27,7 @@ class Optimize(Settings):
 
     task: ClassVar[str] = "optimize"
     summary: ClassVar[str] = "learn a prompt for any reward: a Python function of your own"
+    table: ClassVar[str] = "hardprompt.tasks.function.table:show"
     figure: ClassVar[str] = "reward"
     lacks: ClassVar[Mapping[Need, str]] = {Need.OBJECTIVE: _BARE, Need.EXAMPLES: _BARE}
 
@@ -60,10 +59,3 @@ class Optimize(Settings):
             load_reward(self.reward), timeout=self.reward_timeout, manual=self.manual, instruction=self.instruction,
             spaced=bool(self.start and not self.start[-1].isspace()), name=self.reward,
         )  # fmt: skip
-
-    @staticmethod
-    def show(result: Mapping[str, Any]) -> "list[RenderableType]":
-        """Every prompt with its reward."""
-        from hardprompt.tasks.function.table import show
-
-        return show(result)

@@ -11,8 +11,6 @@ from hardprompt.optimizers import Need
 from hardprompt.tasks.settings import Settings, flag
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from hardprompt.lms.causal import CausalLM
     from hardprompt.lms.models import Models
     from hardprompt.tasks.invert.task import InvertTask
@@ -36,6 +34,7 @@ class Invert(Settings):
 
     task: ClassVar[str] = "invert"
     summary: ClassVar[str] = "learn a prompt from a picture"
+    table: ClassVar[str] = "hardprompt.tasks.invert.table:show"
     figure: ClassVar[str] = "cosine"
     suggested: ClassVar[Mapping[str, Mapping[str, Any]]] = _SUGGESTED
     lacks: ClassVar[Mapping[Need, str]] = {Need.EXAMPLES: "a picture has no examples"}
@@ -130,10 +129,3 @@ class Invert(Settings):
             forbid=self.forbid, manual=self.manual, instruction=self.instruction, draw=self.draw, seed=self.seed,
             name=self.image_model, notify=notify,
         )  # fmt: skip
-
-    @staticmethod
-    def show(result: Mapping[str, Any]) -> "list[RenderableType]":
-        """Every prompt with its score, of one run or of several."""
-        from hardprompt.tasks.invert.table import show
-
-        return show(result)

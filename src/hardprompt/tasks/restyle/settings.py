@@ -10,8 +10,6 @@ from hardprompt.optimizers import Need
 from hardprompt.tasks.settings import DEFAULT_MODEL, Settings, flag
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from hardprompt.lms.causal import CausalLM
     from hardprompt.lms.models import Models
     from hardprompt.tasks.protocol import Notify
@@ -33,6 +31,8 @@ class StyleRun(Settings):
 
     task: ClassVar[str] = "restyle"
     summary: ClassVar[str] = "learn a prompt that makes a model rewrite texts in another style"
+    table: ClassVar[str] = "hardprompt.tasks.restyle.table:show"
+    tested: ClassVar[str] = "hardprompt.tasks.restyle.table:items"
     figure: ClassVar[str] = "J"
     lacks: ClassVar[Mapping[Need, str]] = {
         Need.OBJECTIVE: "the reward of restyle is of texts that are sampled, which have no gradient",
@@ -200,20 +200,6 @@ class StyleRun(Settings):
             manual=self.manual, instruction=self.instruction, samples=self.samples, stop=self.stop,
             per_step=self.per_step, zscore=self.zscore, seed=self.seed, model=self.task_model, notify=notify,
         )  # fmt: skip
-
-    @staticmethod
-    def show(result: Mapping[str, Any]) -> "list[RenderableType]":
-        """Every prompt with its metrics, a few outputs, and what is to be known of the scores."""
-        from hardprompt.tasks.restyle.table import show
-
-        return show(result)
-
-    @staticmethod
-    def items(folder: Path) -> dict[str, list[Any]]:
-        """Content times style times fluency of each rewritten test text."""
-        from hardprompt.tasks.restyle.table import items
-
-        return items(folder)
 
     def _texts(self) -> "Texts":
         from hardprompt.tasks.restyle.texts import read
