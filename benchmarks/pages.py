@@ -12,17 +12,19 @@ from typing import Any
 
 import torch
 
-from hardprompt.cli import demo
 from hardprompt.compare import tables
 from hardprompt.search.files import write_text
 from hardprompt.tasks.intervals import bootstrap
 
 METHODS = ("pin-prior", "pin", "rlprompt", "best-of-n")
 ALL_FILMS = "films, all"  # the test set of the comparison on films
-FILM_BUDGET = demo.HALF_EVALUATIONS  # of the comparison on films
-SHORT_BUDGET = 96  # of the comparisons of settings
+FILM_BUDGET = 480  # evaluations of the comparison on films
+SHORT_BUDGET = 96  # evaluations of the comparisons of settings
 HAND_WRITTEN = {
-    "films": {"manual": demo.MANUAL, "instruction": demo.INSTRUCTION},
+    "films": {
+        "manual": "The sentiment of this review is",
+        "instruction": "Decide whether the critic liked the film. The answer is",
+    },
     "sst-2": {
         "manual": "The sentiment of this review is",
         "instruction": "Decide whether the critic liked the film. The answer is",
