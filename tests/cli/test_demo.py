@@ -2,36 +2,22 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from hardprompt.cli import demo
 from hardprompt.cli.main import main
+from hardprompt.data import films
 from hardprompt.errors import InputError
 
 
 @pytest.fixture
 def tiny_demo(monkeypatch: pytest.MonkeyPatch, tiny_folder: Path) -> None:
-    real = demo.config
-
-    def config(*args: Any, **kwargs: Any) -> Any:
-        import dataclasses
-
-        model = str(tiny_folder)
-        return dataclasses.replace(
-            real(*args, **kwargs),
-            policy_model=model,
-            task_model=model,
-            judge=model,
-            length=2,
-            template="{text}{prompt}",
-        )
-
-    monkeypatch.setattr(demo, "config", config)
-    monkeypatch.setattr(demo, "TRAIN", 8)
-    monkeypatch.setattr(demo, "VALIDATION", 8)
-    monkeypatch.setattr(demo, "TEST", 12)
+    real, model = demo.recipe, str(tiny_folder)
+    tiny = {"policy_model": model, "task_model": model, "judge": model, "length": 2, "template": "{text}{prompt}"}
+    monkeypatch.setattr(demo, "recipe", lambda *args, **kwargs: real(*args, **kwargs).changed(**tiny))
+    monkeypatch.setattr(films, "TRAIN", 8)
+    monkeypatch.setattr(films, "VALIDATION", 8)
     monkeypatch.setattr(demo.write_data, "__kwdefaults__", {"test": 12})
 
 

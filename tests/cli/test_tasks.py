@@ -122,7 +122,8 @@ def test_a_run_fills_its_folder_and_prints_a_table(
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "run"
     assert {p.name for p in folder.iterdir()} == {
-        "run.yaml", "steps.jsonl", "checkpoint", "result.json", "prompts.csv", "README.md", *OWN.get(task, set()),
+        "run.yaml", "steps.jsonl", "checkpoint", "result.json", "prompts.csv", "README.md", ".lock",
+        *OWN.get(task, set()),
     }  # fmt: skip
     result = json.loads((folder / "result.json").read_text())
     for key in (

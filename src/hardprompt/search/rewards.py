@@ -1,7 +1,7 @@
 """What scores prompts, item by item, and the wrappers that make it cheaper or steadier: a Reward over a Reward."""
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -73,38 +73,6 @@ class Memoised(Protocol):
         ...
 
 
-class Whole:
-    """A reward that is a function of prompts alone, as one of a single item.
-
-    Args:
-        function: takes prompts, returns one number for each.
-    """
-
-    items = 1
-
-    def __init__(self, function: Callable[[list[str]], Any]) -> None:
-        self._function = function
-
-    def __call__(self, prompts: list[str]) -> Float[Tensor, " n"]:
-        """What the function says, float64."""
-        return self.aggregate(self.score(prompts))
-
-    def score(self, prompts: Sequence[str], items: Sequence[int] | None = None) -> Float[Tensor, "n items"]:  # noqa: ARG002
-        """What the function says, as a column.
-
-        Raises:
-            RewardError: it returned another number of values.
-        """
-        scores = torch.as_tensor(self._function(list(prompts)), dtype=torch.float64)
-        if scores.shape != (len(prompts),):
-            raise RewardError(f"the reward returned shape {tuple(scores.shape)} for {len(prompts)} prompts.")
-        return scores[:, None]
-
-    def aggregate(self, scores: Float[Tensor, "n items"]) -> Float[Tensor, " n"]:
-        """The column."""
-        return scores[:, 0]
-
-
 class Cached:
     """Never scores a prompt on an item twice; what it knows is part of a checkpoint.
 
@@ -114,8 +82,8 @@ class Cached:
     """
 
     def __init__(self, reward: Reward | ItemReward, *, kept: int = 200_000) -> None:
-        self._reward: ItemReward = reward if isinstance(reward, ItemReward) else Whole(reward)
-        self.items = self._reward.items
+        self._reward = reward
+        self.items = reward.items if isinstance(reward, ItemReward) else 1  # a number for a whole prompt is one item
         self._kept = max(1, min(kept, _PAIRS // self.items))
         self._known: dict[str, Float[Tensor, " items"]] = {}  # NaN where nothing is known
         self.hits = 0
@@ -155,7 +123,7 @@ class Cached:
 
     def aggregate(self, scores: Float[Tensor, "n items"]) -> Float[Tensor, " n"]:
         """As the reward behind."""
-        return self._reward.aggregate(scores)
+        return self._reward.aggregate(scores) if isinstance(self._reward, ItemReward) else scores[:, 0]
 
     def recall(self, prompt: str) -> float | None:
         """The reward of a prompt on the items that it is known on, or None."""
@@ -176,12 +144,14 @@ class Cached:
         self.hits, self.scored = int(state["hits"]), int(state["scored"])
 
     def _ask(self, prompts: list[str], items: tuple[int, ...]) -> Float[Tensor, "n items"]:
-        found = self._reward.score(prompts, None if len(items) == self.items else items)
-        if found.shape != (len(prompts), len(items)):
-            raise RewardError(
-                f"the reward returned shape {tuple(found.shape)} for {len(prompts)} prompts on {len(items)} items."
-            )
-        return found.double().cpu()
+        if isinstance(self._reward, ItemReward):
+            found = self._reward.score(prompts, None if len(items) == self.items else items)
+            wanted: tuple[int, ...] = (len(items),)
+        else:
+            found, wanted = torch.as_tensor(self._reward(prompts)), ()
+        if found.shape != (len(prompts), *wanted):
+            raise RewardError(f"the reward returned shape {tuple(found.shape)} for {len(prompts)} prompts.")
+        return found.double().cpu().reshape(len(prompts), len(items))
 
 
 class PerStep:
