@@ -111,8 +111,8 @@ class Cached:
         self.hits += len(prompts) - asked
         self.scored += asked
         for missing_at, group in groups.items():
-            found = self._ask(group, missing_at)
-            for prompt, fresh in zip(group, found, strict=True):
+            for prompt, fresh in zip(group, self._ask(group, missing_at), strict=True):
+                rows[prompt] = rows[prompt].clone()
                 rows[prompt][list(missing_at)] = fresh
                 if bool(fresh.isfinite().all()):  # what is not is handed on, for the engine to name
                     self._known[prompt] = rows[prompt]
