@@ -123,8 +123,8 @@ def ask(completions: Any, **question: Any) -> Answer:
         cause: BaseException = error
         while cause.__cause__ is not None:  # the first one, which the package's own message leaves out
             cause = cause.__cause__
-        said = cause.strerror if isinstance(cause, OSError) else None
-        return Answer(said=said or str(cause) or type(cause).__name__)
+        system = cause.strerror if isinstance(cause, OSError) else None
+        return Answer(said=system or str(cause) or type(cause).__name__)
 
 
 def _complaint(body: str) -> tuple[str, str]:

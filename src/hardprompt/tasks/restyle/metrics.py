@@ -1,5 +1,6 @@
 """Test metrics of restyled texts: content, style and fluency, what they come to together, and BLEU."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -53,18 +54,10 @@ def style_metrics(
     Source: PIN C.3; Krishna et al. 2020.
     """
     products = joint(content, style, fluency)
-    means = {
-        "content": float(content.double().mean()),
-        "style": float(style.double().mean()),
-        "fluency": float(fluency.double().mean()),
-    }
-    return {
-        "n": len(products),
-        **means,
-        "j": float(products.mean()),
-        "interval": bootstrap(products.cpu().numpy()),
-        "gm": float((means["content"] * means["style"] * means["fluency"]) ** (1 / 3)),
-    }
+    scores = {"content": content, "style": style, "fluency": fluency}
+    means = {name: float(values.double().mean()) for name, values in scores.items()}
+    found = {"n": len(products), **means, "j": float(products.mean()), "interval": bootstrap(products.cpu().numpy())}
+    return found | {"gm": math.prod(means.values()) ** (1 / 3)}
 
 
 def paired_joint(products: Float[Tensor, " n"], other: Float[Tensor, " n"]) -> dict[str, Any]:

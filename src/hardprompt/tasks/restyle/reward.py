@@ -89,7 +89,7 @@ class Restyle:
             raise InputError("there is no text to rewrite." if not texts else "a text to rewrite is empty.")
         if "{mask}" in template.source:
             raise InputError(f"template {template.source!r} has {{mask}}; a rewriting follows the template's end.")
-        self.texts = list(texts)
+        self.texts, self.items = list(texts), len(texts)
         self._lm, self._template, self._content, self._style = lm, template, content, style
         self._samples, self._seed = samples, seed
         self._stop = tuple(dict.fromkeys([stop, "\n"])) if stop else ("\n",)
@@ -112,11 +112,6 @@ class Restyle:
         """Mean reward of each prompt over the texts, in [0, 100], float64."""
         return self.aggregate(self.score(prompts))
 
-    @property
-    def items(self) -> int:
-        """How many texts there are."""
-        return len(self.texts)
-
     def score(self, prompts: Sequence[str], items: Sequence[int] | None = None) -> Float[Tensor, "n texts"]:
         """Reward of each prompt on each text, or on those numbered."""
         found = self.outputs(prompts, items)
@@ -128,7 +123,7 @@ class Restyle:
 
     def outputs(self, prompts: Sequence[str], at: Sequence[int] | None = None) -> list[list[Output]]:
         """The best rewriting of each text with each prompt."""
-        chosen = range(len(self.texts)) if at is None else at
+        chosen = range(self.items) if at is None else at
         pairs = [(prompt, i) for prompt in prompts for i in chosen]
         written = self._lm.generate(
             [self._template.fill(self.texts[i], prompt)[0] for prompt, i in pairs],

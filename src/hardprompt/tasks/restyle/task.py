@@ -86,17 +86,16 @@ class RestyleTask:
     ) -> None:
         self._lm, self.texts, self._template, self._content = lm, texts, template, content
         self._style, self._test_style, self._fluency, self.classifier = style, test_style, fluency, classifier
-        self._manual, self._instruction, self._samples, self._stop = manual, instruction, samples, stop
+        self.manual = None if manual is None else template.joined(manual)
+        self.spaced, self._instruction, self._samples, self._stop = template.spaced, instruction, samples, stop
         self._model, self._notify = model, notify
         train = self._task(texts.train, seed=seed)
         for task in (train, self._task(texts.validation), self._task(texts.test)):
             task.check_room(lm.context_length, ["", *([] if self.manual is None else [self.manual])])
         cached = Cached(train)
-        self.reward: Cached | PerStep = (
-            PerStep(cached, per_step=per_step or len(texts.train), zscore=zscore, seed=seed)
-            if per_step or zscore
-            else cached
-        )
+        self.reward: Cached | PerStep = cached
+        if per_step or zscore:
+            self.reward = PerStep(cached, per_step=per_step or len(texts.train), zscore=zscore, seed=seed)
         self._validation = self._task(texts.validation)
         self._written: dict[str, list[Output]] = {}
         self._columns: dict[str, torch.Tensor] = {}
@@ -105,11 +104,6 @@ class RestyleTask:
         """Mean reward on the validation texts."""
         self._notify(f"validating {len(prompts)} prompts on {len(self.texts.validation)} texts")
         return self._validation(prompts)
-
-    @property
-    def spaced(self) -> bool:
-        """As the template has it."""
-        return self._template.spaced
 
     @property
     def start(self) -> str:
@@ -129,14 +123,9 @@ class RestyleTask:
             f"To turn the first kind into the second:{gap}"
         )
 
-    @property
-    def manual(self) -> str | None:
-        """The hand-written prompt, if any, with the space that the template needs before it."""
-        return None if self._manual is None else self._template.joined(self._manual)
-
     def give(self, need: Need, *, tokens: Tokens, script: str) -> str:  # noqa: ARG002
         """What a person wrote, as the template needs it."""
-        written = self._manual if need is Need.MANUAL or self._instruction is None else self._instruction
+        written = self.manual if need is Need.MANUAL or self._instruction is None else self._instruction
         return self._template.joined(written or "")
 
     def choose(self, trials: Sequence[Trial], perplexity: Perplexity) -> Trial:
@@ -155,71 +144,58 @@ class RestyleTask:
 
     def report(self, prompt: str) -> dict[str, Any]:
         """The found prompt, the empty one, the manual one, and the copied input, side by side on the test texts."""
-        task = self._task(self.texts.test)
+        task, test = self._task(self.texts.test), self.texts.test
         others = {"empty": "", **({} if self.manual is None else {"manual": self.manual})}
-        names = list(dict.fromkeys([prompt, *others.values()]))
-        written = {}
-        for name in names:  # one by one: this is minutes of work, and a person is waiting
-            self._notify(f"rewriting {len(self.texts.test)} test texts with {name!r}")
-            (written[name],) = task.outputs([name])
+        written: dict[str, list[Output]] = {}
+        for text in dict.fromkeys([prompt, *others.values()]):  # one by one: it is minutes of work, and a person waits
+            self._notify(f"rewriting {len(test)} test texts with {text!r}")
+            (written[text],) = task.outputs([text])
         # What costs nothing: the input copied, and one sentence of the target style in answer to everything.
-        trivial = {"copy": self.texts.test}
+        trivial = {"copy": test}
         if self.texts.target:
             likely = self._style.target(self.texts.target[:_REAL]).argmax()
-            trivial["constant"] = [self.texts.target[int(likely)]] * len(self.texts.test)
-        free = {
-            name: score(list(zip(self.texts.test, texts, strict=True)), self._content, self._style)
-            for name, texts in trivial.items()
-        }
+            trivial["constant"] = [self.texts.target[int(likely)]] * len(test)
+        free = {n: score(list(zip(test, o, strict=True)), self._content, self._style) for n, o in trivial.items()}
         fluency = self._fluency([*self.texts.source[:_REAL], *self.texts.target[:_REAL]])
-        columns: dict[tuple[str, bool], dict[str, torch.Tensor]] = {}
-        everything = {**{(name, True): o for name, o in free.items()}, **{(p, False): o for p, o in written.items()}}
         self._notify(f"measuring fluency: {fluency.name}")
-        for key, outputs in everything.items():
+
+        def measured(outputs: list[Output]) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
             texts = [output.text for output in outputs]
-            columns[key] = {
+            columns = {
                 "content": torch.tensor([output.content for output in outputs], dtype=torch.float64),
                 "style": (self._test_style.target(texts) > 0.5).double(),
                 "fluency": fluency.score(texts).double(),
             }
-        tested = {}
-        for key, outputs in everything.items():
-            tested[key] = style_metrics(**columns[key])
+            found = style_metrics(**columns)
             if self.texts.references is not None:
                 try:
-                    tested[key] |= bleu([output.text for output in outputs], self.texts.references)
+                    found |= bleu(texts, self.texts.references)
                 except MissingExtra as error:
                     _LOG.warning("BLEU is left out: %s", error)
+            return columns, found
+
+        rows = [(name, None, measured(outputs)[1]) for name, outputs in free.items()]
+        tested = {text: measured(outputs) for text, outputs in written.items()}
+        self._columns, found = tested[prompt]
         gain = {}
         if self.manual is not None:
-            ours, theirs = joint(**columns[prompt, False]), joint(**columns[self.manual, False])
+            ours, theirs = joint(**self._columns), joint(**tested[self.manual][0])
             gain["difference_to_manual"] = paired_joint(ours, theirs)
         self._written = {"found": written[prompt], **{name: written[other] for name, other in others.items()}}
-        self._columns = columns[prompt, False]
         return {
             "template": self._template.source,
             "stop": self._stop,
-            "test": tested[prompt, False],
+            "test": found,
             "fluency_by": fluency.how,
             "style_by": self._test_style.name,
             "classifier": self.classifier,
             **gain,
             "baselines": [
-                *({"name": name, "prompt": None, "test": tested[name, True], "evaluations": 0} for name in free),
-                *(
-                    {"name": name, "prompt": other, "test": tested[other, False], "evaluations": 0}
-                    for name, other in others.items()
-                ),
+                {"name": name, "prompt": text, "test": measures, "evaluations": 0}
+                for name, text, measures in (*rows, *((n, other, tested[other][1]) for n, other in others.items()))
             ],
-            "examples": [
-                {"text": text, "output": output.text}
-                for text, output in zip(self.texts.test[:_SHOWN], written[prompt], strict=False)
-            ],
-            "texts": {
-                "train": len(self.texts.train),
-                "validation": len(self.texts.validation),
-                "test": len(self.texts.test),
-            },
+            "examples": [{"text": t, "output": o.text} for t, o in zip(test[:_SHOWN], written[prompt], strict=False)],
+            "texts": self.texts.sizes,
         }
 
     def card(self, result: Mapping[str, Any]) -> str:
