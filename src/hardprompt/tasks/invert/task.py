@@ -52,6 +52,7 @@ class InvertTask:
     validate = None  # nothing is held back: the score of a text beside a picture is exact
     precision = "float32"
     leads = False
+    start, spaced = "A photo of", True
 
     def __init__(
         self,
@@ -87,13 +88,6 @@ class InvertTask:
         # a caption has its beginning whether a person wrote it or not
         return " ".join((written or "").split()).removeprefix(" ".join(self._before.split()))
 
-    start = "A photo of"
-
-    @property
-    def spaced(self) -> bool:
-        """A prompt follows words."""
-        return True
-
     def choose(self, trials: Sequence[Trial], perplexity: Perplexity) -> Trial:  # noqa: ARG002
         """The one of the highest score, the earliest among equals.
 
@@ -118,7 +112,9 @@ class InvertTask:
         self._caption = caption = self._task.complete(prompt)
         others = {} if self._manual is None else {"manual": self._manual}
         with contextlib.suppress(MissingExtra):  # the classifier is a baseline only
-            top = f"a photo of {_top_classes(self._model, self._images)}"
+            classifier = self._model if isinstance(self._model, ConSE) else ConSE()
+            found = Counter(classifier.top_class(image) for image in self._images).most_common(_CLASSES)
+            top = f"a photo of {' and '.join(name for name, _ in found)}"
             if self._model.count(top) <= self._model.text_limit:
                 others["top class"] = top
         plain = Inversion(model=self._model, images=self._images)  # theirs are whole captions already
@@ -165,9 +161,3 @@ class InvertTask:
             for number, image in enumerate(self._drawn.values()):
                 write_bytes(out / "pictures" / f"{number}.png", png(image))
         write_bytes(out / "grid.png", png(grid(rows)))
-
-
-def _top_classes(model: ImageText, images: "Sequence[Image]") -> str:
-    classifier = model if isinstance(model, ConSE) else ConSE()
-    found = Counter(classifier.top_class(image) for image in images)
-    return " and ".join(name for name, _ in found.most_common(_CLASSES))
