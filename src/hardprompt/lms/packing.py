@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from hardprompt.lms import probes
-from hardprompt.lms.placing import put
+from hardprompt.lms.placing import padded, put
 
 _LOG = logging.getLogger(__name__)
 
@@ -101,16 +101,13 @@ class PackedModel:
             return
         new = sorted({tuple(p) for p in prefixes if len(p) > 0 and self._longest(p)[1] < len(p)}, key=len)
         for batch in _batches(new, len, self._batch_tokens):
-            width = len(batch[-1])
-            ids = put([list(p) + [0] * (width - len(p)) for p in batch], self.device)
-            mask = put([[1] * len(p) + [0] * (width - len(p)) for p in batch], self.device)
+            ids, mask = padded(batch, self.device)
             cache = DynamicCache()
             self.body(input_ids=ids, attention_mask=mask, past_key_values=cache, use_cache=True)
             self.tokens_run += sum(map(len, batch))
-            layers = [(layer.keys, layer.values) for layer in cache.layers]
             for row, p in enumerate(batch):
-                keys = torch.stack([k[row, :, : len(p)] for k, _ in layers])
-                values = torch.stack([v[row, :, : len(p)] for _, v in layers])
+                keys = torch.stack([layer.keys[row, :, : len(p)] for layer in cache.layers])
+                values = torch.stack([layer.values[row, :, : len(p)] for layer in cache.layers])
                 size = 2 * keys.numel() * keys.element_size()
                 if size > self._room:
                     return
@@ -128,26 +125,19 @@ class PackedModel:
             tails: continuations to run after every sequence.
 
         Returns:
-            For each tail, a list is returned flattened in order: first the states after the bare sequences
-            ``[n, hidden]``, then for tail k and each of its tokens the states after that token ``[n, hidden]``.
+            The states after the bare sequences, then those after each token of each tail, each ``[n, hidden]``.
         """
         flat = [list(s) + list(t) for s in sequences for t in tails]
         width = len(tails)
         points = [[len(s) - 1 + i for i in range(len(t) + 1)] for s in sequences for t in tails]
         states = self._run(flat, points) if self.packs and not self._too_long(flat) else self._plain(flat, points)
-        out = [torch.stack([states[i * width][0] for i in range(len(sequences))])]
-        for k, tail in enumerate(tails):
-            for j in range(len(tail)):
-                out.append(torch.stack([states[i * width + k][j + 1] for i in range(len(sequences))]))
-        return out
+        ends = [(0, 0), *((k, j + 1) for k, tail in enumerate(tails) for j in range(len(tail)))]
+        return [torch.stack([states[i * width + k][j] for i in range(len(sequences))]) for k, j in ends]
 
     def holds(self, prefix: Sequence[int], more: int) -> bool:
         """Whether ``follow`` can go on from this prefix with so many tokens."""
-        return (
-            self.packs
-            and self._longest(prefix)[1] == len(prefix) > 0
-            and not self._too_long([[0] * (len(prefix) + more)])
-        )
+        held = self.packs and self._longest(prefix)[1] == len(prefix) > 0
+        return held and not self._too_long([[0] * (len(prefix) + more)])
 
     def follow(
         self, prefixes: Sequence[Sequence[int]], sequences: Sequence[Sequence[int]]
@@ -221,9 +211,7 @@ class PackedModel:
             first = next(row.prefix for row in rows if row.prefix)
             layers, heads, _, dim = first.keys.shape
             keys = torch.zeros(layers, len(rows), heads, past, dim, dtype=self.dtype, device=self.device)
-            values = torch.zeros(
-                layers, len(rows), heads, past, first.values.shape[-1], dtype=self.dtype, device=self.device
-            )
+            values = keys.new_zeros(*keys.shape[:-1], first.values.shape[-1])
             for r, row in enumerate(rows):
                 if row.prefix:
                     keys[:, r, :, : len(row.prefix.ids)] = row.prefix.keys
@@ -231,12 +219,9 @@ class PackedModel:
             cache = DynamicCache(list(zip(keys.unbind(0), values.unbind(0), strict=True)))
         mask = torch.zeros(seen.shape, dtype=self.dtype).masked_fill_(~seen, torch.finfo(self.dtype).min)
         out = self.body(
-            input_ids=put(ids, self.device),
-            attention_mask=put(mask[:, None], self.device),
-            position_ids=put(positions, self.device),
-            past_key_values=cache,
-            use_cache=True,
-        )
+            input_ids=put(ids, self.device), attention_mask=put(mask[:, None], self.device),
+            position_ids=put(positions, self.device), past_key_values=cache, use_cache=True,
+        )  # fmt: skip
         self.tokens_run += sum(len(row.tokens) for row in rows)
         hidden: Tensor = out.last_hidden_state
         return hidden
@@ -245,9 +230,7 @@ class PackedModel:
         result: list[list[Tensor]] = [[] for _ in sequences]
         order = sorted(range(len(sequences)), key=lambda i: len(sequences[i]))
         for batch in _batches(order, lambda i: len(sequences[i]), self._batch_tokens):
-            width = len(sequences[batch[-1]])
-            ids = put([sequences[i] + [0] * (width - len(sequences[i])) for i in batch], self.device)
-            mask = put([[1] * len(sequences[i]) + [0] * (width - len(sequences[i])) for i in batch], self.device)
+            ids, mask = padded([sequences[i] for i in batch], self.device)
             # Padding on the right is harmless: no earlier position looks at it.
             hidden = self.body(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
             self.tokens_run += sum(len(sequences[i]) for i in batch)
@@ -286,10 +269,10 @@ class PackedModel:
         second = [*first[:4], (5 * first[3] + 11) % size, 1 % size]
         try:
             self.packs = True
-            plain = torch.cat([t for pair in self._plain([first, second], [[5], [3, 5]]) for t in [torch.stack(pair)]])
+            plain = torch.stack([t for own in self._plain([first, second], [[5], [3, 5]]) for t in own])
             kept, self._kept = self._kept, {}
             self.keep([first[:3]])
-            packed = torch.cat([torch.stack(pair) for pair in self._run([first, second], [[5], [3, 5]])])
+            packed = torch.stack([t for own in self._run([first, second], [[5], [3, 5]]) for t in own])
             self._kept = kept
         except probes.ERRORS as error:
             _LOG.debug("packing probe failed: %s", error)

@@ -3,7 +3,7 @@
 import copy
 import os
 import statistics
-import time
+import timeit
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -74,6 +74,13 @@ def put(values: Tensor | Sequence[int] | Sequence[Sequence[int]], device: torch.
     return tensor.to(device, non_blocking=True)
 
 
+def padded(sequences: Sequence[Sequence[int]], device: torch.device, *, pad: int = 0) -> tuple[Tensor, Tensor]:
+    """Sequences of tokens as one batch, filled up on the right, and 1 wherever a token is one of theirs."""
+    width = max(map(len, sequences))
+    ids = put([[*s, *[pad] * (width - len(s))] for s in sequences], device)
+    return ids, put([[1] * len(s) + [0] * (width - len(s)) for s in sequences], device)
+
+
 def read(rows: Sequence[Tensor]) -> list[Tensor]:
     """Vectors from where they were computed, in one copy that waits for them."""
     return list(torch.cat(list(rows)).cpu().split([len(row) for row in rows]))
@@ -101,12 +108,7 @@ def _time(threads: int) -> float:
     """Median seconds of a product of the size that a step of a small model makes."""
     torch.set_num_threads(threads)
     a, b = torch.ones(512, 1024), torch.ones(1024, 1024)
-    seconds = []
-    for _ in range(_TURNS + 1):  # the first warms up
-        began = time.perf_counter()
-        a @ b
-        seconds.append(time.perf_counter() - began)
-    return statistics.median(seconds[1:])
+    return statistics.median(timeit.repeat(lambda: a @ b, number=1, repeat=_TURNS + 1)[1:])  # the first warms up
 
 
 def _quota() -> int:

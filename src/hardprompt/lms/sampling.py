@@ -38,17 +38,15 @@ def sample(
         top_k: likeliest tokens that are sampled among; None is all.
     """
     found: list[list[str]] = [[""] * len(own) for own in keys]
-    order = sorted((i for i in range(len(contexts)) if limits[i] > 0 and keys[i]), key=lambda i: len(contexts[i]))
-    at = 0
-    while at < len(order):
-        batch: list[int] = []
-        while at < len(order):
-            rows_then = sum(len(keys[i]) for i in (*batch, order[at]))
-            width = len(contexts[order[at]]) + max(limits[i] for i in (*batch, order[at]))
-            if batch and (rows_then > _ROWS or rows_then * width > _TOKENS):
-                break
-            batch.append(order[at])
-            at += 1
+    batches: list[list[int]] = []
+    for i in sorted((i for i in range(len(contexts)) if limits[i] > 0 and keys[i]), key=lambda i: len(contexts[i])):
+        then = [*(batches[-1] if batches else []), i]
+        count, width = sum(len(keys[k]) for k in then), len(contexts[i]) + max(limits[k] for k in then)
+        if batches and count <= min(_ROWS, _TOKENS // width):
+            batches[-1] = then
+        else:
+            batches.append([i])
+    for batch in batches:
         rows = [(i, j) for i in batch for j in range(len(keys[i]))]
         draws = [uniforms(keys[i][j], limits[i]) for i, j in rows]
         texts = _grow(
@@ -89,7 +87,8 @@ def _grow(
     stop: Sequence[str],
     top_k: int | None,
 ) -> list[str]:
-    ends = _end_tokens(packed, tokenizer)
+    ends = getattr(packed.model.generation_config, "eos_token_id", None)
+    ends = {tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])}
     source = [k for k, n in enumerate(copies) for _ in range(n)]
     grown: list[list[int]] = [[] for _ in source]
     texts = [""] * len(source)
@@ -153,19 +152,9 @@ class _Stepper:
 
     def _run(self, ids: Tensor, positions: Tensor) -> Float[Tensor, "n hidden"]:
         out = self._packed.body(
-            input_ids=ids,
-            attention_mask=self._mask,
-            position_ids=positions,
-            past_key_values=self._cache,
+            input_ids=ids, attention_mask=self._mask, position_ids=positions, past_key_values=self._cache,
             use_cache=True,
-        )
+        )  # fmt: skip
         self._packed.tokens_run += ids.numel()
         hidden: Tensor = out.last_hidden_state[:, -1]
         return hidden
-
-
-def _end_tokens(packed: PackedModel, tokenizer: Any) -> set[int]:
-    """The tokens that end a text, by the model's own word and the tokenizer's."""
-    ends = getattr(packed.model.generation_config, "eos_token_id", None)
-    listed = ends if isinstance(ends, list) else [ends]
-    return {int(end) for end in (*listed, tokenizer.eos_token_id) if end is not None}

@@ -10,8 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hardprompt.errors import InputError, MissingExtra
+from hardprompt.lms.image_text import read_texts
 from hardprompt.lms.image_text.pillow import pillow
-from hardprompt.lms.image_text.protocol import check_length
 from hardprompt.lms.load import folder_or_hub, load_weights
 from hardprompt.lms.quiet import one_line, quiet
 
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 _IMAGES = 16  # at once
-_TEXTS = 64
-
 _VALID = "Valid: embedded:conse, or the folder or hub name of a CLIP or SigLIP model."
 
 
@@ -43,6 +41,7 @@ class DualEncoder:
         self.name = name
         self.model, self.tokenizer, self.processor = model.eval().requires_grad_(False), tokenizer, processor
         self.text_limit = min(model.config.text_config.max_position_embeddings, tokenizer.model_max_length)
+        self.embedding = model.text_model.get_input_embeddings()
         self._padded = padded
 
     @torch.inference_mode()
@@ -57,15 +56,8 @@ class DualEncoder:
 
     @torch.inference_mode()
     def texts(self, texts: Sequence[str]) -> Float[Tensor, "n d"]:
-        """Unit vectors of one text or more.
-
-        Raises:
-            InputError: a text has more tokens than the tower reads.
-        """
-        ids = self.ids(texts)
-        for text, its in zip(texts, ids, strict=True):
-            check_length(self, text, len(its))
-        return torch.cat([self.read(ids[start : start + _TEXTS]) for start in range(0, len(ids), _TEXTS)])
+        """Unit vectors of one text or more, as ``read_texts``."""
+        return read_texts(self, texts)
 
     def read(self, ids: Sequence[Sequence[int]]) -> Float[Tensor, "n d"]:
         """Unit vectors of tokenised texts, with gradients for what the input embedding gives."""
@@ -81,11 +73,6 @@ class DualEncoder:
     def padding(self, tokens: int) -> int:
         """Columns that ``read`` puts before a text of so many tokens."""
         return self.text_limit - tokens if self._padded and self.tokenizer.padding_side == "left" else 0
-
-    @property
-    def embedding(self) -> Any:
-        """The module that turns a text's tokens into vectors."""
-        return self.model.text_model.get_input_embeddings()
 
     def count(self, text: str) -> int:
         """Tokens of ``text``, special ones included."""
@@ -109,10 +96,12 @@ def load_dual(name: str) -> DualEncoder:
         AutoConfig,
         AutoImageProcessor,
         AutoModel,
+        AutoTokenizer,
         CLIPConfig,
         Siglip2Config,
         SiglipConfig,
     )
+    from transformers.utils import is_sentencepiece_available
 
     if not name.strip():
         raise InputError(f"the image–text model's name is empty. {_VALID}")
@@ -123,28 +112,21 @@ def load_dual(name: str) -> DualEncoder:
     if type(config) not in padded:
         raise InputError(f"model {name!r} has no picture and text towers ({config.model_type}). {_VALID}")
     with quiet(), one_line(name, _VALID):
-        tokenizer = _tokenizer(name, source)
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+        except ImportError as error:
+            if is_sentencepiece_available():
+                raise
+            # Of the first SigLIP models; transformers says so in a page.
+            raise MissingExtra(
+                f"the tokenizer of model {name!r} needs a package that is not installed: pip install sentencepiece"
+            ) from error
         # Pillow's resizing with and without torchvision, so that scores agree between machines.
         processor = AutoImageProcessor.from_pretrained(source, backend="pil", trust_remote_code=False)
     model, missing = load_weights(AutoModel, name, source, valid=_VALID)
     if missing:
         raise InputError(f"model {name!r} lacks {len(missing)} of its weights, {missing[0]!r} among them. {_VALID}")
     return DualEncoder(name=name, model=model, tokenizer=tokenizer, processor=processor, padded=padded[type(config)])
-
-
-def _tokenizer(name: str, source: str) -> Any:
-    from transformers import AutoTokenizer
-    from transformers.utils import is_sentencepiece_available
-
-    try:
-        return AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-    except ImportError as error:
-        if is_sentencepiece_available():
-            raise
-        # Of the first SigLIP models; transformers says so in a page.
-        raise MissingExtra(
-            f"the tokenizer of model {name!r} needs a package that is not installed: pip install sentencepiece"
-        ) from error
 
 
 def _unit(vectors: Tensor) -> Float[Tensor, "n d"]:
