@@ -134,13 +134,11 @@ def _hub_answers() -> bool:
 
     if constants.HF_HUB_OFFLINE:
         return False
-    if urllib.request.getproxies().keys() & {"https", "all"}:  # a proxy resolves names by itself
-        return True
-    try:
-        socket.getaddrinfo(urllib.parse.urlsplit(constants.ENDPOINT).hostname, 443)
+    try:  # a proxy resolves names by itself
+        proxied = urllib.request.getproxies().keys() & {"https", "all"}
+        return bool(proxied or socket.getaddrinfo(urllib.parse.urlsplit(constants.ENDPOINT).hostname, 443))
     except OSError:
         return False
-    return True
 
 
 def read_config(name: str, source: str) -> Any:
@@ -162,11 +160,7 @@ def load_tokenizer(name: str, source: str) -> Any:
 def load_weights(auto: Any, name: str, source: str, *, valid: str = VALID) -> tuple[Any, list[str]]:
     """The model on the best device, in float32, and the weights that it lacks, which transformers makes up at random.
 
-    Args:
-        auto: the class of transformers that loads it.
-        name: what the user calls it.
-        source: its folder, or its name on the hub.
-        valid: what else could be named, for messages.
+    ``auto`` is the class of transformers that loads it, ``valid`` what else could be named.
     """
     from hardprompt.lms.placing import device
 

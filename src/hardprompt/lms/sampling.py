@@ -47,13 +47,10 @@ def sample(
         else:
             batches.append([i])
     for batch in batches:
-        rows = [(i, j) for i in batch for j in range(len(keys[i]))]
-        draws = [uniforms(keys[i][j], limits[i]) for i, j in rows]
-        texts = _grow(
-            packed, tokenizer, [contexts[i] for i in batch], [len(keys[i]) for i in batch], draws, stop, top_k
-        )
-        for (i, j), text in zip(rows, texts, strict=True):
-            found[i][j] = text
+        draws = [[uniforms(key, limits[i]) for key in keys[i]] for i in batch]
+        texts = iter(_grow(packed, tokenizer, [contexts[i] for i in batch], draws, stop, top_k))
+        for i in batch:
+            found[i] = [next(texts) for _ in keys[i]]
     return found
 
 
@@ -82,23 +79,23 @@ def _grow(
     packed: PackedModel,
     tokenizer: Any,
     contexts: Sequence[Sequence[int]],
-    copies: Sequence[int],
-    draws: Sequence[Tensor],
+    own: Sequence[Sequence[Tensor]],
     stop: Sequence[str],
     top_k: int | None,
 ) -> list[str]:
     ends = getattr(packed.model.generation_config, "eos_token_id", None)
     ends = {tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])}
-    source = [k for k, n in enumerate(copies) for _ in range(n)]
-    grown: list[list[int]] = [[] for _ in source]
-    texts = [""] * len(source)
-    alive = list(range(len(source)))
-    stepper = _Stepper(packed, contexts, copies) if packed.packs else None
+    begun = [context for context, draws in zip(contexts, own, strict=True) for _ in draws]
+    draws = [numbers for of_context in own for numbers in of_context]
+    grown: list[list[int]] = [[] for _ in draws]
+    texts = [""] * len(draws)
+    alive = list(range(len(draws)))
+    stepper = _Stepper(packed, contexts, list(map(len, own))) if packed.packs else None
     for position in range(max(map(len, draws))):
         if stepper is not None:
             logits = stepper.logits([grown[r][-1] for r in alive] if position else None)
         else:
-            states = packed.hidden([[*contexts[source[r]], *grown[r]] for r in alive])[0]
+            states = packed.hidden([[*begun[r], *grown[r]] for r in alive])[0]
             logits = packed.finish(packed.head(states).float())
         now = torch.stack([draws[r][position] for r in alive])
         kept = []
@@ -110,24 +107,23 @@ def _grow(
                     kept.append(k)
         if not kept:
             break
-        if len(kept) < len(alive):
-            alive = [alive[k] for k in kept]
-            if stepper is not None:
-                stepper.keep(kept)
+        if stepper is not None and len(kept) < len(alive):
+            stepper.keep(kept)
+        alive = [alive[k] for k in kept]
     return texts
 
 
 class _Stepper:
     """Runs a batch of continuations a token at a time, each context's keys and values computed once."""
 
-    def __init__(self, packed: PackedModel, contexts: Sequence[Sequence[int]], copies: Sequence[int]) -> None:
+    def __init__(self, packed: PackedModel, contexts: Sequence[Sequence[int]], copies: list[int]) -> None:
         self._packed, self._device = packed, packed.device
         width = max(map(len, contexts))
         self._first = torch.tensor([[0] * (width - len(c)) + list(c) for c in contexts], device=self._device)
         # Padding stands on the left, so that every row's next token stands in one column.
         self._mask = torch.tensor([[0] * (width - len(c)) + [1] * len(c) for c in contexts], device=self._device)
         self._next = torch.tensor([len(c) for c in contexts], device=self._device)
-        self._copies = torch.tensor(list(copies), device=self._device)
+        self._copies = torch.tensor(copies, device=self._device)
         self._cache = DynamicCache()
 
     def logits(self, tokens: list[int] | None) -> Float[Tensor, "n vocabulary"]:

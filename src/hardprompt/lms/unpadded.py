@@ -1,6 +1,7 @@
 """Runs sequences of unlike lengths through a frozen encoder as one row without padding, each attending to itself."""
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -43,12 +44,9 @@ def attend(
     return torch.cat(parts)[None], None
 
 
-def _no_mask(*_: Any, **__: Any) -> None:
-    """A sequence sees all of itself and nothing else, which ``attend`` knows without a mask."""
-
-
 AttentionInterface.register(_NAME, attend)
-AttentionMaskInterface.register(_NAME, _no_mask)
+# A sequence sees all of itself and nothing else, which ``attend`` knows without a mask.
+AttentionMaskInterface.register(_NAME, lambda *_, **__: None)
 
 
 class Unpadded:
@@ -64,11 +62,11 @@ class Unpadded:
         self._model = model
         self._device = next(model.parameters()).device
         found = [getattr(model.config, name, None) for name in _WINDOWS]
-        self._window = min((reach for reach in found if isinstance(reach, int)), default=None)
+        self._window = min((reach for reach in found if isinstance(reach, int)), default=math.inf)
 
     def takes(self, sequence: Sequence[int]) -> bool:
         """Whether a sequence is no longer than a window of the model's attention."""
-        return self._window is None or len(sequence) <= self._window
+        return len(sequence) <= self._window
 
     @contextmanager
     def row(self, sequences: Sequence[Sequence[int]]) -> Iterator[dict[str, Tensor]]:
