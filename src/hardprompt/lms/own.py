@@ -25,12 +25,7 @@ def is_own(name: str) -> bool:
 
 
 def load_own(kind: str, name: str, protocol: type[Model]) -> Model:
-    """What the user's class or function of that name makes.
-
-    Args:
-        kind: what it is to be, for messages.
-        name: where it is, as ``load_object`` has it.
-        protocol: what it has to be; runtime-checkable.
+    """What the user's class or function of that name makes, which has to be of a protocol; ``kind`` is for messages.
 
     Raises:
         InputError: it cannot be found, fails, or makes something else.

@@ -112,7 +112,10 @@ class PackedModel:
                 if size > self._room:
                     return
                 self._room -= size
-                self._hold(_Prefix(list(p), keys, values))
+                branch, prefix = self._kept, _Prefix(list(p), keys, values)
+                for token in p:
+                    branch = branch.setdefault(token, {})
+                    branch.setdefault(-1, prefix)  # any prefix that passes here supplies the keys up to here
 
     @torch.no_grad()
     def hidden(
@@ -143,11 +146,9 @@ class PackedModel:
         self, prefixes: Sequence[Sequence[int]], sequences: Sequence[Sequence[int]]
     ) -> Float[Tensor, "n tokens hidden"]:
         """States of sequences of one length, each behind a prefix that is held; with gradients for their inputs."""
-        rows = []
-        for prefix, ids in zip(prefixes, sequences, strict=True):
-            row = _Row(self._longest(prefix)[0])
+        rows = [_Row(self._longest(prefix)[0]) for prefix in prefixes]
+        for row, prefix, ids in zip(rows, prefixes, sequences, strict=True):
             row.add([*prefix, *ids], len(prefix))
-            rows.append(row)
         return self._forward(rows)
 
     def finish(self, logits: Tensor) -> Tensor:
@@ -156,29 +157,24 @@ class PackedModel:
         return logits if self._cap is None else self._cap * torch.tanh(logits / self._cap)
 
     def _run(self, sequences: list[list[int]], points: list[list[int]]) -> list[list[Tensor]]:
-        rows: list[_Row] = []
-        by_prefix: dict[int, _Row] = {}
-        place: dict[int, tuple[_Row, list[int]]] = {}
-        loose: list[int] = []
-        for i, ids in enumerate(sequences):
+        begin: list[tuple[_Prefix | None, int]] = []
+        for ids, ends in zip(sequences, points, strict=True):
             prefix, match = self._longest(ids)
-            start = min(match, points[i][0])  # the state at a sequence's own end is always computed
-            if prefix is None or start == 0:
-                loose.append(i)
-                continue
-            row = by_prefix.get(id(prefix))
-            if row is None or len(row.tokens) >= _ROW_TOKENS:
-                row = by_prefix[id(prefix)] = _Row(prefix)
+            start = min(match, ends[0])  # the state at a sequence's own end is always computed
+            begin.append((None, 0) if prefix is None or start == 0 else (prefix, start))
+        loose = sorted((i for i, (prefix, _) in enumerate(begin) if prefix is None), key=lambda i: sequences[i])
+        rows: list[_Row] = []
+        latest: dict[int, _Row] = {}  # of each prefix, and of none
+        place: dict[int, tuple[_Row, list[int]]] = {}
+        # Those without a prefix are sorted: neighbours share the longest beginnings.
+        for i in [*(i for i, (prefix, _) in enumerate(begin) if prefix is not None), *loose]:
+            prefix, start = begin[i]
+            row, more = latest.get(id(prefix)), len(sequences[i]) - 1 if prefix is None else 0
+            if row is None or len(row.tokens) + more >= _ROW_TOKENS:
+                row = latest[id(prefix)] = _Row(prefix)
                 rows.append(row)
-            path = row.add(ids, start)
+            path = row.add(sequences[i], start)
             place[i] = row, [path[p - start] for p in points[i]]
-        current: _Row | None = None
-        for i in sorted(loose, key=lambda j: sequences[j]):  # neighbours share the longest prefixes
-            if current is None or len(current.tokens) + len(sequences[i]) > _ROW_TOKENS:
-                current = _Row(None)
-                rows.append(current)
-            path = current.add(sequences[i], 0)
-            place[i] = current, [path[p] for p in points[i]]
         wanted: dict[int, set[int]] = defaultdict(set)
         for row, nodes in place.values():
             wanted[id(row)].update(nodes)
@@ -247,19 +243,12 @@ class PackedModel:
         kept = 0 if self.device.type == "cpu" or row.prefix is None else len(row.prefix.ids) // 4
         return len(row.tokens) + kept
 
-    def _hold(self, prefix: _Prefix) -> None:
-        branch = self._kept
-        for token in prefix.ids:
-            branch = branch.setdefault(token, {})
-            branch.setdefault(-1, prefix)  # any prefix that passes here supplies the keys up to here
-
     def _longest(self, ids: Sequence[int]) -> tuple[_Prefix | None, int]:
         branch, match = self._kept, 0
         for token in ids:
-            step = branch.get(token)
-            if step is None:
+            if token not in branch:
                 break
-            branch, match = step, match + 1
+            branch, match = branch[token], match + 1
         return branch.get(-1), match
 
     @torch.no_grad()
@@ -285,8 +274,7 @@ def _batches(items: Sequence[Any], size: Any, limit: int) -> list[list[Any]]:
     """Cut ``items``, sorted by ``size``, into runs whose padded size stays within ``limit``."""
     batches: list[list[Any]] = []
     for item in items:
-        if batches and (len(batches[-1]) + 1) * size(item) <= limit:
-            batches[-1].append(item)
-        else:
-            batches.append([item])
+        if not batches or (len(batches[-1]) + 1) * size(item) > limit:
+            batches.append([])
+        batches[-1].append(item)
     return batches

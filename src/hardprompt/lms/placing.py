@@ -45,17 +45,14 @@ def search_copy(lm: Any, precision: str) -> tuple[Any, str]:
     """The task LM that a search asks, in that precision, and the precision's name; ``lm`` itself is float32.
 
     ``auto`` is the device's half precision for models of 10 million parameters or more: a smaller one is fast anyway.
-
-    Args:
-        lm: the task LM; one that is no ``Copyable`` is handed back as it is.
-        precision: ``auto``, ``float32``, ``bfloat16`` or ``float16``.
+    Else it is ``float32``, ``bfloat16`` or ``float16``. An LM that is no ``Copyable`` is handed back as it is.
     """
     if not isinstance(lm, Copyable):
         return lm, "float32"
     model = lm.model
-    dtype = getattr(torch, precision) if precision != "auto" else None
-    if precision == "auto" and sum(p.numel() for p in model.parameters()) >= _HALF_FROM:
-        dtype = half(lm.device.type)
+    dtype = half(lm.device.type) if sum(p.numel() for p in model.parameters()) >= _HALF_FROM else None
+    if precision != "auto":
+        dtype = getattr(torch, precision)
     if dtype in (None, torch.float32):
         return lm, "float32"
     # Parameters only: a position's angles, which are buffers, lose their meaning in half precision.

@@ -26,16 +26,10 @@ def sample(
     stop: Sequence[str],
     top_k: int | None,
 ) -> list[list[str]]:
-    """A text for every key of every context.
+    """A text for every key of every context, which are token ids, none of them empty.
 
-    Args:
-        packed: the model.
-        tokenizer: its tokenizer.
-        contexts: token ids, none of them empty.
-        keys: for each context, what seeds each of its samples.
-        limits: for each context, the most tokens of a continuation.
-        stop: strings that end a continuation and are left out.
-        top_k: likeliest tokens that are sampled among; None is all.
+    A key seeds a sample; ``limits`` are the most tokens of a continuation of each context; ``stop`` and ``top_k`` are
+    those of ``CausalLM.generate``.
     """
     found: list[list[str]] = [[""] * len(own) for own in keys]
     batches: list[list[int]] = []

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from hardprompt.errors import MissingExtra
 from hardprompt.lms.embedded import EMBEDDED, package_folder
-from hardprompt.lms.image_text import read_texts
 from hardprompt.lms.image_text.pillow import pillow
+from hardprompt.lms.image_text.protocol import read_texts
 from hardprompt.lms.load import load_tokenizer, load_weights, resolve
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hardprompt.errors import InputError, MissingExtra
-from hardprompt.lms.image_text import read_texts
 from hardprompt.lms.image_text.pillow import pillow
+from hardprompt.lms.image_text.protocol import read_texts
 from hardprompt.lms.load import folder_or_hub, load_weights
 from hardprompt.lms.quiet import one_line, quiet
 
