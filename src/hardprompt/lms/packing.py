@@ -33,10 +33,8 @@ class _Row:
     """A tree of tokens over one kept prefix (or none); node i attends to itself, its ancestors and its share of it."""
 
     prefix: _Prefix | None
-    tokens: list[int] = field(default_factory=list)
-    parents: list[int] = field(default_factory=list)
-    positions: list[int] = field(default_factory=list)
-    visible: list[int] = field(default_factory=list)  # leading positions of the prefix that the node may see
+    # Of each node its token, parent, position, and the leading positions of the prefix that it may see.
+    nodes: list[tuple[int, int, int, int]] = field(default_factory=list)
     children: dict[tuple[int, int, int], int] = field(default_factory=dict)
 
     def add(self, ids: Sequence[int], start: int) -> list[int]:
@@ -44,15 +42,11 @@ class _Row:
         path, parent = [], -1
         for position in range(start, len(ids)):
             key = (parent, start if parent < 0 else -1, ids[position])
-            node = self.children.get(key)
-            if node is None:
-                node = self.children[key] = len(self.tokens)
-                self.tokens.append(ids[position])
-                self.parents.append(parent)
-                self.positions.append(position)
-                self.visible.append(start)
-            path.append(node)
-            parent = node
+            if key not in self.children:
+                self.children[key] = len(self.nodes)
+                self.nodes.append((ids[position], parent, position, start))
+            parent = self.children[key]
+            path.append(parent)
         return path
 
 
@@ -170,7 +164,7 @@ class PackedModel:
         for i in [*(i for i, (prefix, _) in enumerate(begin) if prefix is not None), *loose]:
             prefix, start = begin[i]
             row, more = latest.get(id(prefix)), len(sequences[i]) - 1 if prefix is None else 0
-            if row is None or len(row.tokens) + more >= _ROW_TOKENS:
+            if row is None or len(row.nodes) + more >= _ROW_TOKENS:
                 row = latest[id(prefix)] = _Row(prefix)
                 rows.append(row)
             path = row.add(sequences[i], start)
@@ -187,19 +181,18 @@ class PackedModel:
         return [[slot[id(place[i][0]), node] for node in place[i][1]] for i in range(len(sequences))]
 
     def _forward(self, rows: list[_Row]) -> Float[Tensor, "rows tokens hidden"]:
-        width = max(len(row.tokens) for row in rows)
+        width = max(len(row.nodes) for row in rows)
         past = max(len(row.prefix.ids) if row.prefix else 0 for row in rows)
         ids = torch.zeros(len(rows), width, dtype=torch.int64)
         positions = torch.zeros(len(rows), width, dtype=torch.int64)
         seen = torch.zeros(len(rows), width, past + width, dtype=torch.bool)
         seen[:, torch.arange(width), past + torch.arange(width)] = True  # padding sees itself: no empty softmax
         for r, row in enumerate(rows):
-            n = len(row.tokens)
-            ids[r, :n] = torch.tensor(row.tokens)
-            positions[r, :n] = torch.tensor(row.positions)
-            seen[r, :n, :past] = torch.arange(past) < torch.tensor(row.visible)[:, None]
+            n = len(row.nodes)
+            ids[r, :n], parents, positions[r, :n], visible = torch.tensor(row.nodes).T
+            seen[r, :n, :past] = torch.arange(past) < visible[:, None]
             tree = seen[r, :, past:]
-            for node, parent in enumerate(row.parents):
+            for node, parent in enumerate(parents.tolist()):
                 if parent >= 0:
                     tree[node] |= tree[parent]
         cache = DynamicCache()
@@ -218,7 +211,7 @@ class PackedModel:
             input_ids=put(ids, self.device), attention_mask=put(mask[:, None], self.device),
             position_ids=put(positions, self.device), past_key_values=cache, use_cache=True,
         )  # fmt: skip
-        self.tokens_run += sum(len(row.tokens) for row in rows)
+        self.tokens_run += sum(len(row.nodes) for row in rows)
         hidden: Tensor = out.last_hidden_state
         return hidden
 
@@ -241,7 +234,7 @@ class PackedModel:
     def _cost(self, row: _Row) -> int:
         # A pass on a GPU is long, so what it copies of the kept keys and values counts, too.
         kept = 0 if self.device.type == "cpu" or row.prefix is None else len(row.prefix.ids) // 4
-        return len(row.tokens) + kept
+        return len(row.nodes) + kept
 
     def _longest(self, ids: Sequence[int]) -> tuple[_Prefix | None, int]:
         branch, match = self._kept, 0
