@@ -38,11 +38,7 @@ def check_plain(base_url: str) -> None:
 
 
 def open_address(base_url: str, key: str | None = None) -> Address:
-    """Where to ask, by its URL and a key, or the one in OPENAI_API_KEY.
-
-    Raises:
-        InputError: no URL of an API, or no key that can be sent.
-    """
+    """Where to ask, by its URL and a key, or the one in OPENAI_API_KEY; an InputError for what cannot be either."""
     bare = base_url.strip().rpartition("@")[2]  # the part that can be shown, whatever is wrong with the rest
     try:
         parts = urlsplit(base_url.strip())
@@ -80,11 +76,7 @@ def open_address(base_url: str, key: str | None = None) -> Address:
 
 
 def client_of(address: Address, timeout: float, retries: int) -> Any:
-    """A client of the package openai.
-
-    Raises:
-        MissingExtra: it is not installed.
-    """
+    """A client of the package openai; raises a MissingExtra where it is not installed."""
     try:
         from openai import OpenAI
     except ImportError as error:

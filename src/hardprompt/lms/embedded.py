@@ -78,11 +78,7 @@ def package_folder(package: str) -> Path | None:
 
 
 def embedded_folder(entry: Embedded) -> Path:
-    """The folder of a model that a package embeds; a .gguf file in it is converted once.
-
-    Raises:
-        MissingExtra: the package is not installed.
-    """
+    """The folder of a model that a package embeds, a .gguf file converted once; a MissingExtra without the package."""
     package, version = package_folder(entry.package), entry.version
     if package is None or version is None:
         raise MissingExtra(f"the model embedded:{entry.name} is in a package that is not installed: {entry.install}")
@@ -95,11 +91,7 @@ def embedded_folder(entry: Embedded) -> Path:
 
 
 def gguf_folder(file: Path) -> Path:
-    """The folder that a .gguf file, as it is now, was converted into; it is converted once.
-
-    Raises:
-        InputError: it is not GGUF, or cannot be converted or stored.
-    """
+    """The folder that a .gguf file, as it is now, is converted into once; an InputError where that cannot be."""
     stat = file.stat()
     key = hashlib.sha256(f"{file.resolve()} {stat.st_size} {stat.st_mtime_ns}".encode()).hexdigest()[:16]
     return _converted(file, cache_folder() / "models" / f"{file.stem}-{key}")

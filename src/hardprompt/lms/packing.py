@@ -115,15 +115,7 @@ class PackedModel:
     def hidden(
         self, sequences: Sequence[Sequence[int]], *, tails: Sequence[Sequence[int]] = ((),)
     ) -> list[Float[Tensor, "n hidden"]]:
-        """Hidden states after each sequence, and after each sequence followed by each part of each tail.
-
-        Args:
-            sequences: token ids, none of them empty.
-            tails: continuations to run after every sequence.
-
-        Returns:
-            The states after the bare sequences, then those after each token of each tail, each ``[n, hidden]``.
-        """
+        """States after each sequence (token ids, not empty), then after each token of each tail that follows it."""
         flat = [list(s) + list(t) for s in sequences for t in tails]
         width = len(tails)
         points = [[len(s) - 1 + i for i in range(len(t) + 1)] for s in sequences for t in tails]

@@ -24,11 +24,7 @@ _WINDOWS = ("sliding_window", "local_attention", "window_size")  # as configurat
 def attend(
     _module: Any, query: Tensor, key: Tensor, value: Tensor, _mask: Tensor | None, **settings: Any
 ) -> tuple[Tensor, None]:
-    """Attention of transformers' interface, within each sequence of the row; those of one length share a product.
-
-    Raises:
-        ValueError: the model adds something to its attention that is not known here, or runs another row.
-    """
+    """Attention of transformers' interface, within each sequence of the row; those of one length share a product."""
     lengths = _LENGTHS.get()
     given = [name for name in _UNKNOWN if settings.get(name) is not None]
     if given or query.shape[0] != 1 or query.shape[2] != sum(lengths):
@@ -70,11 +66,7 @@ class Unpadded:
 
     @contextmanager
     def row(self, sequences: Sequence[Sequence[int]]) -> Iterator[dict[str, Tensor]]:
-        """The model's inputs for these sequences as one row, to be run inside of the block; best sorted by length.
-
-        Raises:
-            ValueError: the model's attention cannot be replaced.
-        """
+        """The model's inputs for these sequences as one row, to be run inside of the block; best sorted by length."""
         ids = put([list(itertools.chain.from_iterable(sequences))], self._device)
         positions = [self.first + i for sequence in sequences for i in range(len(sequence))]
         before = self._model.config._attn_implementation

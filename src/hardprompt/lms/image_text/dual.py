@@ -23,14 +23,9 @@ _VALID = "Valid: embedded:conse, or the folder or hub name of a CLIP or SigLIP m
 
 
 class DualEncoder:
-    """A picture tower and a text tower that were trained together.
+    """A picture tower and a text tower that were trained together: a CLIP or SigLIP model of transformers.
 
-    Args:
-        name: what the user calls it.
-        model: a CLIP or SigLIP model of transformers.
-        tokenizer: its tokenizer.
-        processor: its image processor.
-        padded: whether every text is filled up to the limit, in lower case and without a mask, as SigLIP was trained.
+    ``padded`` says that every text is filled up to the limit, in lower case and without a mask, as SigLIP was trained.
 
     Source: CLIP, Radford et al. 2021; SigLIP, Zhai et al. 2023.
     """
@@ -85,12 +80,7 @@ class DualEncoder:
 
 
 def load_dual(name: str) -> DualEncoder:
-    """The CLIP or SigLIP model in a folder or on the hub, on the best device, in float32.
-
-    Raises:
-        InputError: no such model, one of another kind, or one without (all) its weights as safetensors.
-        MissingExtra: Pillow is not installed.
-    """
+    """The CLIP or SigLIP model in a folder or on the hub, on the best device, in float32."""
     pillow()
     from transformers import (
         AutoConfig,

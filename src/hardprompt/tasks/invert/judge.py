@@ -46,8 +46,7 @@ def judge(
     Args:
         pairs: each prompt, in full, with the images that it was found for.
         model: name of the model, as the server knows it.
-        base_url: address of an OpenAI-compatible API, such as ``http://localhost:8000/v1``; a ``user:password@`` in it
-            is sent in place of the key, and never shown.
+        base_url: address of an OpenAI-compatible API; a ``user:password@`` in it is sent and never shown.
         key: the API's key; the environment variable OPENAI_API_KEY without it.
         repeats: how often each prompt is asked about, at least 1.
         timeout: seconds that the server may be silent.

@@ -41,15 +41,8 @@ def style_metrics(
 ) -> dict[str, Any]:
     """The mean of each score, J, its 95 % bootstrap interval over sentences, and GM; all in [0, 1].
 
-    J = mean of the sentences' products; GM = (mean content · mean style · mean fluency)^(1/3).
-
-    Args:
-        content: content that is kept, in [0, 1].
-        style: 1 where a classifier sees the target style, else 0.
-        fluency: in [0, 1].
-
-    Raises:
-        InputError: as ``joint``.
+    J = mean of the sentences' products; GM = (mean content · mean style · mean fluency)^(1/3). It takes and raises what
+    ``joint`` does.
 
     Source: PIN C.3; Krishna et al. 2020.
     """
@@ -61,11 +54,7 @@ def style_metrics(
 
 
 def paired_joint(products: Float[Tensor, " n"], other: Float[Tensor, " n"]) -> dict[str, Any]:
-    """J of one system minus J of another on the same sentences, with a paired bootstrap interval.
-
-    Args:
-        products: what ``joint`` gives for the one.
-        other: what it gives for the other, sentence by sentence.
+    """J of one system minus J of another on the same sentences, by what ``joint`` gives, with a paired interval.
 
     Raises:
         InputError: not as many of each, or none.

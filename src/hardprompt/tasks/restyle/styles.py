@@ -21,6 +21,7 @@ from hardprompt.lms.load import load_tokenizer, load_weights, read_config, resol
 from hardprompt.search.files import write_bytes
 from hardprompt.search.plugins import load_object, said
 from hardprompt.tasks.intervals import bootstrap
+from hardprompt.tasks.restyle.reward import Style
 from hardprompt.tasks.restyle.texts import LEAST
 
 _LOG = logging.getLogger(__name__)
@@ -30,15 +31,11 @@ _WEAK = 0.7  # held-out accuracy below which its judgement is worth little
 
 
 @runtime_checkable
-class StyleModel(Protocol):
-    """Says how likely texts are of the target style."""
+class StyleModel(Style, Protocol):
+    """Says how likely texts are of the target style: float32 on the CPU, 0 for a blank text."""
 
     name: str
     """What to call it in a report."""
-
-    def target(self, texts: Sequence[str]) -> Float[Tensor, " n"]:
-        """Probability of the target style of each text, in [0, 1], float32 on the CPU; 0 for a blank text."""
-        ...
 
 
 class TrainedStyle:
@@ -73,18 +70,9 @@ def train_style(
     """Two independent classifiers of the target style: one to reward a prompt, one to test it.
 
     A prompt that games the first is seen by the second: no text trains both. A text that occurs twice counts once, and
-    one that stands in both styles not at all. As many texts of each style are held out to measure both.
-
-    Args:
-        embedder: embeds the texts.
-        source: texts of the style to leave.
-        target: texts of the style to reach.
-        seed: parts the texts.
-
-    Returns:
-        The classifier for the reward, the one for the test, and a report: ``texts`` that were used of each style,
-        ``duplicates`` and ``dropped`` (in both styles) that were not, ``held_out``, and the ``accuracy`` and its
-        ``interval`` of ``reward`` and ``test`` on the texts held out.
+    one that stands in both styles not at all. As many texts of each style are held out to measure both; the seed parts
+    the texts. The report has the ``texts`` that were used of each style, ``duplicates`` and ``dropped`` (in both
+    styles) that were not, ``held_out``, and ``accuracy`` and ``interval`` of ``reward`` and ``test`` on those held out.
 
     Raises:
         InputError: fewer than ``LEAST`` texts of a style.
@@ -122,14 +110,7 @@ def train_style(
 
 
 class NamedStyle:
-    """A sequence classification model of transformers and the label that is the target style.
-
-    Args:
-        model: the classifier; it is frozen.
-        tokenizer: its tokenizer.
-        label: index of the label.
-        name: what to call it in a report.
-    """
+    """A sequence classification model of transformers, frozen, and the index of the label that is the target style."""
 
     def __init__(self, model: Any, tokenizer: Any, *, label: int, name: str) -> None:
         self.name, self._label = name, label
@@ -149,11 +130,7 @@ class NamedStyle:
 
 
 def named_style(name: str, label: str) -> NamedStyle:
-    """A ready classifier by its folder or hub name.
-
-    Args:
-        name: a sequence classification model of transformers.
-        label: the target style, as the model's ``id2label`` names it, or its index.
+    """A ready classifier by its folder or hub name, and the target style as its ``id2label`` names it, or its index.
 
     Raises:
         InputError: no such model or label, one with fewer than two labels or that was not trained to classify, or one

@@ -45,18 +45,7 @@ def read(
 ) -> Texts:
     """Read every file of a run and draw its sets: the training texts by the seed, the others always the same.
 
-    Args:
-        texts: file of what is rewritten.
-        column: of the texts, in every table.
-        validation: file of the texts that choose; None parts them from ``texts``.
-        test: file of the test texts; None parts them from ``texts``.
-        references: human rewritings of the test file, line by line.
-        source_examples: file of the texts' own style; None is ``texts``.
-        target_examples: file of the target style, if it is given by examples.
-        shots: training texts.
-        validate_on: validation texts, at most.
-        test_on: test texts, at most.
-        seed: of the draw of the training texts.
+    The arguments are the settings of these names; ``column`` is the texts' in every table.
 
     Raises:
         InputError: whatever is wrong with a file, or too few texts.
