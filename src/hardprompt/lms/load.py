@@ -134,11 +134,12 @@ def _hub_answers() -> bool:
 
     if constants.HF_HUB_OFFLINE:
         return False
-    try:  # a proxy resolves names by itself
-        proxied = urllib.request.getproxies().keys() & {"https", "all"}
-        return bool(proxied or socket.getaddrinfo(urllib.parse.urlsplit(constants.ENDPOINT).hostname, 443))
+    try:
+        if not urllib.request.getproxies().keys() & {"https", "all"}:  # a proxy resolves names by itself
+            socket.getaddrinfo(urllib.parse.urlsplit(constants.ENDPOINT).hostname, 443)
     except OSError:
         return False
+    return True
 
 
 def read_config(name: str, source: str) -> Any:
