@@ -182,7 +182,10 @@ class InversionObjective:
 
 def check_words(before: str, require: Sequence[str], forbid: Sequence[str]) -> tuple[list[str], list[str]]:
     """The required and the forbidden words, each with single spaces; raises an InputError where they contradict."""
-    required, forbidden = _words("required", require), _words("forbidden", forbid)
+    for kind, words in (("required", require), ("forbidden", forbid)):
+        if not all(word.strip() for word in words):
+            raise InputError(f"a {kind} word is empty; give a word, or none.")
+    required, forbidden = ([" ".join(word.split()) for word in words] for words in (require, forbid))
     for word in forbidden:
         if _occurs(word, before):
             raise InputError(f"the forbidden word {word!r} is in the beginning {before!r} of every caption.")
@@ -190,14 +193,6 @@ def check_words(before: str, require: Sequence[str], forbid: Sequence[str]) -> t
             if _occurs(word, other):
                 raise InputError(f"the word {word!r} is forbidden, and required in {other!r}; keep one of the two.")
     return required, forbidden
-
-
-def _words(kind: str, words: Sequence[str]) -> list[str]:
-    """Each word with single spaces."""
-    for word in words:
-        if not word.strip():
-            raise InputError(f"a {kind} word is empty; give a word, or none.")
-    return [" ".join(word.split()) for word in words]
 
 
 def _occurs(word: str, text: str) -> bool:

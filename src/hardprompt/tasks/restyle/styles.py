@@ -39,13 +39,7 @@ class StyleModel(Style, Protocol):
 
 
 class TrainedStyle:
-    """Logistic regression on sentence embeddings: sigmoid(w · e + b).
-
-    Args:
-        embedder: embeds the texts; the weights belong to it.
-        weight: w, float64.
-        bias: b.
-    """
+    """Logistic regression on sentence embeddings e: sigmoid(w · e + b), w in float64."""
 
     def __init__(self, embedder: Embedder, *, weight: Float[Tensor, " d"], bias: float) -> None:
         self.name = f"logistic regression on {embedder.name}"
