@@ -111,9 +111,7 @@ def resolve(name: str) -> str:
 def folder_or_hub(name: str) -> str:
     """A folder as it is; of a hub name, where the hub cannot be reached, the folder that an earlier download left.
 
-    Raises:
-        OSError: there is no hub and no earlier download.
-        ValueError: it cannot be a hub name.
+    It raises an OSError where there is neither, and a ValueError for what cannot be a hub name.
     """
     if Path(name).expanduser().is_dir():
         return str(Path(name).expanduser())

@@ -48,9 +48,7 @@ AttentionMaskInterface.register(_NAME, lambda *_, **__: None)
 class Unpadded:
     """Lays sequences end to end for a model whose attention can be replaced, and replaces it while they run.
 
-    Args:
-        model: an encoder of transformers.
-        first: the position of a sequence's first token; some models count from behind the padding token's number.
+    ``first`` is the position of a sequence's first token: some models count from behind the padding token's number.
     """
 
     def __init__(self, model: Any, *, first: int) -> None:

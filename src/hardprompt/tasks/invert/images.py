@@ -97,10 +97,6 @@ def image_files(folder: str | Path) -> list[Path]:
 def grid(rows: Sequence[Sequence[tuple[Image, str]]], *, width: int = 224) -> Image:
     """A white sheet of pictures in rows, each scaled to ``width`` pixels with its caption wrapped below.
 
-    Args:
-        rows: for each row its pictures and captions, from left to right.
-        width: pixels of a picture's width.
-
     Raises:
         InputError: no picture at all.
         MissingExtra: Pillow is not installed.

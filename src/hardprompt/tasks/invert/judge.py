@@ -122,20 +122,13 @@ def table(result: Mapping[str, Any]) -> Table:
         shown.add_column(name, justify="right")
     shown.add_column("outcome")
     for group in _by_prompt(result["answers"], result["repeats"]):
-        marks = [fmean(values) if (values := _values(group, name)) else None for name in MARKS]
+        marks = [f"{fmean(values):.3g}" if (values := _values(group, name)) else "-" for name in MARKS]
         counts = Counter(answer["outcome"] for answer in group)
         outcome = group[0]["outcome"] if len(group) == 1 else ", ".join(f"{n} {name}" for name, n in counts.items())
-        shown.add_row(
-            escape(json.dumps(group[0]["prompt"], ensure_ascii=False)),
-            *("-" if mark is None else f"{mark:.3g}" for mark in marks),
-            outcome,
-        )
+        shown.add_row(escape(json.dumps(group[0]["prompt"], ensure_ascii=False)), *marks, outcome)
     shown.add_section()
-    shown.add_row(
-        "mean ± standard error",
-        *(_mean(result[name]) for name in MARKS),
-        ", ".join(f"{result[name]} {name}" for name in _OUTCOMES),
-    )
+    outcomes = ", ".join(f"{result[name]} {name}" for name in _OUTCOMES)
+    shown.add_row("mean ± standard error", *(_mean(result[name]) for name in MARKS), outcomes)
     return shown
 
 

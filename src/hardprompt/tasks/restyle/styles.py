@@ -172,7 +172,16 @@ class FunctionStyle:
             raise RewardError(f"{about} failed for {given}: {said(error)}.") from error
         if len(values) != len(asked):
             raise RewardError(f"{about} returned {len(values)} values for {given}.")
-        chances = iter([_probability(about, text, value) for text, value in zip(asked, values, strict=True)])
+        numbers = []
+        for text, value in zip(asked, values, strict=True):
+            try:
+                numbers.append(float(value) if isinstance(value, SupportsFloat) else math.nan)
+            except (TypeError, ValueError, RuntimeError):
+                numbers.append(math.nan)  # a row of numbers, say
+            if not 0 <= numbers[-1] <= 1:
+                wrong = f"{about} returned {str(value)[:60]!r} for {text[:60]!r}"
+                raise RewardError(f"{wrong}; a number from 0 to 1 is expected.")
+        chances = iter(numbers)
         return torch.tensor([next(chances) if text.strip() else 0.0 for text in texts], dtype=torch.float32)
 
 
@@ -198,13 +207,3 @@ def _fit(embedder: Embedder, source: list[str], target: list[str]) -> TrainedSty
 def _unless_blank(texts: Sequence[str], chances: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
     """A text of nothing is of no style, whatever a model says of it."""
     return chances * torch.tensor([bool(text.strip()) for text in texts], dtype=chances.dtype)
-
-
-def _probability(about: str, text: str, value: Any) -> float:
-    try:
-        number = float(value) if isinstance(value, SupportsFloat) else math.nan
-    except (TypeError, ValueError, RuntimeError):
-        number = math.nan  # a row of numbers, say
-    if not 0 <= number <= 1:
-        raise RewardError(f"{about} returned {str(value)[:60]!r} for {text[:60]!r}; a number from 0 to 1 is expected.")
-    return number
