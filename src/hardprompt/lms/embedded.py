@@ -7,7 +7,6 @@ import importlib.util
 import io
 import logging
 import os
-import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -108,8 +107,7 @@ def _converted(file: Path, folder: Path) -> Path:
             raise InputError(f"model file {str(file)!r} is not a GGUF file.")
     _LOG.warning("converting %s once into %s (about half a minute)", file.name, folder.parent)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".converting-"))
-    try:
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".converting-", ignore_cleanup_errors=True) as aside:
         # The reader of GGUF files draws a bar that nothing else silences.
         with quiet(), one_line(str(file), VALID), contextlib.redirect_stderr(io.StringIO()):
             tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
@@ -121,9 +119,7 @@ def _converted(file: Path, folder: Path) -> Path:
             model.save_pretrained(aside)
             tokenizer.save_pretrained(aside)
         with contextlib.suppress(OSError):  # another process was faster: its folder is as good
-            aside.rename(folder)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+            Path(aside).rename(folder)
     if not (folder / "config.json").is_file():
         raise InputError(f"the converted model could not be stored in {str(folder)!r}.")
     return folder

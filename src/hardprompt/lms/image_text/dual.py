@@ -82,38 +82,29 @@ class DualEncoder:
 def load_dual(name: str) -> DualEncoder:
     """The CLIP or SigLIP model in a folder or on the hub, on the best device, in float32."""
     pillow()
-    from transformers import (
-        AutoConfig,
-        AutoImageProcessor,
-        AutoModel,
-        AutoTokenizer,
-        CLIPConfig,
-        Siglip2Config,
-        SiglipConfig,
-    )
-    from transformers.utils import is_sentencepiece_available
+    import transformers
 
     if not name.strip():
         raise InputError(f"the image–text model's name is empty. {_VALID}")
     with quiet(), one_line(name, _VALID):
         source = folder_or_hub(name)
-        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
-    padded = {CLIPConfig: False, SiglipConfig: True, Siglip2Config: True}
+        config = transformers.AutoConfig.from_pretrained(source, trust_remote_code=False)
+    padded = {transformers.CLIPConfig: False, transformers.SiglipConfig: True, transformers.Siglip2Config: True}
     if type(config) not in padded:
         raise InputError(f"model {name!r} has no picture and text towers ({config.model_type}). {_VALID}")
     with quiet(), one_line(name, _VALID):
         try:
-            tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+            tokenizer = transformers.AutoTokenizer.from_pretrained(source, trust_remote_code=False)
         except ImportError as error:
-            if is_sentencepiece_available():
+            if transformers.utils.is_sentencepiece_available():
                 raise
             # Of the first SigLIP models; transformers says so in a page.
             raise MissingExtra(
                 f"the tokenizer of model {name!r} needs a package that is not installed: pip install sentencepiece"
             ) from error
         # Pillow's resizing with and without torchvision, so that scores agree between machines.
-        processor = AutoImageProcessor.from_pretrained(source, backend="pil", trust_remote_code=False)
-    model, missing = load_weights(AutoModel, name, source, valid=_VALID)
+        processor = transformers.AutoImageProcessor.from_pretrained(source, backend="pil", trust_remote_code=False)
+    model, missing = load_weights(transformers.AutoModel, name, source, valid=_VALID)
     if missing:
         raise InputError(f"model {name!r} lacks {len(missing)} of its weights, {missing[0]!r} among them. {_VALID}")
     return DualEncoder(name=name, model=model, tokenizer=tokenizer, processor=processor, padded=padded[type(config)])
