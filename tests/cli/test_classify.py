@@ -77,7 +77,7 @@ def test_an_absent_judge_is_replaced_and_the_result_says_so(
 ) -> None:
     from hardprompt.lms.embedded import EMBEDDED
 
-    absent = dataclasses.replace(EMBEDDED["gemma3"], package="not-there", module="not_there")
+    absent = dataclasses.replace(EMBEDDED["gemma3"], package="not-there")
     monkeypatch.setitem(EMBEDDED, "gemma3", absent)
     assert main([*arguments(evaluations=16, judge=None), "--json"]) == 0
     assert "took part" in json.loads(capsys.readouterr().out)["perplexity_by"]

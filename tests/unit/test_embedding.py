@@ -88,13 +88,14 @@ def test_a_text_is_run_once_for_both(embedder: Embedder) -> None:
 
 def test_memory_is_bounded_and_the_oldest_text_goes_first(embedder: Embedder, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = embedder.sentences(TEXTS)
-    size = sum(map(embedding._size, embedder._known.values()))
+    size = sum(part.nbytes for vectors in embedder._known.values() for part in vectors)
     assert embedder._bytes == size
     monkeypatch.setattr(embedding, "_KEPT", size // 2)
     monkeypatch.setattr(embedding, "_CHUNK", 3)
     small = Embedder(embedder.model, embedder.tokenizer, name="small")
     torch.testing.assert_close(small.sentences(TEXTS), whole, atol=1e-5, rtol=0)
-    assert 0 < small._bytes == sum(map(embedding._size, small._known.values())) <= size // 2
+    kept = sum(part.nbytes for vectors in small._known.values() for part in vectors)
+    assert 0 < small._bytes == kept <= size // 2
     assert TEXTS[0] not in small._known
     assert TEXTS[-1] in small._known
     run = small.texts_run

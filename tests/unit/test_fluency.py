@@ -2,8 +2,6 @@
 
 import statistics
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -14,7 +12,7 @@ from torch import Tensor
 from hardprompt.errors import InputError
 from hardprompt.lms.causal import CausalLM
 from hardprompt.tasks.restyle import fluency
-from hardprompt.tasks.restyle.fluency import Acceptability, Fluency, RelativePerplexity, acceptability
+from hardprompt.tasks.restyle.fluency import Fluency, acceptability, relative_perplexity
 from hardprompt.tasks.restyle.styles import StyleModel
 from tests.conftest import ENGLISH, Tiny
 
@@ -45,9 +43,8 @@ class Judge:
         return torch.full((len(texts),), self.answer)
 
 
-def relative(values: dict[str, float], human: Sequence[str]) -> RelativePerplexity:
-    lm: Any = Said(values)
-    return RelativePerplexity(lm, human, name="said")
+def relative(values: dict[str, float], human: Sequence[str]) -> Fluency:
+    return relative_perplexity(Said(values).perplexity, human, name="said")
 
 
 def test_a_hand_worked_case() -> None:
@@ -62,7 +59,6 @@ def test_a_hand_worked_case() -> None:
         " ": 2.0,
     }
     found = relative(values, ["a", "b", "c", ""])
-    assert found.median == 20.0
     scores = found.score(["a", "b", "c", "far", "near", "off", "", " "])
     assert scores.tolist() == pytest.approx([1.0, 2 / 3, 1.0, 0.25, 1.0, 0.0, 0.0, 0.0])
     assert "m = 20 the median of 3 real sentences" in found.how
@@ -82,10 +78,10 @@ def test_half_of_the_real_sentences_are_as_fluent_as_can_be(values: list[float])
 
 def test_a_sample_of_many_real_sentences_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fluency, "_HUMAN", 10)
-    lm: Any = Said({str(i): float(i + 1) for i in range(95)})
-    found = RelativePerplexity(lm, [str(i) for i in range(95)], name="said")
+    lm = Said({str(i): float(i + 1) for i in range(95)})
+    found = relative_perplexity(lm.perplexity, [str(i) for i in range(95)], name="said")
     assert lm.asked == [str(i) for i in range(0, 95, 10)]
-    assert found.median == 46.0
+    assert "m = 46 the median of 10" in found.how
 
 
 def test_without_a_real_sentence_there_is_nothing_to_compare_with() -> None:
@@ -96,24 +92,17 @@ def test_without_a_real_sentence_there_is_nothing_to_compare_with() -> None:
 
 def test_a_causal_model_against_the_formula(tiny_causal: Tiny) -> None:
     lm = CausalLM(tiny_causal.model, tiny_causal.tokenizer)
-    found = RelativePerplexity(lm, LINES, name="tiny")
-    assert found.median == pytest.approx(statistics.median(lm.perplexity(LINES).tolist()))
+    found = relative_perplexity(lm.perplexity, LINES, name="tiny")
+    median = statistics.median(lm.perplexity(LINES).tolist())
     texts = [*LINES[:3], "sea sea kind the the", ""]
-    expected = [min(1.0, found.median / v) if v == v else 0.0 for v in lm.perplexity(texts).tolist()]
+    expected = [min(1.0, median / v) if v == v else 0.0 for v in lm.perplexity(texts).tolist()]
     assert found.score(texts).tolist() == pytest.approx(expected, rel=1e-6)
-    assert isinstance(found, Fluency)
 
 
 def test_a_classifier_is_asked_and_named() -> None:
     judge: StyleModel = Judge(0.25)
-    found = Acceptability(judge)
-    assert isinstance(found, Fluency)
+    found = acceptability(judge)
     assert found.score(["a", "b"]).tolist() == [0.25, 0.25]
     assert found.name == "judge"
     assert "grammatically acceptable, by judge" in found.how
-    assert Acceptability(Judge(float("nan"))).score(["a"]).tolist() == [0.0]
-
-
-def test_a_classifier_that_is_none_is_refused(tiny_folder: Path) -> None:
-    with pytest.raises(InputError, match="was not trained to classify"):
-        acceptability(str(tiny_folder), "acceptable")
+    assert acceptability(Judge(float("nan"))).score(["a"]).tolist() == [0.0]

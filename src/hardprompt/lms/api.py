@@ -10,7 +10,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from hardprompt.errors import InputError, MissingExtra
 
-PASSING = (408, 409, 425, 429)  # statuses below 500 that another try may mend
+_PASSING = (408, 409, 425, 429)  # statuses below 500 that another try may mend
 _SHOWN = 200  # characters of what a server said
 
 
@@ -31,12 +31,14 @@ class Address:
         return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
-def open_address(base_url: str, key: str | None = None) -> Address:
-    """Where to ask, by its URL and a key, or the one in OPENAI_API_KEY.
+def check_plain(base_url: str) -> None:
+    """Raise an InputError for a URL with a user name or password in it, where URLs are written down."""
+    if "@" in base_url:
+        raise InputError("the base URL has a user name or password in it, which would be written down; leave it out.")
 
-    Raises:
-        InputError: no URL of an API, or no key that can be sent.
-    """
+
+def open_address(base_url: str, key: str | None = None) -> Address:
+    """Where to ask, by its URL and a key, or the one in OPENAI_API_KEY; an InputError for what cannot be either."""
     bare = base_url.strip().rpartition("@")[2]  # the part that can be shown, whatever is wrong with the rest
     try:
         parts = urlsplit(base_url.strip())
@@ -74,32 +76,50 @@ def open_address(base_url: str, key: str | None = None) -> Address:
 
 
 def client_of(address: Address, timeout: float, retries: int) -> Any:
-    """A client of the package openai.
-
-    Raises:
-        MissingExtra: it is not installed.
-    """
+    """A client of the package openai; raises a MissingExtra where it is not installed."""
     try:
         from openai import OpenAI
     except ImportError as error:
         raise MissingExtra("an API needs the package openai: pip install 'hardprompt[api]'") from error
     return OpenAI(
-        api_key=address.key,
-        base_url=address.url,
-        default_headers=address.headers,
-        timeout=timeout,
-        max_retries=retries,
+        api_key=address.key, base_url=address.url, default_headers=address.headers, timeout=timeout, max_retries=retries
     )
 
 
-def reason(error: BaseException) -> str:
-    """The first cause of a lost connection, which the package's own message leaves out."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+@dataclass(frozen=True)
+class Answer:
+    """The ``body`` of an answer, or None and what was ``said`` instead, with the HTTP status: 0 if nothing answers."""
+
+    body: str | None = None
+    status: int = 0
+    code: str = ""
+    said: str = ""
+
+    @property
+    def passing(self) -> bool:
+        """Whether it is an error that another try may mend."""
+        return self.status >= 500 or self.status in _PASSING
 
 
-def complaint(body: str) -> tuple[str, str]:
+def ask(completions: Any, **question: Any) -> Answer:
+    """One question to a client's completions. No exception leaves it: theirs hold the key, or what was said does."""
+    from openai import APIConnectionError, APIStatusError
+
+    try:
+        # The raw response: the package would let a body of any shape pass as a completion.
+        return Answer(completions.with_raw_response.create(**question).http_response.text)
+    except APIStatusError as error:
+        code, said = _complaint(error.response.text)
+        return Answer(status=error.status_code, code=code, said=said)
+    except APIConnectionError as error:
+        cause: BaseException = error
+        while cause.__cause__ is not None:  # the first one, which the package's own message leaves out
+            cause = cause.__cause__
+        system = cause.strerror if isinstance(cause, OSError) else None
+        return Answer(said=system or str(cause) or type(cause).__name__)
+
+
+def _complaint(body: str) -> tuple[str, str]:
     """Code and text of an error, in any of the shapes that servers send it; the whole body where it has none."""
     try:
         found = json.loads(body)

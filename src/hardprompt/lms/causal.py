@@ -48,6 +48,7 @@ class CausalLM:
         """Hold the keys and values of these strings, which later contexts will begin with."""
         self.packed.keep(self.encode(contexts))
 
+    @torch.no_grad()
     def score(self, contexts: Sequence[str], choices: Sequence[str]) -> Float[Tensor, "n choices"]:
         """Log-probability of each choice after each context, up to one constant per context.
 
@@ -65,35 +66,27 @@ class CausalLM:
         states = self.packed.hidden(self.encode(contexts), tails=tails)
         first = put([ids[0] for ids in options], states[0].device)
         scores = self.packed.finish(logits_at(self.packed.head, states[0], first))
-        at = 1
-        with torch.no_grad():
-            for column, ids in enumerate(options):
-                for token in ids[1:]:
-                    logits = self.packed.finish(self.packed.head(states[at]).float())
-                    scores[:, column] += logits[:, token] - logits.logsumexp(-1)
-                    at += 1
+        later = ((column, token) for column, ids in enumerate(options) for token in ids[1:])
+        for state, (column, token) in zip(states[1:], later, strict=True):
+            logits = self.packed.finish(self.packed.head(state).float())
+            scores[:, column] += logits[:, token] - logits.logsumexp(-1)
         return scores.cpu()
 
+    @torch.no_grad()
     def perplexity(self, texts: Sequence[str]) -> Float[Tensor, " n"]:
         """Perplexity of each text after nothing but ``start_ids``: exp of the mean negative log-probability of a token.
 
         A text without a token has none: NaN. Of a text that is longer than the model reads, the beginning counts.
         """
         start = start_ids(self.tokenizer)
-        result = []
-        with torch.no_grad():
-            for text in texts:
-                ids = plain_ids(self.tokenizer, text)
-                if not ids:
-                    result.append(float("nan"))
-                    continue
-                if self.context_length is not None:
-                    ids = ids[: self.context_length - len(start)]
-                whole = torch.tensor([[*start, *ids]], device=self.packed.device)
-                logits = self.packed.model(input_ids=whole).logits[0, len(start) - 1 : -1].float()
-                nll = torch.nn.functional.cross_entropy(logits, whole[0, len(start) :])
-                result.append(float(nll.exp()))
-        return torch.tensor(result)
+        most = None if self.context_length is None else self.context_length - len(start)
+        result = torch.full((len(texts),), torch.nan)
+        for i, text in enumerate(texts):
+            if ids := plain_ids(self.tokenizer, text)[:most]:
+                whole = torch.tensor([[*start, *ids]], device=self.device)
+                logits = self.model(input_ids=whole).logits[0, len(start) - 1 : -1].float()
+                result[i] = torch.nn.functional.cross_entropy(logits, whole[0, len(start) :]).exp().cpu()
+        return result
 
     def generate(
         self,
@@ -147,8 +140,8 @@ class CausalLM:
         return open_ids(self.tokenizer, contexts)
 
 
+@torch.no_grad()
 def logits_at(head: Any, states: Float[Tensor, "n hidden"], ids: Tensor) -> Float[Tensor, "n choices"]:
     """The head's logits for ``ids`` alone, in float32: the vocabulary is not computed."""
-    with torch.no_grad():
-        logits: Tensor = states.float() @ head.weight[ids].float().T
-        return logits if head.bias is None else logits + head.bias[ids].float()
+    logits: Tensor = states.float() @ head.weight[ids].float().T
+    return logits if head.bias is None else logits + head.bias[ids].float()

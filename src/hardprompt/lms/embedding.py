@@ -1,7 +1,7 @@
 """Embeds texts and their tokens as unit vectors with any encoder of transformers."""
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -40,7 +40,6 @@ class Embedder:
         self.width: int = model.config.hidden_size
         self.texts_run = 0
         """Texts that went through the model so far: the work, counted instead of timed."""
-        self._device = next(model.parameters()).device
         self._limit = text_limit(model, tokenizer)
         self._known: OrderedDict[str, _Vectors] = OrderedDict()
         self._bytes = 0
@@ -72,23 +71,19 @@ class Embedder:
         new = [text for text in dict.fromkeys(texts) if text not in found]
         for text, vectors in zip(new, self._run(new), strict=True):
             found[text] = self._known[text] = vectors
-            self._bytes += _size(vectors)
+            self._bytes += sum(part.nbytes for part in vectors)
         while self._bytes > _KEPT:
-            self._bytes -= _size(self._known.popitem(last=False)[1])
+            self._bytes -= sum(part.nbytes for part in self._known.popitem(last=False)[1])
         return [found[text] for text in texts]
 
     @torch.no_grad()
     def _run(self, texts: list[str]) -> list[_Vectors]:
-        encoded = encode(self.tokenizer, texts, self._limit)
         self.texts_run += len(texts)
         result = [_Vectors(torch.zeros(self.width), torch.zeros(0, self.width)) for _ in texts]
-        for i, (own, special) in enumerate(zip(encoded.ids, encoded.special, strict=True)):
-            if own:
-                ids = torch.tensor([own], device=self._device)
-                states = self.model(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state[0].float()
-                plain = torch.tensor(special) == 0
-                vectors = normalize(states, dim=-1).cpu()
-                result[i] = _Vectors(normalize(states.mean(0), dim=-1).cpu(), vectors[plain])
+        for i, output, special in outputs(self.model, self.tokenizer, texts, self._limit):
+            states = output.last_hidden_state[0].float()
+            vectors = normalize(states, dim=-1).cpu()
+            result[i] = _Vectors(normalize(states.mean(0), dim=-1).cpu(), vectors[torch.tensor(special) == 0])
         return result
 
 
@@ -113,20 +108,19 @@ def load_embedder(name: str) -> Embedder:
     return Embedder(load_weights(AutoModel, name, source)[0], load_tokenizer(name, source), name=name)
 
 
-class Encoded(NamedTuple):
-    """Token ids of texts, and which of them are special (1)."""
+def outputs(
+    model: Any, tokenizer: Any, texts: Sequence[str], limit: int | None
+) -> Iterator[tuple[int, Any, list[int]]]:
+    """Number, output and mask of special tokens of each text that has a token, cut to ``limit`` tokens.
 
-    ids: list[list[int]]
-    special: list[list[int]]
-
-
-def encode(tokenizer: Any, texts: Sequence[str], limit: int | None) -> Encoded:
-    """The token ids of each text with the special ones that the model expects, cut to ``limit`` tokens."""
-    if not texts:
-        return Encoded([], [])
+    They are run one by one: what a text gets does not depend on the others.
+    """
     cut = {} if limit is None else {"truncation": True, "max_length": limit}
-    found = tokenizer(list(texts), return_special_tokens_mask=True, **cut)
-    return Encoded(found["input_ids"], found["special_tokens_mask"])
+    found = tokenizer(list(texts), return_special_tokens_mask=True, **cut) if texts else {"input_ids": []}
+    for i, own in enumerate(found["input_ids"]):
+        if own:
+            ids = torch.tensor([own], device=model.device)
+            yield i, model(input_ids=ids, attention_mask=torch.ones_like(ids)), found["special_tokens_mask"][i]
 
 
 def text_limit(model: Any, tokenizer: Any) -> int | None:
@@ -139,7 +133,3 @@ def text_limit(model: Any, tokenizer: Any) -> int | None:
             break
     limit = min(places, tokenizer.model_max_length)
     return int(limit) if limit < 10**9 else None
-
-
-def _size(vectors: _Vectors) -> int:
-    return vectors.sentence.nbytes + vectors.tokens.nbytes

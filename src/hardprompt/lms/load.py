@@ -111,9 +111,7 @@ def resolve(name: str) -> str:
 def folder_or_hub(name: str) -> str:
     """A folder as it is; of a hub name, where the hub cannot be reached, the folder that an earlier download left.
 
-    Raises:
-        OSError: there is no hub and no earlier download.
-        ValueError: it cannot be a hub name.
+    It raises an OSError where there is neither, and a ValueError for what cannot be a hub name.
     """
     if Path(name).expanduser().is_dir():
         return str(Path(name).expanduser())
@@ -134,10 +132,9 @@ def _hub_answers() -> bool:
 
     if constants.HF_HUB_OFFLINE:
         return False
-    if urllib.request.getproxies().keys() & {"https", "all"}:  # a proxy resolves names by itself
-        return True
     try:
-        socket.getaddrinfo(urllib.parse.urlsplit(constants.ENDPOINT).hostname, 443)
+        if not urllib.request.getproxies().keys() & {"https", "all"}:  # a proxy resolves names by itself
+            socket.getaddrinfo(urllib.parse.urlsplit(constants.ENDPOINT).hostname, 443)
     except OSError:
         return False
     return True
@@ -162,11 +159,7 @@ def load_tokenizer(name: str, source: str) -> Any:
 def load_weights(auto: Any, name: str, source: str, *, valid: str = VALID) -> tuple[Any, list[str]]:
     """The model on the best device, in float32, and the weights that it lacks, which transformers makes up at random.
 
-    Args:
-        auto: the class of transformers that loads it.
-        name: what the user calls it.
-        source: its folder, or its name on the hub.
-        valid: what else could be named, for messages.
+    ``auto`` is the class of transformers that loads it, ``valid`` what else could be named.
     """
     from hardprompt.lms.placing import device
 

@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from hardprompt.errors import InputError
 from hardprompt.lms import probes
-from hardprompt.lms.placing import put
+from hardprompt.lms.placing import padded, put
 from hardprompt.lms.tokens import plain_ids, truncate
 from hardprompt.lms.unpadded import Unpadded
 
@@ -47,17 +48,15 @@ class MaskedLM:
         self.device = next(model.parameters()).device
         limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
         # Some models number positions from behind the padding token, so the tokenizer's limit may be lower.
-        self.context_length: int | None = min(limit or 10**9, tokenizer.model_max_length)
-        if self.context_length >= 10**9:
-            self.context_length = None
+        limit = min(limit or 10**9, tokenizer.model_max_length)
+        self.context_length: int | None = limit if limit < 10**9 else None
         self._batch_tokens = _BATCH_TOKENS if self.device.type == "cpu" else _GPU_BATCH_TOKENS
         self.tokens_run = 0
         self.places_run = 0  # tokens and padding
         self.logits_computed = 0  # rows of the vocabulary: the work, counted instead of timed
         self._unpadded: Unpadded | None = None
         self._short: bool
-        self.pads: bool
-        """Whether padding leaves the other places as they are."""
+        self.pads: bool  # whether padding leaves the other places as they are
         if probed is not None:
             self._short, self.pads = probed._short, probed.pads
             self._unpadded = Unpadded(model, first=probed._unpadded.first) if probed._unpadded is not None else None
@@ -91,20 +90,17 @@ class MaskedLM:
             if ids.count(mask) != 1:
                 raise InputError(f"the context {context[:60]!r} has {ids.count(mask)} masks; one is expected.")
         scores = torch.zeros(len(encoded), len(options), device=self.device)
-        by_length: dict[int, list[int]] = {}
+        states: dict[tuple[int, int, tuple[int, ...]], list[int]] = defaultdict(list)  # columns of each filling so far
         for column, ids in enumerate(options):
             if not ids:
                 raise InputError(f"the choice {choices[column]!r} has no token; give a word.")
-            by_length.setdefault(len(ids), []).append(column)
-        for length, columns in by_length.items():
-            for filled in sorted({tuple(options[c][:j]) for c in columns for j in range(length)}):
-                blank = [*filled, *[mask] * (length - len(filled))]
-                here = [ids[: ids.index(mask)] + blank + ids[ids.index(mask) + 1 :] for ids in encoded]
-                at = [ids.index(mask) + len(filled) for ids in encoded]
-                log_p = self._log_probabilities(here, at, [options[c][len(filled)] for c in columns])
-                for k, column in enumerate(columns):
-                    if tuple(options[column][: len(filled)]) == filled:
-                        scores[:, column] += log_p[:, k]
+            for done in range(len(ids)):
+                states[len(ids), done, tuple(ids[:done])].append(column)
+        for (length, done, filled), columns in states.items():
+            blank = [*filled, *[mask] * (length - done)]
+            here = [ids[: ids.index(mask)] + blank + ids[ids.index(mask) + 1 :] for ids in encoded]
+            at = [ids.index(mask) + done for ids in encoded]
+            scores[:, columns] += self._log_probabilities(here, at, [options[c][done] for c in columns])
         return scores.cpu()
 
     def count(self, text: str) -> int:
@@ -134,21 +130,17 @@ class MaskedLM:
 
     def _fitting(self, ids: list[list[int]], row: Unpadded | None) -> int:
         """How many of these sequences, which are sorted by length, share a pass with the first."""
-        size, used = 1, len(ids[0])
-        most = max(1, _LOGITS // self.model.get_input_embeddings().num_embeddings)
-        while size < min(len(ids), most):
-            width = len(ids[size])
-            used = used + width if row is not None else (size + 1) * width
-            shares = row.takes(ids[size]) if row is not None else self.pads or width == len(ids[0])
-            if used > self._batch_tokens or not shares:
-                break
-            size += 1
-        return size
+        used = 0
+        most: int = max(1, _LOGITS // self.model.get_input_embeddings().num_embeddings)
+        for size, own in enumerate(ids[:most]):
+            used = used + len(own) if row is not None else (size + 1) * len(own)
+            shares = row.takes(own) if row is not None else self.pads or len(own) == len(ids[0])
+            if size and (used > self._batch_tokens or not shares):
+                return size
+        return min(len(ids), most)
 
     def _padded(self, sequences: list[list[int]], at: list[int]) -> Float[Tensor, "n vocabulary"]:
-        width, pad = max(map(len, sequences)), self.tokenizer.pad_token_id or 0
-        ids = put([s + [pad] * (width - len(s)) for s in sequences], self.device)
-        seen = put([[1] * len(s) + [0] * (width - len(s)) for s in sequences], self.device)
+        ids, seen = padded(sequences, self.device, pad=self.tokenizer.pad_token_id or 0)
         return self.logits(ids, seen, put(at, self.device))
 
     def _row(self, unpadded: Unpadded, sequences: list[list[int]], at: list[int]) -> Float[Tensor, "n vocabulary"]:

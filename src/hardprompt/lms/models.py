@@ -24,7 +24,8 @@ class Models:
     """
 
     def __init__(self, *, keep: bool = False) -> None:
-        self._kept: dict[tuple[Any, str], Any] | None = {} if keep else None
+        self._keep = keep
+        self._kept: dict[tuple[Any, str], Any] = {}
 
     def causal(self, name: str) -> CausalLM:
         """The causal LM of that name."""
@@ -47,10 +48,9 @@ class Models:
         return self._once(load_image_text, name)
 
     def _once(self, load: Callable[[str], Loaded], name: str) -> Loaded:
-        kept = {} if self._kept is None else self._kept
-        if (load, name) not in kept:
-            kept[load, name] = load(name)
-        found: Loaded = kept[load, name]
+        found: Loaded = self._kept[load, name] if (load, name) in self._kept else load(name)
+        if self._keep:
+            self._kept[load, name] = found
         return found
 
 

@@ -1,9 +1,9 @@
 """Models of a user's own: ``package.module:Name``, which is called without arguments."""
 
 import contextlib
-import importlib.util
 import sys
 from importlib.machinery import PathFinder
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,19 +21,11 @@ def is_own(name: str) -> bool:
     top = module.partition(".")[0]
     if not colon or module in _OURS or not top.isidentifier():
         return False
-    here = [str(Path.cwd())]
-    return (
-        top in sys.modules or importlib.util.find_spec(top) is not None or PathFinder.find_spec(top, here) is not None
-    )
+    return bool(top in sys.modules or find_spec(top) or PathFinder.find_spec(top, [str(Path.cwd())]))
 
 
 def load_own(kind: str, name: str, protocol: type[Model]) -> Model:
-    """What the user's class or function of that name makes.
-
-    Args:
-        kind: what it is to be, for messages.
-        name: where it is, as ``load_object`` has it.
-        protocol: what it has to be; runtime-checkable.
+    """What the user's class or function of that name makes, which has to be of a protocol; ``kind`` is for messages.
 
     Raises:
         InputError: it cannot be found, fails, or makes something else.

@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from hardprompt.lms import probes
-from hardprompt.lms.placing import put
+from hardprompt.lms.placing import padded, put
 
 _LOG = logging.getLogger(__name__)
 
@@ -33,10 +33,8 @@ class _Row:
     """A tree of tokens over one kept prefix (or none); node i attends to itself, its ancestors and its share of it."""
 
     prefix: _Prefix | None
-    tokens: list[int] = field(default_factory=list)
-    parents: list[int] = field(default_factory=list)
-    positions: list[int] = field(default_factory=list)
-    visible: list[int] = field(default_factory=list)  # leading positions of the prefix that the node may see
+    # Of each node its token, parent, position, and the leading positions of the prefix that it may see.
+    nodes: list[tuple[int, int, int, int]] = field(default_factory=list)
     children: dict[tuple[int, int, int], int] = field(default_factory=dict)
 
     def add(self, ids: Sequence[int], start: int) -> list[int]:
@@ -44,15 +42,11 @@ class _Row:
         path, parent = [], -1
         for position in range(start, len(ids)):
             key = (parent, start if parent < 0 else -1, ids[position])
-            node = self.children.get(key)
-            if node is None:
-                node = self.children[key] = len(self.tokens)
-                self.tokens.append(ids[position])
-                self.parents.append(parent)
-                self.positions.append(position)
-                self.visible.append(start)
-            path.append(node)
-            parent = node
+            if key not in self.children:
+                self.children[key] = len(self.nodes)
+                self.nodes.append((ids[position], parent, position, start))
+            parent = self.children[key]
+            path.append(parent)
         return path
 
 
@@ -101,63 +95,46 @@ class PackedModel:
             return
         new = sorted({tuple(p) for p in prefixes if len(p) > 0 and self._longest(p)[1] < len(p)}, key=len)
         for batch in _batches(new, len, self._batch_tokens):
-            width = len(batch[-1])
-            ids = put([list(p) + [0] * (width - len(p)) for p in batch], self.device)
-            mask = put([[1] * len(p) + [0] * (width - len(p)) for p in batch], self.device)
+            ids, mask = padded(batch, self.device)
             cache = DynamicCache()
             self.body(input_ids=ids, attention_mask=mask, past_key_values=cache, use_cache=True)
             self.tokens_run += sum(map(len, batch))
-            layers = [(layer.keys, layer.values) for layer in cache.layers]
             for row, p in enumerate(batch):
-                keys = torch.stack([k[row, :, : len(p)] for k, _ in layers])
-                values = torch.stack([v[row, :, : len(p)] for _, v in layers])
+                keys = torch.stack([layer.keys[row, :, : len(p)] for layer in cache.layers])
+                values = torch.stack([layer.values[row, :, : len(p)] for layer in cache.layers])
                 size = 2 * keys.numel() * keys.element_size()
                 if size > self._room:
                     return
                 self._room -= size
-                self._hold(_Prefix(list(p), keys, values))
+                branch, prefix = self._kept, _Prefix(list(p), keys, values)
+                for token in p:
+                    branch = branch.setdefault(token, {})
+                    branch.setdefault(-1, prefix)  # any prefix that passes here supplies the keys up to here
 
     @torch.no_grad()
     def hidden(
         self, sequences: Sequence[Sequence[int]], *, tails: Sequence[Sequence[int]] = ((),)
     ) -> list[Float[Tensor, "n hidden"]]:
-        """Hidden states after each sequence, and after each sequence followed by each part of each tail.
-
-        Args:
-            sequences: token ids, none of them empty.
-            tails: continuations to run after every sequence.
-
-        Returns:
-            For each tail, a list is returned flattened in order: first the states after the bare sequences
-            ``[n, hidden]``, then for tail k and each of its tokens the states after that token ``[n, hidden]``.
-        """
+        """States after each sequence (token ids, not empty), then after each token of each tail that follows it."""
         flat = [list(s) + list(t) for s in sequences for t in tails]
         width = len(tails)
         points = [[len(s) - 1 + i for i in range(len(t) + 1)] for s in sequences for t in tails]
         states = self._run(flat, points) if self.packs and not self._too_long(flat) else self._plain(flat, points)
-        out = [torch.stack([states[i * width][0] for i in range(len(sequences))])]
-        for k, tail in enumerate(tails):
-            for j in range(len(tail)):
-                out.append(torch.stack([states[i * width + k][j + 1] for i in range(len(sequences))]))
-        return out
+        ends = [(0, 0), *((k, j + 1) for k, tail in enumerate(tails) for j in range(len(tail)))]
+        return [torch.stack([states[i * width + k][j] for i in range(len(sequences))]) for k, j in ends]
 
     def holds(self, prefix: Sequence[int], more: int) -> bool:
         """Whether ``follow`` can go on from this prefix with so many tokens."""
-        return (
-            self.packs
-            and self._longest(prefix)[1] == len(prefix) > 0
-            and not self._too_long([[0] * (len(prefix) + more)])
-        )
+        held = self.packs and self._longest(prefix)[1] == len(prefix) > 0
+        return held and not self._too_long([[0] * (len(prefix) + more)])
 
     def follow(
         self, prefixes: Sequence[Sequence[int]], sequences: Sequence[Sequence[int]]
     ) -> Float[Tensor, "n tokens hidden"]:
         """States of sequences of one length, each behind a prefix that is held; with gradients for their inputs."""
-        rows = []
-        for prefix, ids in zip(prefixes, sequences, strict=True):
-            row = _Row(self._longest(prefix)[0])
+        rows = [_Row(self._longest(prefix)[0]) for prefix in prefixes]
+        for row, prefix, ids in zip(rows, prefixes, sequences, strict=True):
             row.add([*prefix, *ids], len(prefix))
-            rows.append(row)
         return self._forward(rows)
 
     def finish(self, logits: Tensor) -> Tensor:
@@ -166,29 +143,24 @@ class PackedModel:
         return logits if self._cap is None else self._cap * torch.tanh(logits / self._cap)
 
     def _run(self, sequences: list[list[int]], points: list[list[int]]) -> list[list[Tensor]]:
-        rows: list[_Row] = []
-        by_prefix: dict[int, _Row] = {}
-        place: dict[int, tuple[_Row, list[int]]] = {}
-        loose: list[int] = []
-        for i, ids in enumerate(sequences):
+        begin: list[tuple[_Prefix | None, int]] = []
+        for ids, ends in zip(sequences, points, strict=True):
             prefix, match = self._longest(ids)
-            start = min(match, points[i][0])  # the state at a sequence's own end is always computed
-            if prefix is None or start == 0:
-                loose.append(i)
-                continue
-            row = by_prefix.get(id(prefix))
-            if row is None or len(row.tokens) >= _ROW_TOKENS:
-                row = by_prefix[id(prefix)] = _Row(prefix)
+            start = min(match, ends[0])  # the state at a sequence's own end is always computed
+            begin.append((None, 0) if prefix is None or start == 0 else (prefix, start))
+        loose = sorted((i for i, (prefix, _) in enumerate(begin) if prefix is None), key=lambda i: sequences[i])
+        rows: list[_Row] = []
+        latest: dict[int, _Row] = {}  # of each prefix, and of none
+        place: dict[int, tuple[_Row, list[int]]] = {}
+        # Those without a prefix are sorted: neighbours share the longest beginnings.
+        for i in [*(i for i, (prefix, _) in enumerate(begin) if prefix is not None), *loose]:
+            prefix, start = begin[i]
+            row, more = latest.get(id(prefix)), len(sequences[i]) - 1 if prefix is None else 0
+            if row is None or len(row.nodes) + more >= _ROW_TOKENS:
+                row = latest[id(prefix)] = _Row(prefix)
                 rows.append(row)
-            path = row.add(ids, start)
+            path = row.add(sequences[i], start)
             place[i] = row, [path[p - start] for p in points[i]]
-        current: _Row | None = None
-        for i in sorted(loose, key=lambda j: sequences[j]):  # neighbours share the longest prefixes
-            if current is None or len(current.tokens) + len(sequences[i]) > _ROW_TOKENS:
-                current = _Row(None)
-                rows.append(current)
-            path = current.add(sequences[i], 0)
-            place[i] = current, [path[p] for p in points[i]]
         wanted: dict[int, set[int]] = defaultdict(set)
         for row, nodes in place.values():
             wanted[id(row)].update(nodes)
@@ -201,19 +173,18 @@ class PackedModel:
         return [[slot[id(place[i][0]), node] for node in place[i][1]] for i in range(len(sequences))]
 
     def _forward(self, rows: list[_Row]) -> Float[Tensor, "rows tokens hidden"]:
-        width = max(len(row.tokens) for row in rows)
+        width = max(len(row.nodes) for row in rows)
         past = max(len(row.prefix.ids) if row.prefix else 0 for row in rows)
         ids = torch.zeros(len(rows), width, dtype=torch.int64)
         positions = torch.zeros(len(rows), width, dtype=torch.int64)
         seen = torch.zeros(len(rows), width, past + width, dtype=torch.bool)
         seen[:, torch.arange(width), past + torch.arange(width)] = True  # padding sees itself: no empty softmax
         for r, row in enumerate(rows):
-            n = len(row.tokens)
-            ids[r, :n] = torch.tensor(row.tokens)
-            positions[r, :n] = torch.tensor(row.positions)
-            seen[r, :n, :past] = torch.arange(past) < torch.tensor(row.visible)[:, None]
+            n = len(row.nodes)
+            ids[r, :n], parents, positions[r, :n], visible = torch.tensor(row.nodes).T
+            seen[r, :n, :past] = torch.arange(past) < visible[:, None]
             tree = seen[r, :, past:]
-            for node, parent in enumerate(row.parents):
+            for node, parent in enumerate(parents.tolist()):
                 if parent >= 0:
                     tree[node] |= tree[parent]
         cache = DynamicCache()
@@ -221,9 +192,7 @@ class PackedModel:
             first = next(row.prefix for row in rows if row.prefix)
             layers, heads, _, dim = first.keys.shape
             keys = torch.zeros(layers, len(rows), heads, past, dim, dtype=self.dtype, device=self.device)
-            values = torch.zeros(
-                layers, len(rows), heads, past, first.values.shape[-1], dtype=self.dtype, device=self.device
-            )
+            values = keys.new_zeros(*keys.shape[:-1], first.values.shape[-1])
             for r, row in enumerate(rows):
                 if row.prefix:
                     keys[:, r, :, : len(row.prefix.ids)] = row.prefix.keys
@@ -231,13 +200,10 @@ class PackedModel:
             cache = DynamicCache(list(zip(keys.unbind(0), values.unbind(0), strict=True)))
         mask = torch.zeros(seen.shape, dtype=self.dtype).masked_fill_(~seen, torch.finfo(self.dtype).min)
         out = self.body(
-            input_ids=put(ids, self.device),
-            attention_mask=put(mask[:, None], self.device),
-            position_ids=put(positions, self.device),
-            past_key_values=cache,
-            use_cache=True,
-        )
-        self.tokens_run += sum(len(row.tokens) for row in rows)
+            input_ids=put(ids, self.device), attention_mask=put(mask[:, None], self.device),
+            position_ids=put(positions, self.device), past_key_values=cache, use_cache=True,
+        )  # fmt: skip
+        self.tokens_run += sum(len(row.nodes) for row in rows)
         hidden: Tensor = out.last_hidden_state
         return hidden
 
@@ -245,9 +211,7 @@ class PackedModel:
         result: list[list[Tensor]] = [[] for _ in sequences]
         order = sorted(range(len(sequences)), key=lambda i: len(sequences[i]))
         for batch in _batches(order, lambda i: len(sequences[i]), self._batch_tokens):
-            width = len(sequences[batch[-1]])
-            ids = put([sequences[i] + [0] * (width - len(sequences[i])) for i in batch], self.device)
-            mask = put([[1] * len(sequences[i]) + [0] * (width - len(sequences[i])) for i in batch], self.device)
+            ids, mask = padded([sequences[i] for i in batch], self.device)
             # Padding on the right is harmless: no earlier position looks at it.
             hidden = self.body(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
             self.tokens_run += sum(len(sequences[i]) for i in batch)
@@ -262,21 +226,14 @@ class PackedModel:
     def _cost(self, row: _Row) -> int:
         # A pass on a GPU is long, so what it copies of the kept keys and values counts, too.
         kept = 0 if self.device.type == "cpu" or row.prefix is None else len(row.prefix.ids) // 4
-        return len(row.tokens) + kept
-
-    def _hold(self, prefix: _Prefix) -> None:
-        branch = self._kept
-        for token in prefix.ids:
-            branch = branch.setdefault(token, {})
-            branch.setdefault(-1, prefix)  # any prefix that passes here supplies the keys up to here
+        return len(row.nodes) + kept
 
     def _longest(self, ids: Sequence[int]) -> tuple[_Prefix | None, int]:
         branch, match = self._kept, 0
         for token in ids:
-            step = branch.get(token)
-            if step is None:
+            if token not in branch:
                 break
-            branch, match = step, match + 1
+            branch, match = branch[token], match + 1
         return branch.get(-1), match
 
     @torch.no_grad()
@@ -286,10 +243,10 @@ class PackedModel:
         second = [*first[:4], (5 * first[3] + 11) % size, 1 % size]
         try:
             self.packs = True
-            plain = torch.cat([t for pair in self._plain([first, second], [[5], [3, 5]]) for t in [torch.stack(pair)]])
+            plain = torch.stack([t for own in self._plain([first, second], [[5], [3, 5]]) for t in own])
             kept, self._kept = self._kept, {}
             self.keep([first[:3]])
-            packed = torch.cat([torch.stack(pair) for pair in self._run([first, second], [[5], [3, 5]])])
+            packed = torch.stack([t for own in self._run([first, second], [[5], [3, 5]]) for t in own])
             self._kept = kept
         except probes.ERRORS as error:
             _LOG.debug("packing probe failed: %s", error)
@@ -302,8 +259,7 @@ def _batches(items: Sequence[Any], size: Any, limit: int) -> list[list[Any]]:
     """Cut ``items``, sorted by ``size``, into runs whose padded size stays within ``limit``."""
     batches: list[list[Any]] = []
     for item in items:
-        if batches and (len(batches[-1]) + 1) * size(item) <= limit:
-            batches[-1].append(item)
-        else:
-            batches.append([item])
+        if not batches or (len(batches[-1]) + 1) * size(item) > limit:
+            batches.append([])
+        batches[-1].append(item)
     return batches

@@ -3,7 +3,7 @@
 import copy
 import os
 import statistics
-import time
+import timeit
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -45,17 +45,14 @@ def search_copy(lm: Any, precision: str) -> tuple[Any, str]:
     """The task LM that a search asks, in that precision, and the precision's name; ``lm`` itself is float32.
 
     ``auto`` is the device's half precision for models of 10 million parameters or more: a smaller one is fast anyway.
-
-    Args:
-        lm: the task LM; one that is no ``Copyable`` is handed back as it is.
-        precision: ``auto``, ``float32``, ``bfloat16`` or ``float16``.
+    Else it is ``float32``, ``bfloat16`` or ``float16``. An LM that is no ``Copyable`` is handed back as it is.
     """
     if not isinstance(lm, Copyable):
         return lm, "float32"
     model = lm.model
-    dtype = getattr(torch, precision) if precision != "auto" else None
-    if precision == "auto" and sum(p.numel() for p in model.parameters()) >= _HALF_FROM:
-        dtype = half(lm.device.type)
+    dtype = half(lm.device.type) if sum(p.numel() for p in model.parameters()) >= _HALF_FROM else None
+    if precision != "auto":
+        dtype = getattr(torch, precision)
     if dtype in (None, torch.float32):
         return lm, "float32"
     # Parameters only: a position's angles, which are buffers, lose their meaning in half precision.
@@ -72,6 +69,13 @@ def put(values: Tensor | Sequence[int] | Sequence[Sequence[int]], device: torch.
     if device.type == "cuda" and tensor.device.type == "cpu":
         tensor = tensor.pin_memory()
     return tensor.to(device, non_blocking=True)
+
+
+def padded(sequences: Sequence[Sequence[int]], device: torch.device, *, pad: int = 0) -> tuple[Tensor, Tensor]:
+    """Sequences of tokens as one batch, filled up on the right, and 1 wherever a token is one of theirs."""
+    width = max(map(len, sequences))
+    ids = put([[*s, *[pad] * (width - len(s))] for s in sequences], device)
+    return ids, put([[1] * len(s) + [0] * (width - len(s)) for s in sequences], device)
 
 
 def read(rows: Sequence[Tensor]) -> list[Tensor]:
@@ -101,12 +105,7 @@ def _time(threads: int) -> float:
     """Median seconds of a product of the size that a step of a small model makes."""
     torch.set_num_threads(threads)
     a, b = torch.ones(512, 1024), torch.ones(1024, 1024)
-    seconds = []
-    for _ in range(_TURNS + 1):  # the first warms up
-        began = time.perf_counter()
-        a @ b
-        seconds.append(time.perf_counter() - began)
-    return statistics.median(seconds[1:])
+    return statistics.median(timeit.repeat(lambda: a @ b, number=1, repeat=_TURNS + 1)[1:])  # the first warms up
 
 
 def _quota() -> int:

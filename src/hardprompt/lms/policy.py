@@ -45,27 +45,11 @@ class PolicyLM:
         self.head_bias: Tensor | None = None if self.packed.head.bias is None else self.packed.head.bias.detach()
         allowed = allowed_tokens(tokenizer, len(self.head_weight), tokens=tokens, script=script)
         self.opens, self.follows = first_tokens(tokenizer, allowed, tokens=tokens, spaced=spaced)
-        self._start = start_ids(tokenizer)
-        if start:
-            self._start = [*self._start, *plain_ids(tokenizer, start)]
+        self._start = [*start_ids(tokenizer), *(plain_ids(tokenizer, start) if start else [])]
         self.packed.keep([self._start])
         self.logits_computed = 0  # rows of products with the vocabulary: the work, counted instead of timed
-
-    @property
-    def device(self) -> torch.device:
-        """Where the model, and so its states, are."""
-        device: torch.device = self.packed.device
-        return device
-
-    @property
-    def hidden_size(self) -> int:
-        """Width of the states."""
-        return int(self.head_weight.shape[1])
-
-    @property
-    def vocabulary_size(self) -> int:
-        """Rows of the output head."""
-        return int(self.head_weight.shape[0])
+        self.device: torch.device = self.packed.device  # where the model, and so its states, are
+        self.vocabulary_size, self.hidden_size = self.head_weight.shape  # rows of the output head, width of the states
 
     def states(self, prefixes: Sequence[Sequence[int]]) -> Float[Tensor, "n hidden"]:
         """Last hidden state e_t after each prefix (token ids, possibly none), float32 on the model's device."""

@@ -26,7 +26,7 @@ def quiet() -> Iterator[None]:
 
 
 @contextmanager
-def one_line(name: str, valid: str) -> Iterator[None]:
+def one_line(name: str, valid: str, failed: str = "could not be loaded") -> Iterator[None]:
     """Turn a loader's errors, which run to pages, into one line about the model ``name`` and what is ``valid``."""
     try:
         yield
@@ -34,4 +34,4 @@ def one_line(name: str, valid: str) -> Iterator[None]:
         raise
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-        raise InputError(f"model {name!r} could not be loaded: {reason}. {valid}") from error
+        raise InputError(f"model {name!r} {failed}: {reason}. {valid}") from error

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from hardprompt.errors import InputError, RewardError
-from hardprompt.lms.api import PASSING, client_of, complaint, open_address, reason
+from hardprompt.lms.api import ask, check_plain, client_of, open_address
 
 _SIDE_BY_SIDE = 8  # questions under way at a time
 _CHARACTERS = 4  # of a token, about: a remote tokenizer cannot be asked
@@ -32,10 +32,7 @@ class RemoteLM:
     context_length = None
 
     def __init__(self, model: str, *, base_url: str, timeout: float = 60.0, retries: int = 3) -> None:
-        if "@" in base_url:
-            raise InputError(
-                "the base URL has a user name or password in it, which would be written down; leave it out."
-            )
+        check_plain(base_url)
         self._model, self._address = model, open_address(base_url)
         self._client = client_of(self._address, timeout, retries)
 
@@ -58,33 +55,24 @@ class RemoteLM:
         return -(-len(text) // _CHARACTERS)
 
     def _ask(self, context: str, longest: int, number: int, *, seed: int, stop: list[str]) -> str:
-        from openai import APIConnectionError, APIStatusError
-
         own = int.from_bytes(hashlib.sha256(f"{seed}|{number}|{context}".encode()).digest()[:4], "big") >> 1
+        answer = ask(
+            self._client.completions, model=self._model, prompt=context, max_tokens=longest, stop=stop[:4],
+            temperature=1.0, seed=own,
+        )  # fmt: skip
+        url, said = self._address.url, self._address.line(answer.said)
+        if answer.body is None and not answer.status:
+            raise RewardError(f"nothing answers at {url} ({said}).")
+        if answer.passing:
+            raise RewardError(f"{url} answered HTTP {answer.status}: {said}.")
+        if answer.body is None:
+            raise InputError(f"{url} turned down the model {self._model!r} with HTTP {answer.status}: {said}.")
         try:
-            response = self._client.completions.with_raw_response.create(
-                model=self._model, prompt=context, max_tokens=longest, stop=stop[:4], temperature=1.0, seed=own
-            )
-        except APIConnectionError as error:
-            said = self._address.line(reason(error))
-            raise RewardError(f"nothing answers at {self._address.url} ({said}).") from None
-        except APIStatusError as error:
-            said = self._address.line(complaint(error.response.text)[1])
-            if error.status_code >= 500 or error.status_code in PASSING:
-                raise RewardError(f"{self._address.url} answered HTTP {error.status_code}: {said}.") from None
-            raise InputError(
-                f"{self._address.url} turned down the model {self._model!r} with HTTP {error.status_code}: {said}."
-            ) from None
-        return _text(response.http_response.text, self._address.url)
-
-
-def _text(body: str, url: str) -> str:
-    """The continuation in an answer of ``completions``; some servers give it the shape of a chat."""
-    try:
-        choice: dict[str, Any] = json.loads(body)["choices"][0]
-        text = choice["text"] if "text" in choice else choice["message"]["content"]
-    except (ValueError, RecursionError, LookupError, TypeError):
-        text = None
-    if not isinstance(text, str):
-        raise RewardError(f"{url} answered with something that is no completion.")
-    return text
+            choice: dict[str, Any] = json.loads(answer.body)["choices"][0]
+            # Some servers give it the shape of a chat.
+            text = choice["text"] if "text" in choice else choice["message"]["content"]
+        except (ValueError, RecursionError, LookupError, TypeError):
+            text = None
+        if not isinstance(text, str):
+            raise RewardError(f"{url} answered with something that is no completion.")
+        return text

@@ -26,36 +26,25 @@ def sample(
     stop: Sequence[str],
     top_k: int | None,
 ) -> list[list[str]]:
-    """A text for every key of every context.
+    """A text for every key of every context, which are token ids, none of them empty.
 
-    Args:
-        packed: the model.
-        tokenizer: its tokenizer.
-        contexts: token ids, none of them empty.
-        keys: for each context, what seeds each of its samples.
-        limits: for each context, the most tokens of a continuation.
-        stop: strings that end a continuation and are left out.
-        top_k: likeliest tokens that are sampled among; None is all.
+    A key seeds a sample; ``limits`` are the most tokens of a continuation of each context; ``stop`` and ``top_k`` are
+    those of ``CausalLM.generate``.
     """
     found: list[list[str]] = [[""] * len(own) for own in keys]
-    order = sorted((i for i in range(len(contexts)) if limits[i] > 0 and keys[i]), key=lambda i: len(contexts[i]))
-    at = 0
-    while at < len(order):
-        batch: list[int] = []
-        while at < len(order):
-            rows_then = sum(len(keys[i]) for i in (*batch, order[at]))
-            width = len(contexts[order[at]]) + max(limits[i] for i in (*batch, order[at]))
-            if batch and (rows_then > _ROWS or rows_then * width > _TOKENS):
-                break
-            batch.append(order[at])
-            at += 1
-        rows = [(i, j) for i in batch for j in range(len(keys[i]))]
-        draws = [uniforms(keys[i][j], limits[i]) for i, j in rows]
-        texts = _grow(
-            packed, tokenizer, [contexts[i] for i in batch], [len(keys[i]) for i in batch], draws, stop, top_k
-        )
-        for (i, j), text in zip(rows, texts, strict=True):
-            found[i][j] = text
+    batches: list[list[int]] = []
+    for i in sorted((i for i in range(len(contexts)) if limits[i] > 0 and keys[i]), key=lambda i: len(contexts[i])):
+        then = [*(batches[-1] if batches else []), i]
+        count, width = sum(len(keys[k]) for k in then), len(contexts[i]) + max(limits[k] for k in then)
+        if batches and count <= min(_ROWS, _TOKENS // width):
+            batches[-1] = then
+        else:
+            batches.append([i])
+    for batch in batches:
+        draws = [[uniforms(key, limits[i]) for key in keys[i]] for i in batch]
+        texts = iter(_grow(packed, tokenizer, [contexts[i] for i in batch], draws, stop, top_k))
+        for i in batch:
+            found[i] = [next(texts) for _ in keys[i]]
     return found
 
 
@@ -84,22 +73,23 @@ def _grow(
     packed: PackedModel,
     tokenizer: Any,
     contexts: Sequence[Sequence[int]],
-    copies: Sequence[int],
-    draws: Sequence[Tensor],
+    own: Sequence[Sequence[Tensor]],
     stop: Sequence[str],
     top_k: int | None,
 ) -> list[str]:
-    ends = _end_tokens(packed, tokenizer)
-    source = [k for k, n in enumerate(copies) for _ in range(n)]
-    grown: list[list[int]] = [[] for _ in source]
-    texts = [""] * len(source)
-    alive = list(range(len(source)))
-    stepper = _Stepper(packed, contexts, copies) if packed.packs else None
+    ends = getattr(packed.model.generation_config, "eos_token_id", None)
+    ends = {tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])}
+    begun = [context for context, draws in zip(contexts, own, strict=True) for _ in draws]
+    draws = [numbers for of_context in own for numbers in of_context]
+    grown: list[list[int]] = [[] for _ in draws]
+    texts = [""] * len(draws)
+    alive = list(range(len(draws)))
+    stepper = _Stepper(packed, contexts, list(map(len, own))) if packed.packs else None
     for position in range(max(map(len, draws))):
         if stepper is not None:
             logits = stepper.logits([grown[r][-1] for r in alive] if position else None)
         else:
-            states = packed.hidden([[*contexts[source[r]], *grown[r]] for r in alive])[0]
+            states = packed.hidden([[*begun[r], *grown[r]] for r in alive])[0]
             logits = packed.finish(packed.head(states).float())
         now = torch.stack([draws[r][position] for r in alive])
         kept = []
@@ -111,24 +101,23 @@ def _grow(
                     kept.append(k)
         if not kept:
             break
-        if len(kept) < len(alive):
-            alive = [alive[k] for k in kept]
-            if stepper is not None:
-                stepper.keep(kept)
+        if stepper is not None and len(kept) < len(alive):
+            stepper.keep(kept)
+        alive = [alive[k] for k in kept]
     return texts
 
 
 class _Stepper:
     """Runs a batch of continuations a token at a time, each context's keys and values computed once."""
 
-    def __init__(self, packed: PackedModel, contexts: Sequence[Sequence[int]], copies: Sequence[int]) -> None:
+    def __init__(self, packed: PackedModel, contexts: Sequence[Sequence[int]], copies: list[int]) -> None:
         self._packed, self._device = packed, packed.device
         width = max(map(len, contexts))
         self._first = torch.tensor([[0] * (width - len(c)) + list(c) for c in contexts], device=self._device)
         # Padding stands on the left, so that every row's next token stands in one column.
         self._mask = torch.tensor([[0] * (width - len(c)) + [1] * len(c) for c in contexts], device=self._device)
         self._next = torch.tensor([len(c) for c in contexts], device=self._device)
-        self._copies = torch.tensor(list(copies), device=self._device)
+        self._copies = torch.tensor(copies, device=self._device)
         self._cache = DynamicCache()
 
     def logits(self, tokens: list[int] | None) -> Float[Tensor, "n vocabulary"]:
@@ -153,19 +142,9 @@ class _Stepper:
 
     def _run(self, ids: Tensor, positions: Tensor) -> Float[Tensor, "n hidden"]:
         out = self._packed.body(
-            input_ids=ids,
-            attention_mask=self._mask,
-            position_ids=positions,
-            past_key_values=self._cache,
+            input_ids=ids, attention_mask=self._mask, position_ids=positions, past_key_values=self._cache,
             use_cache=True,
-        )
+        )  # fmt: skip
         self._packed.tokens_run += ids.numel()
         hidden: Tensor = out.last_hidden_state[:, -1]
         return hidden
-
-
-def _end_tokens(packed: PackedModel, tokenizer: Any) -> set[int]:
-    """The tokens that end a text, by the model's own word and the tokenizer's."""
-    ends = getattr(packed.model.generation_config, "eos_token_id", None)
-    listed = ends if isinstance(ends, list) else [ends]
-    return {int(end) for end in (*listed, tokenizer.eos_token_id) if end is not None}

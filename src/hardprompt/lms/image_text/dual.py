@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hardprompt.errors import InputError, MissingExtra
 from hardprompt.lms.image_text.pillow import pillow
-from hardprompt.lms.image_text.protocol import check_length
+from hardprompt.lms.image_text.protocol import read_texts
 from hardprompt.lms.load import folder_or_hub, load_weights
 from hardprompt.lms.quiet import one_line, quiet
 
@@ -19,20 +19,13 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 _IMAGES = 16  # at once
-_TEXTS = 64
-
 _VALID = "Valid: embedded:conse, or the folder or hub name of a CLIP or SigLIP model."
 
 
 class DualEncoder:
-    """A picture tower and a text tower that were trained together.
+    """A picture tower and a text tower that were trained together: a CLIP or SigLIP model of transformers.
 
-    Args:
-        name: what the user calls it.
-        model: a CLIP or SigLIP model of transformers.
-        tokenizer: its tokenizer.
-        processor: its image processor.
-        padded: whether every text is filled up to the limit, in lower case and without a mask, as SigLIP was trained.
+    ``padded`` says that every text is filled up to the limit, in lower case and without a mask, as SigLIP was trained.
 
     Source: CLIP, Radford et al. 2021; SigLIP, Zhai et al. 2023.
     """
@@ -43,6 +36,7 @@ class DualEncoder:
         self.name = name
         self.model, self.tokenizer, self.processor = model.eval().requires_grad_(False), tokenizer, processor
         self.text_limit = min(model.config.text_config.max_position_embeddings, tokenizer.model_max_length)
+        self.embedding = model.text_model.get_input_embeddings()
         self._padded = padded
 
     @torch.inference_mode()
@@ -57,15 +51,8 @@ class DualEncoder:
 
     @torch.inference_mode()
     def texts(self, texts: Sequence[str]) -> Float[Tensor, "n d"]:
-        """Unit vectors of one text or more.
-
-        Raises:
-            InputError: a text has more tokens than the tower reads.
-        """
-        ids = self.ids(texts)
-        for text, its in zip(texts, ids, strict=True):
-            check_length(self, text, len(its))
-        return torch.cat([self.read(ids[start : start + _TEXTS]) for start in range(0, len(ids), _TEXTS)])
+        """Unit vectors of one text or more, as ``read_texts``."""
+        return read_texts(self, texts)
 
     def read(self, ids: Sequence[Sequence[int]]) -> Float[Tensor, "n d"]:
         """Unit vectors of tokenised texts, with gradients for what the input embedding gives."""
@@ -82,11 +69,6 @@ class DualEncoder:
         """Columns that ``read`` puts before a text of so many tokens."""
         return self.text_limit - tokens if self._padded and self.tokenizer.padding_side == "left" else 0
 
-    @property
-    def embedding(self) -> Any:
-        """The module that turns a text's tokens into vectors."""
-        return self.model.text_model.get_input_embeddings()
-
     def count(self, text: str) -> int:
         """Tokens of ``text``, special ones included."""
         return len(self.ids([text])[0])
@@ -98,53 +80,34 @@ class DualEncoder:
 
 
 def load_dual(name: str) -> DualEncoder:
-    """The CLIP or SigLIP model in a folder or on the hub, on the best device, in float32.
-
-    Raises:
-        InputError: no such model, one of another kind, or one without (all) its weights as safetensors.
-        MissingExtra: Pillow is not installed.
-    """
+    """The CLIP or SigLIP model in a folder or on the hub, on the best device, in float32."""
     pillow()
-    from transformers import (
-        AutoConfig,
-        AutoImageProcessor,
-        AutoModel,
-        CLIPConfig,
-        Siglip2Config,
-        SiglipConfig,
-    )
+    import transformers
 
     if not name.strip():
         raise InputError(f"the image–text model's name is empty. {_VALID}")
     with quiet(), one_line(name, _VALID):
         source = folder_or_hub(name)
-        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
-    padded = {CLIPConfig: False, SiglipConfig: True, Siglip2Config: True}
+        config = transformers.AutoConfig.from_pretrained(source, trust_remote_code=False)
+    padded = {transformers.CLIPConfig: False, transformers.SiglipConfig: True, transformers.Siglip2Config: True}
     if type(config) not in padded:
         raise InputError(f"model {name!r} has no picture and text towers ({config.model_type}). {_VALID}")
     with quiet(), one_line(name, _VALID):
-        tokenizer = _tokenizer(name, source)
+        try:
+            tokenizer = transformers.AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+        except ImportError as error:
+            if transformers.utils.is_sentencepiece_available():
+                raise
+            # Of the first SigLIP models; transformers says so in a page.
+            raise MissingExtra(
+                f"the tokenizer of model {name!r} needs a package that is not installed: pip install sentencepiece"
+            ) from error
         # Pillow's resizing with and without torchvision, so that scores agree between machines.
-        processor = AutoImageProcessor.from_pretrained(source, backend="pil", trust_remote_code=False)
-    model, missing = load_weights(AutoModel, name, source, valid=_VALID)
+        processor = transformers.AutoImageProcessor.from_pretrained(source, backend="pil", trust_remote_code=False)
+    model, missing = load_weights(transformers.AutoModel, name, source, valid=_VALID)
     if missing:
         raise InputError(f"model {name!r} lacks {len(missing)} of its weights, {missing[0]!r} among them. {_VALID}")
     return DualEncoder(name=name, model=model, tokenizer=tokenizer, processor=processor, padded=padded[type(config)])
-
-
-def _tokenizer(name: str, source: str) -> Any:
-    from transformers import AutoTokenizer
-    from transformers.utils import is_sentencepiece_available
-
-    try:
-        return AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-    except ImportError as error:
-        if is_sentencepiece_available():
-            raise
-        # Of the first SigLIP models; transformers says so in a page.
-        raise MissingExtra(
-            f"the tokenizer of model {name!r} needs a package that is not installed: pip install sentencepiece"
-        ) from error
 
 
 def _unit(vectors: Tensor) -> Float[Tensor, "n d"]:

@@ -6,11 +6,7 @@ from hardprompt.errors import MissingExtra
 
 
 def pillow() -> Any:
-    """The package PIL with the modules that are used here.
-
-    Raises:
-        MissingExtra: it is not installed.
-    """
+    """The package PIL with the modules that are used here; raises a MissingExtra where it is not installed."""
     try:
         import PIL.Image
         import PIL.ImageDraw

@@ -1,4 +1,4 @@
-"""What an image–text model is, and how long a text it reads."""
+"""What an image–text model is, and how it reads texts."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from PIL.Image import Image
     from torch import Tensor
+
+_TEXTS = 64  # at once
 
 
 @runtime_checkable
@@ -65,3 +67,13 @@ def check_length(tower: ImageText, text: str, tokens: int) -> None:
         raise InputError(
             f"the text {text[:60]!r} has {tokens} tokens; {tower.name!r} reads at most {tower.text_limit}."
         )
+
+
+def read_texts(tower: ImageText, texts: Sequence[str]) -> Float[Tensor, "n d"]:
+    """Unit vectors of one text or more; raises an InputError for one that the model cannot read whole."""
+    import torch
+
+    ids = tower.ids(texts)
+    for text, own in zip(texts, ids, strict=True):
+        check_length(tower, text, len(own))
+    return torch.cat([tower.read(ids[start : start + _TEXTS]) for start in range(0, len(ids), _TEXTS)])

@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from hardprompt.errors import InputError, MissingExtra
+from hardprompt.errors import MissingExtra
 from hardprompt.lms.load import folder_or_hub
 from hardprompt.lms.placing import device, half
+from hardprompt.lms.quiet import one_line
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 _LOG = logging.getLogger(__name__)
+
+_VALID = "Valid: the folder or hub name of a text-to-image pipeline."
+_HOW = {"num_inference_steps": 25, "guidance_scale": 9.0}  # PIN App. D.1
 
 
 def check_installed() -> None:
@@ -27,42 +31,33 @@ def check_installed() -> None:
         )
 
 
-def draw(prompts: Sequence[str], *, model: str, seed: int = 0, steps: int = 25, guidance: float = 9.0) -> list[Image]:
+def draw(prompts: Sequence[str], *, model: str, seed: int = 0) -> list[Image]:
     """One picture for each prompt; it depends on that prompt and the seed, not on the other prompts.
 
     Args:
         prompts: what to draw.
         model: hub name or folder of a text-to-image pipeline with safetensors weights.
         seed: of the noise that every picture starts from.
-        steps: of denoising.
-        guidance: weight of the prompt.
 
     Raises:
         InputError: no such model, or one that cannot be loaded.
         MissingExtra: diffusers is not installed.
-
-    Source: PIN App. D.1 (25 steps, guidance 9).
     """
     check_installed()
     from diffusers import AutoPipelineForText2Image
 
     where = device()
     dtype = half(where) if where == "cuda" else torch.float32
-    try:
+    with one_line(model, _VALID, "cannot draw"):
         source = folder_or_hub(model)
         # Only safetensors and no code from the hub: neither pickles nor a model's own pipeline are run.
         pipeline = AutoPipelineForText2Image.from_pretrained(source, torch_dtype=dtype, use_safetensors=True)
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-        raise InputError(
-            f"model {model!r} cannot draw: {reason}. Valid: the folder or hub name of a text-to-image pipeline."
-        ) from error
     pipeline = pipeline.to(where)
     pipeline.set_progress_bar_config(disable=True)
     pictures = []
     for prompt in prompts:
         noise = torch.Generator().manual_seed(seed)  # on the CPU: the same noise on every machine
-        found = pipeline(prompt, num_inference_steps=steps, guidance_scale=guidance, generator=noise)
+        found = pipeline(prompt, generator=noise, **_HOW)
         if any(getattr(found, "nsfw_content_detected", None) or ()):
             _LOG.warning("the model's safety checker blackened the picture of %r", prompt)
         pictures.append(found.images[0])

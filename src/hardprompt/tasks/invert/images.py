@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import logging
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,27 +39,39 @@ def read_image(path: str | Path) -> Image:
         MissingExtra: Pillow is not installed.
     """
     pil = pillow()
-    with _reading(path):
-        file = Path(path).expanduser()
-        if not file.exists():
-            raise InputError(f"image {str(path)!r} does not exist; {_EXPECTED}.")
-        if not file.is_file():
-            raise InputError(f"image {str(path)!r} is {'a folder' if file.is_dir() else 'no file'}; {_EXPECTED}.")
-        if not file.stat().st_size:
-            raise InputError(f"image {str(path)!r} is an empty file; {_EXPECTED}.")
-        with pil.Image.open(file, formats=_formats(pil)) as image:
-            width, height = image.size
-            if width * height > MEGAPIXELS * 1_000_000:
-                raise _too_large(path)
-            if min(width, height) < 1 or max(width, height) > ASPECT * min(width, height):
-                raise InputError(
-                    f"image {str(path)!r} is {width} × {height} pixels; expected a picture whose longer side is at "
-                    f"most {ASPECT} times the shorter."
-                )
-            if getattr(image, "is_animated", False):
-                _LOG.warning("%s holds several pictures (an animation or pages); the first one is used", path)
-            image.load()
-            return _flat(_eight_bit(pil.ImageOps.exif_transpose(image), path))
+    name = f"image {str(path)!r}"
+    large = InputError(f"{name} has more than {MEGAPIXELS} megapixels; scale it down first.")
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            file = Path(path).expanduser()
+            if not file.exists():
+                raise InputError(f"{name} does not exist; {_EXPECTED}.")
+            if not file.is_file():
+                raise InputError(f"{name} is {'a folder' if file.is_dir() else 'no file'}; {_EXPECTED}.")
+            if not file.stat().st_size:
+                raise InputError(f"{name} is an empty file; {_EXPECTED}.")
+            with pil.Image.open(file, formats=_formats(pil)) as image:
+                width, height = image.size
+                if width * height > MEGAPIXELS * 1_000_000:
+                    raise large
+                if min(width, height) < 1 or max(width, height) > ASPECT * min(width, height):
+                    raise InputError(
+                        f"{name} is {width} × {height} pixels; expected a picture whose longer side is at most "
+                        f"{ASPECT} times the shorter."
+                    )
+                if getattr(image, "is_animated", False):
+                    _LOG.warning("%s holds several pictures (an animation or pages); the first one is used", path)
+                image.load()
+                return _flat(_eight_bit(pil.ImageOps.exif_transpose(image), name))
+    except InputError:
+        raise
+    except pil.Image.DecompressionBombError as error:
+        raise large from error
+    except pil.UnidentifiedImageError as error:
+        raise InputError(f"{name} is not a picture that Pillow knows; {_EXPECTED}.") from error
+    except Exception as error:  # a damaged file makes decoders raise almost anything
+        reason = (getattr(error, "strerror", None) or str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(f"{name} cannot be read ({reason}); {_EXPECTED}.") from error
 
 
 def image_files(folder: str | Path) -> list[Path]:
@@ -76,11 +87,8 @@ def image_files(folder: str | Path) -> list[Path]:
         raise InputError(f"{str(folder)!r} is not a folder; expected a folder of pictures.")
     kinds = _formats(pil)
     known = {suffix for suffix, kind in pil.Image.registered_extensions().items() if kind in kinds}
-    found = [
-        file
-        for file in where.iterdir()
-        if file.is_file() and not file.name.startswith(".") and file.suffix.lower() in known
-    ]
+    shown = [file for file in where.iterdir() if file.is_file() and not file.name.startswith(".")]
+    found = [file for file in shown if file.suffix.lower() in known]
     if not found:
         raise InputError(f"the folder {str(folder)!r} holds no picture; expected files such as photo.jpg or photo.png.")
     return sorted(found, key=lambda file: (_natural(file.name), file.name))
@@ -88,10 +96,6 @@ def image_files(folder: str | Path) -> list[Path]:
 
 def grid(rows: Sequence[Sequence[tuple[Image, str]]], *, width: int = 224) -> Image:
     """A white sheet of pictures in rows, each scaled to ``width`` pixels with its caption wrapped below.
-
-    Args:
-        rows: for each row its pictures and captions, from left to right.
-        width: pixels of a picture's width.
 
     Raises:
         InputError: no picture at all.
@@ -138,37 +142,14 @@ def _formats(pil: Any) -> list[str]:
     return [kind for kind in pil.Image.OPEN if pil.Image.MIME.get(kind, "").startswith("image/")]
 
 
-@contextlib.contextmanager
-def _reading(path: str | Path) -> Iterator[None]:
-    """Turn whatever Pillow warns about or raises into one line."""
-    pil = pillow()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    except InputError:
-        raise
-    except pil.Image.DecompressionBombError as error:
-        raise _too_large(path) from error
-    except pil.UnidentifiedImageError as error:
-        raise InputError(f"image {str(path)!r} is not a picture that Pillow knows; {_EXPECTED}.") from error
-    except Exception as error:  # a damaged file makes decoders raise almost anything
-        reason = (getattr(error, "strerror", None) or str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InputError(f"image {str(path)!r} cannot be read ({reason}); {_EXPECTED}.") from error
-
-
-def _too_large(path: str | Path) -> InputError:
-    return InputError(f"image {str(path)!r} has more than {MEGAPIXELS} megapixels; scale it down first.")
-
-
-def _eight_bit(image: Image, path: str | Path) -> Image:
+def _eight_bit(image: Image, name: str) -> Image:
     """Grey of more than 8 bits is scaled, since Pillow's own conversion would clip it; other pictures stay."""
     if image.mode != "F" and not image.mode.startswith("I"):
         return image
     values = np.asarray(image)
     # Mode I is what some 16-bit files are read as; where white would be in truly wider pixels is not known.
     if image.mode == "F" or values.min() < 0 or values.max() > 65535:
-        raise InputError(f"image {str(path)!r} has pixels of 32 bits; expected 8 or 16 bits.")
+        raise InputError(f"{name} has pixels of 32 bits; expected 8 or 16 bits.")
     scaled = ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)  # 65535 / 257 = 255, to the nearest
     return pillow().Image.fromarray(scaled)  # type: ignore[no-any-return]
 
@@ -190,20 +171,18 @@ def _natural(name: str) -> list[tuple[int, str]]:
 
 def _wrap(text: str, font: Any, width: int) -> list[str]:
     """Lines that are at most ``width`` pixels wide; a word that is wider is broken, and a line break is kept."""
-    return [line for part in text.split("\n") for line in _fill(part, font, width)]
-
-
-def _fill(text: str, font: Any, width: int) -> list[str]:
-    lines = [""]
-    for word in text.split():
-        trial = f"{lines[-1]} {word}".strip()
-        if font.getlength(trial) <= width:
-            lines[-1] = trial
-            continue
-        if lines[-1]:
-            lines.append("")
-        for letter in word:
-            if lines[-1] and font.getlength(lines[-1] + letter) > width:
+    lines: list[str] = []
+    for part in text.split("\n"):
+        lines.append("")
+        for word in part.split():
+            trial = f"{lines[-1]} {word}".strip()
+            if font.getlength(trial) <= width:
+                lines[-1] = trial
+                continue
+            if lines[-1]:
                 lines.append("")
-            lines[-1] += letter
+            for letter in word:
+                if lines[-1] and font.getlength(lines[-1] + letter) > width:
+                    lines.append("")
+                lines[-1] += letter
     return lines

@@ -1,5 +1,6 @@
 """Judges prompts found for images: a vision model behind an API marks how relevant and how readable each is."""
 
+import functools
 import json
 import math
 import shlex
@@ -15,6 +16,7 @@ from rich.table import Table
 from hardprompt.errors import InputError
 from hardprompt.lms.api import client_of, open_address
 from hardprompt.search.files import write_json
+from hardprompt.tasks import tables
 from hardprompt.tasks.invert.question import MARKS, TEMPLATE, ask, parse, question
 
 _OUTCOMES = ("answered", "refused", "nonsense", "failed")
@@ -44,8 +46,7 @@ def judge(
     Args:
         pairs: each prompt, in full, with the images that it was found for.
         model: name of the model, as the server knows it.
-        base_url: address of an OpenAI-compatible API, such as ``http://localhost:8000/v1``; a ``user:password@`` in it
-            is sent in place of the key, and never shown.
+        base_url: address of an OpenAI-compatible API; a ``user:password@`` in it is sent and never shown.
         key: the API's key; the environment variable OPENAI_API_KEY without it.
         repeats: how often each prompt is asked about, at least 1.
         timeout: seconds that the server may be silent.
@@ -70,24 +71,17 @@ def judge(
     _check(pairs, model, repeats, timeout, retries)
     address = open_address(base_url, key)
     answers = _agenda(pairs, repeats, known)
-
-    def result() -> dict[str, Any]:
-        return _result(answers, model, address.url, repeats)
-
+    result = functools.partial(_result, answers, model, address.url, repeats)
     todo = [i for i, answer in enumerate(answers) if answer["outcome"] == _PENDING]
     if not todo:
         return result()
     heard = False
-    silent = 0
     with client_of(address, timeout, retries) as client:
         for done, i in enumerate(todo, 1):
             prompt, images = pairs[i // repeats]
             reply = ask(client, model, question(prompt, images), address)
-            if reply.fatal:
-                raise InputError(reply.fatal)
-            silent += reply.silent
             heard = heard or not reply.silent
-            if not heard and silent >= min(_GIVE_UP, len(todo)):
+            if not heard and done >= min(_GIVE_UP, len(todo)):
                 raise InputError(
                     f"nothing answers at {address.url} ({reply.said}); start the server there, or give another "
                     "--base-url, such as http://localhost:8000/v1."
@@ -99,17 +93,7 @@ def judge(
     return result()
 
 
-def judge_folder(
-    folder: Path,
-    *,
-    model: str,
-    base_url: str,
-    key: str | None = None,
-    repeats: int = 1,
-    timeout: float = 60.0,
-    retries: int = 3,
-    notify: Callable[[str], None] = lambda _: None,
-) -> dict[str, Any]:
+def judge_folder(folder: Path, *, model: str, base_url: str, repeats: int = 1, **asking: Any) -> dict[str, Any]:
     """Judge the prompt of an image run, or of every run in a folder of runs, and keep the result as ``judge.json``.
 
     The file is written after each answer. Where it holds answers of the same model already, only what they lack is
@@ -125,44 +109,26 @@ def judge_folder(
     path = folder / "judge.json"
     known, before = _earlier(path, model)
     repeats = max(repeats, before)  # answers are paid for: asking with fewer repeats than before keeps them all
-    result = judge(
-        pairs,
-        model=model,
-        base_url=base_url,
-        key=key,
-        repeats=repeats,
-        timeout=timeout,
-        retries=retries,
-        notify=notify,
-        known=known,
-        save=lambda part: write_json(path, part),
-    )
+    save = functools.partial(write_json, path)
+    result = judge(pairs, model=model, base_url=base_url, repeats=repeats, known=known, save=save, **asking)
     write_json(path, result)
     return result
 
 
 def table(result: Mapping[str, Any]) -> Table:
     """A row per prompt with its marks, then the means ± standard error and what was not answered."""
-    shown = Table(title=f"Marks from 1 (worst) to 5 (best) by {escape(result['model'])}", title_justify="left")
-    shown.add_column("prompt", overflow="fold")
+    shown = tables.table(f"Marks from 1 (worst) to 5 (best) by {result['model']}", ["prompt"], [])
     for name in MARKS:
         shown.add_column(name, justify="right")
     shown.add_column("outcome")
     for group in _by_prompt(result["answers"], result["repeats"]):
-        marks = [fmean(values) if (values := _values(group, name)) else None for name in MARKS]
+        marks = [f"{fmean(values):.3g}" if (values := _values(group, name)) else "-" for name in MARKS]
         counts = Counter(answer["outcome"] for answer in group)
         outcome = group[0]["outcome"] if len(group) == 1 else ", ".join(f"{n} {name}" for name, n in counts.items())
-        shown.add_row(
-            escape(json.dumps(group[0]["prompt"], ensure_ascii=False)),
-            *("-" if mark is None else f"{mark:.3g}" for mark in marks),
-            outcome,
-        )
+        shown.add_row(escape(json.dumps(group[0]["prompt"], ensure_ascii=False)), *marks, outcome)
     shown.add_section()
-    shown.add_row(
-        "mean ± standard error",
-        *(_mean(result[name]) for name in MARKS),
-        ", ".join(f"{result[name]} {name}" for name in _OUTCOMES),
-    )
+    outcomes = ", ".join(f"{result[name]} {name}" for name in _OUTCOMES)
+    shown.add_row("mean ± standard error", *(_mean(result[name]) for name in MARKS), outcomes)
     return shown
 
 
@@ -192,16 +158,16 @@ def _agenda(
     answered = defaultdict(list)
     for answer in known:
         if answer["outcome"] == "answered":
-            answered[answer["prompt"], tuple(answer["images"])].append({name: answer[name] for name in MARKS})
+            marks = {name: answer[name] for name in (*MARKS, "outcome")}
+            answered[answer["prompt"], tuple(answer["images"])].append(marks)
     entries = []
     for prompt, images in pairs:
         names = [str(image) for image in images]
         for _ in range(repeats):
             # Each is used up once: two runs may have found the same prompt for the same images.
             found = answered[prompt, tuple(names)]
-            marks = found.pop(0) if found else None
-            outcome = "answered" if marks else _PENDING
-            entries.append({"prompt": prompt, "images": names, **(marks or dict.fromkeys(MARKS)), "outcome": outcome})
+            new = {"prompt": prompt, "images": names, **dict.fromkeys(MARKS), "outcome": _PENDING}
+            entries.append(new | (found.pop(0) if found else {}))
     return entries
 
 
@@ -230,11 +196,8 @@ def _values(group: Sequence[Mapping[str, Any]], name: str) -> list[int]:
 
 def _statistics(values: Sequence[float]) -> dict[str, Any]:
     n = len(values)
-    return {
-        "mean": fmean(values) if n else None,
-        "standard_error": stdev(values) / math.sqrt(n) if n > 1 else None,
-        "n": n,
-    }
+    error = stdev(values) / math.sqrt(n) if n > 1 else None
+    return {"mean": fmean(values) if n else None, "standard_error": error, "n": n}
 
 
 def _mean(statistics: Mapping[str, Any]) -> str:

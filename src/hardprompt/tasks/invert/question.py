@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hardprompt.lms.api import PASSING, Address, complaint, reason
+from hardprompt.errors import InputError
+from hardprompt.lms import api
 from hardprompt.tasks.invert.images import read_image
 
 TEMPLATE = """\
@@ -41,13 +42,12 @@ _FENCE = re.compile(r"```(?:json)?[ \t]*\r?\n(.*)\n[ \t]*```", re.DOTALL)
 
 @dataclass(frozen=True)
 class Reply:
-    """What became of one question; ``fatal`` says why the judging ends, if it does."""
+    """What became of one question."""
 
     outcome: str
     marks: tuple[int, int] | None = None
     said: str = ""
     silent: bool = False
-    fatal: str = ""
 
 
 def question(prompt: str, images: Sequence[Path]) -> list[dict[str, Any]]:
@@ -64,33 +64,25 @@ def question(prompt: str, images: Sequence[Path]) -> list[dict[str, Any]]:
     return [{"role": "user", "content": content}]
 
 
-def ask(client: Any, model: str, messages: list[dict[str, Any]], address: Address) -> Reply:
-    """One question with its retries. No exception leaves it: theirs hold the key, in a header or in what was said."""
-    from openai import APIConnectionError, APIStatusError
-
+def ask(client: Any, model: str, messages: list[dict[str, Any]], address: api.Address) -> Reply:
+    """One question with its retries; raises an InputError where the server turns it down for good."""
+    answer = api.ask(client.chat.completions, model=model, messages=messages, temperature=0, max_tokens=_ANSWER_TOKENS)
+    if answer.body is None:
+        said = address.line(answer.said)
+        if not answer.status:
+            return Reply("failed", said=said, silent=True)
+        if answer.code in _FILTERED:
+            return Reply("refused", said=said)
+        if answer.passing:
+            return Reply("failed", said=address.line(f"HTTP {answer.status} {answer.said}"))
+        hint = _HINTS.get(answer.status, "check that the model is there and takes images")
+        turned = f"{address.url} turned down the model {model!r} with HTTP {answer.status}"
+        raise InputError(f"{turned}: {said.rstrip('.') or 'no reason given'}; {hint}.")
     try:
-        # The raw response: the package would let a body of any shape pass as a completion.
-        response = client.chat.completions.with_raw_response.create(
-            model=model, messages=messages, temperature=0, max_tokens=_ANSWER_TOKENS
-        )
-    except APIConnectionError as error:
-        return Reply("failed", said=address.line(reason(error)), silent=True)
-    except APIStatusError as error:
-        code, said = complaint(error.response.text)
-        if code in _FILTERED:
-            return Reply("refused", said=address.line(said))
-        if error.status_code >= 500 or error.status_code in PASSING:
-            return Reply("failed", said=address.line(f"HTTP {error.status_code} {said}"))
-        status, said = error.status_code, address.line(said)
-        hint = _HINTS.get(status, "check that the model is there and takes images")
-        turned = f"{address.url} turned down the model {model!r} with HTTP {status}"
-        return Reply("failed", fatal=f"{turned}: {said.rstrip('.') or 'no reason given'}; {hint}.")
-    body = response.http_response.text
-    try:
-        message = json.loads(body)["choices"][0]["message"]
+        message = json.loads(answer.body)["choices"][0]["message"]
         content, refusal = message.get("content"), message.get("refusal")
     except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
-        return Reply("nonsense", said=address.line(body))
+        return Reply("nonsense", said=address.line(answer.body))
     if refusal or content is None or content == [] or (isinstance(content, str) and not content.strip()):
         return Reply("refused", said=address.line(str(refusal or "")))
     marks = parse(content) if isinstance(content, str) else None
@@ -109,18 +101,11 @@ def parse(text: str) -> tuple[int, int] | None:
     fenced = _FENCE.fullmatch(text)
     try:
         # Pairs, not a dict: of a key that comes twice a dict would keep the last, which is a guess.
-        found = json.loads(fenced[1] if fenced else text, object_pairs_hook=lambda pairs: _Pairs(pairs))
+        found = json.loads(fenced[1] if fenced else text, object_pairs_hook=tuple)  # an array is a list
     except (ValueError, RecursionError):
         return None
-    if not isinstance(found, _Pairs) or sorted(name for name, _ in found) != sorted(MARKS):
+    if not isinstance(found, tuple) or sorted(name for name, _ in found) != sorted(MARKS):
         return None
-    marks = dict(found)
-    relevance, interpretability = (marks[name] for name in MARKS)
+    first, second = (dict(found)[name] for name in MARKS)
     # type() and not isinstance(): to Python true is a whole number.
-    if type(relevance) is not int or type(interpretability) is not int:
-        return None
-    return (relevance, interpretability) if 1 <= relevance <= 5 and 1 <= interpretability <= 5 else None
-
-
-class _Pairs(list[tuple[str, Any]]):
-    """A JSON object as it was written, told apart from a JSON array."""
+    return (first, second) if all(type(mark) is int and 1 <= mark <= 5 for mark in (first, second)) else None

@@ -57,17 +57,13 @@ class Inversion:
         self._before = " ".join(before.split())
         self._require, self._forbid = check_words(self._before, require, forbid)
         self.model = model
-        self.check_room([""])
+        check_length(model, self.complete(""), model.count(self.complete("")))
         self.targets: Float[Tensor, "images d"] = model.images(images).double()
+        self.items = len(self.targets)  # how many pictures there are
 
     def __call__(self, prompts: Sequence[str]) -> Float[Tensor, " n"]:
         """Mean cosine of each prompt's caption with the pictures, less 2 for each forbidden word in it, in float64."""
         return self.aggregate(self.score(prompts))
-
-    @property
-    def items(self) -> int:
-        """How many pictures there are."""
-        return len(self.targets)
 
     def score(self, prompts: Sequence[str], items: Sequence[int] | None = None) -> Float[Tensor, "n images"]:
         """Cosine of each prompt's caption with each picture, or those numbered, less 2 for each forbidden word in it.
@@ -76,7 +72,7 @@ class Inversion:
         """
         at = list(range(self.items) if items is None else items)
         fits = [self._fits(prompt) for prompt in prompts]
-        broken = [sum(_occurs(word, self.complete(prompt)) for word in self._forbid) for prompt in prompts]
+        broken = [self._broken(prompt) for prompt in prompts]
         scores = torch.full((len(prompts), len(at)), -1.0 - _PENALTY, dtype=torch.float64)
         if any(fits):
             read = [prompt for prompt, fit in zip(prompts, fits, strict=True) if fit]
@@ -88,11 +84,7 @@ class Inversion:
         return scores.mean(-1)
 
     def scores(self, prompts: Sequence[str]) -> Float[Tensor, "n images"]:
-        """Cosine of each prompt's caption with each picture, in float64.
-
-        Raises:
-            InputError: as ``check_room``.
-        """
+        """Cosine of each prompt's caption, which the model can read whole, with each picture, in float64."""
         return self.model.texts([self.complete(prompt) for prompt in prompts]).double() @ self.targets.T
 
     def objective(self, *, tokens: Tokens = "any", script: str = "latin") -> InversionObjective:
@@ -104,7 +96,9 @@ class Inversion:
 
         White space is one space between words and none at the ends.
         """
-        caption = _joined(self._before, " ".join(prompt.split()))
+        words = " ".join(prompt.split())
+        gap = " " if self._before and words and not words.startswith(_CLINGS) else ""
+        caption = self._before + gap + words
         for word in self._require:
             if not _occurs(word, caption):
                 caption = f"{caption}, {word}" if caption else word
@@ -112,16 +106,13 @@ class Inversion:
 
     def allowed(self, prompt: str) -> bool:
         """Whether the prompt's caption has no forbidden word and can be read whole."""
-        return self._fits(prompt) and not any(_occurs(word, self.complete(prompt)) for word in self._forbid)
+        return self._fits(prompt) and not self._broken(prompt)
 
     def _fits(self, prompt: str) -> bool:
         return self.model.count(self.complete(prompt)) <= self.model.text_limit
 
-    def check_room(self, prompts: Sequence[str]) -> None:
-        """Raise an InputError that says the limit for a prompt whose caption the model cannot read whole."""
-        for prompt in prompts:
-            caption = self.complete(prompt)
-            check_length(self.model, caption, self.model.count(caption))
+    def _broken(self, prompt: str) -> int:
+        return sum(_occurs(word, self.complete(prompt)) for word in self._forbid)
 
 
 class InversionObjective:
@@ -144,22 +135,19 @@ class InversionObjective:
         self._task = task
         self.tokenizer = task.model.tokenizer
         self.table = token_vectors(task.model.embedding)
-        self._ends = tuple(map(len, special_ids(self.tokenizer)))
+        opening, closing = special_ids(self.tokenizer)
+        self._ends = len(opening), len(closing)
         allowed = allowed_tokens(self.tokenizer, len(self.table), tokens=tokens, script=script)
         ids = allowed.nonzero()[:, 0]
         # A tower may read a text otherwise than its tokenizer does, such as in lower case.
-        same = [
-            own == [i]
-            for i, own in zip(ids.tolist(), self._read(self.tokenizer.batch_decode(ids[:, None])), strict=True)
-        ]
-        allowed[ids[~torch.tensor(same)]] = False
+        read = self._read(self.tokenizer.batch_decode(ids[:, None]))
+        allowed[ids[torch.tensor([own != [i] for i, own in zip(ids.tolist(), read, strict=True)])]] = False
         before, _, after = task.complete("\0").partition("\0")
         # A caption has one space between the beginning and the prompt, and none before the first word of all.
         spaced = before != ""
         opens, self.follows = first_tokens(self.tokenizer, allowed, tokens=tokens, spaced=spaced)
         fitting = opens & (begins_with_space(self.tokenizer, len(self.table)) == spaced)
         self.opens = fitting if bool(fitting.any()) else opens
-        opening, closing = special_ids(self.tokenizer)
         left, right = self._read([before.rstrip(), after])
         self._left, self._right = [*opening, *left], [*right, *closing]
         self._blank = int(allowed.nonzero()[0])
@@ -194,7 +182,10 @@ class InversionObjective:
 
 def check_words(before: str, require: Sequence[str], forbid: Sequence[str]) -> tuple[list[str], list[str]]:
     """The required and the forbidden words, each with single spaces; raises an InputError where they contradict."""
-    required, forbidden = _words("required", require), _words("forbidden", forbid)
+    for kind, words in (("required", require), ("forbidden", forbid)):
+        if not all(word.strip() for word in words):
+            raise InputError(f"a {kind} word is empty; give a word, or none.")
+    required, forbidden = ([" ".join(word.split()) for word in words] for words in (require, forbid))
     for word in forbidden:
         if _occurs(word, before):
             raise InputError(f"the forbidden word {word!r} is in the beginning {before!r} of every caption.")
@@ -202,19 +193,6 @@ def check_words(before: str, require: Sequence[str], forbid: Sequence[str]) -> t
             if _occurs(word, other):
                 raise InputError(f"the word {word!r} is forbidden, and required in {other!r}; keep one of the two.")
     return required, forbidden
-
-
-def _joined(before: str, prompt: str) -> str:
-    gap = " " if before and prompt and not prompt.startswith(_CLINGS) else ""
-    return before + gap + prompt
-
-
-def _words(kind: str, words: Sequence[str]) -> list[str]:
-    """Each word with single spaces."""
-    for word in words:
-        if not word.strip():
-            raise InputError(f"a {kind} word is empty; give a word, or none.")
-    return [" ".join(word.split()) for word in words]
 
 
 def _occurs(word: str, text: str) -> bool:

@@ -40,15 +40,13 @@ class Invert(Settings):
     lacks: ClassVar[Mapping[Need, str]] = {Need.EXAMPLES: "a picture has no examples"}
 
     images: tuple[str, ...] = flag(
-        "a picture; several, which get one common prompt; or a folder, where each gets its own",
-        positional=True,
+        "a picture; several, which get one common prompt; or a folder, where each gets its own", positional=True,
         metavar="IMAGE",
-    )
+    )  # fmt: skip
     image_model: str = flag(
-        "CLIP or SigLIP model by hub name or folder, or embedded:conse, a weak stand-in",
-        default="embedded:conse",
+        "CLIP or SigLIP model by hub name or folder, or embedded:conse, a weak stand-in", default="embedded:conse",
         metavar="MODEL",
-    )
+    )  # fmt: skip
     start: str | None = flag(
         'how the prompt begins, such as "a photo of"; it is part of the prompt', default=None, metavar="TEXT"
     )
@@ -58,10 +56,9 @@ class Invert(Settings):
     forbid: tuple[str, ...] = flag("a word that the prompt must not have", default=(), metavar="WORD")
     manual: str | None = flag("a hand-written prompt to compare with", default=None, metavar="PROMPT")
     draw: str | None = flag(
-        "diffusers model that draws pictures from the prompts, to be laid beside the target",
-        default=None,
+        "diffusers model that draws pictures from the prompts, to be laid beside the target", default=None,
         metavar="MODEL",
-    )
+    )  # fmt: skip
     length: int = flag("tokens of the prompt", default=8, metavar="L", low=1, high=32)
     evaluations: int = flag("budget in prompts scored", default=960, metavar="N", low=1, high=1e9)
     validate_every: int = flag("steps between looks at the best prompts", default=6, metavar="N", low=1, high=1e9)
@@ -96,10 +93,9 @@ class Invert(Settings):
         files = [Path(path) for path in self.files()]
         stems = [file.stem for file in files]
         short = len(set(stems)) == len(stems) and not {"run.yaml", "result.json", "README.md"} & set(stems)
-        names = stems if short else [file.name for file in files]
         return [
-            (dataclasses.replace(self, images=(str(file),)), out / name)
-            for file, name in zip(files, names, strict=True)
+            (dataclasses.replace(self, images=(str(file),)), out / (file.stem if short else file.name))
+            for file in files
         ]
 
     def plan(self) -> dict[str, Any]:

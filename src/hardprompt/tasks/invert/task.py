@@ -4,6 +4,7 @@ import contextlib
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,22 +29,9 @@ _LOG = logging.getLogger(__name__)
 _CLASSES = 2  # of several pictures that the classifier's caption names
 
 
+@dataclass(kw_only=True, eq=False)
 class InvertTask:
     """Pictures, embedded, and the model that compares them with texts.
-
-    Args:
-        model: the image–text model.
-        images: the pictures.
-        paths: where they are, for the result.
-        before: how the prompt begins; it is part of it.
-        require: words that the prompt must have.
-        forbid: words that it must not have.
-        manual: a hand-written prompt to compare with.
-        instruction: for the methods that begin with one.
-        draw: diffusers model that draws pictures from the prompts.
-        seed: of the drawing.
-        name: of the model, for the result.
-        notify: says what is being waited for.
 
     Raises:
         InputError: as ``Inversion``; or a manual prompt that the model cannot read.
@@ -52,29 +40,28 @@ class InvertTask:
     validate = None  # nothing is held back: the score of a text beside a picture is exact
     precision = "float32"
     leads = False
+    start, spaced = "A photo of", True
 
-    def __init__(
-        self,
-        *,
-        model: ImageText,
-        images: "Sequence[Image]",
-        paths: Sequence[str],
-        before: str = "",
-        require: Sequence[str] = (),
-        forbid: Sequence[str] = (),
-        manual: str | None = None,
-        instruction: str | None = None,
-        draw: str | None = None,
-        seed: int = 0,
-        name: str = "",
-        notify: Notify = lambda _: None,
-    ) -> None:
-        self._model, self._images, self._paths, self._name = model, list(images), list(paths), name or model.name
-        self._before, self._manual, self._instruction = before, manual, instruction
-        self._draw, self._seed, self._notify = draw, seed, notify
-        self._task = Inversion(model=model, images=images, before=before, require=require, forbid=forbid)
-        if manual is not None:
-            check_length(model, manual, model.count(manual))
+    model: ImageText
+    images: "Sequence[Image]"
+    paths: Sequence[str]  # where the pictures are, for the result
+    before: str = ""  # how the prompt begins; it is part of it
+    require: Sequence[str] = ()  # words that the prompt must have
+    forbid: Sequence[str] = ()  # words that it must not have
+    manual: str | None = None  # a hand-written prompt to compare with
+    instruction: str | None = None  # for the methods that begin with one
+    draw: str | None = None  # diffusers model that draws pictures from the prompts
+    seed: int = 0  # of the drawing
+    name: str = ""  # of the model, for the result
+    notify: Notify = lambda _: None  # says what is being waited for
+
+    def __post_init__(self) -> None:
+        self.name = self.name or self.model.name
+        self._task = Inversion(
+            model=self.model, images=self.images, before=self.before, require=self.require, forbid=self.forbid
+        )
+        if self.manual is not None:
+            check_length(self.model, self.manual, self.model.count(self.manual))
         self.reward = Cached(self._task)
         self._drawn: dict[str, Image] = {}
         self._caption = ""
@@ -83,16 +70,9 @@ class InvertTask:
         """What a person wrote; a loss with gradients."""
         if need is Need.OBJECTIVE:
             return self._task.objective(tokens=tokens, script=script)
-        written = self._manual if need is Need.MANUAL or self._instruction is None else self._instruction
+        written = self.manual if need is Need.MANUAL or self.instruction is None else self.instruction
         # a caption has its beginning whether a person wrote it or not
-        return " ".join((written or "").split()).removeprefix(" ".join(self._before.split()))
-
-    start = "A photo of"
-
-    @property
-    def spaced(self) -> bool:
-        """A prompt follows words."""
-        return True
+        return " ".join((written or "").split()).removeprefix(" ".join(self.before.split()))
 
     def choose(self, trials: Sequence[Trial], perplexity: Perplexity) -> Trial:  # noqa: ARG002
         """The one of the highest score, the earliest among equals.
@@ -104,7 +84,7 @@ class InvertTask:
         if not self._task.allowed(best.prompt):
             raise InputError(
                 "every prompt that was found has a forbidden word or is longer than the "
-                f"{self._model.text_limit} tokens that the image model reads; forbid or require less, or shorten it "
+                f"{self.model.text_limit} tokens that the image model reads; forbid or require less, or shorten it "
                 "with --length."
             )
         return best
@@ -116,29 +96,31 @@ class InvertTask:
     def report(self, prompt: str) -> dict[str, Any]:
         """The caption of the found prompt, the manual one and that of a classifier."""
         self._caption = caption = self._task.complete(prompt)
-        others = {} if self._manual is None else {"manual": self._manual}
+        others = {} if self.manual is None else {"manual": self.manual}
         with contextlib.suppress(MissingExtra):  # the classifier is a baseline only
-            top = f"a photo of {_top_classes(self._model, self._images)}"
-            if self._model.count(top) <= self._model.text_limit:
+            classifier = self.model if isinstance(self.model, ConSE) else ConSE()
+            found = Counter(classifier.top_class(image) for image in self.images).most_common(_CLASSES)
+            top = f"a photo of {' and '.join(name for name, _ in found)}"
+            if self.model.count(top) <= self.model.text_limit:
                 others["top class"] = top
-        plain = Inversion(model=self._model, images=self._images)  # theirs are whole captions already
+        plain = Inversion(model=self.model, images=self.images)  # theirs are whole captions already
         rows = dict.fromkeys([caption, *others.values()])
         scores = {text: row.tolist() for text, row in zip(rows, plain.scores(list(rows)), strict=True)}
 
         def tested(text: str) -> dict[str, Any]:
-            return {"n": len(self._images), "cosine": sum(scores[text]) / len(scores[text]), "each": scores[text]}
+            return {"n": len(self.images), "cosine": sum(scores[text]) / len(scores[text]), "each": scores[text]}
 
-        if self._draw is not None:
-            self._notify(f"drawing {len(rows)} pictures with {self._draw}")
+        if self.draw is not None:
+            self.notify(f"drawing {len(rows)} pictures with {self.draw}")
             try:
-                drawn = draw(list(rows), model=self._draw, seed=self._seed)
+                drawn = draw(list(rows), model=self.draw, seed=self.seed)
                 self._drawn = dict(zip(rows, drawn, strict=True))
             except InputError as error:  # the result of a search is not lost for want of a drawing
                 _LOG.warning("nothing is drawn: %s", error)
         return {
-            "images": [str(Path(path).resolve()) for path in self._paths],
-            "image_model": self._name,
-            "stand_in": self._model.stand_in,
+            "images": [str(Path(path).resolve()) for path in self.paths],
+            "image_model": self.name,
+            "stand_in": self.model.stand_in,
             "test": tested(caption),
             "baselines": [
                 {"name": name, "prompt": text, "test": tested(text), "evaluations": 0} for name, text in others.items()
@@ -147,27 +129,21 @@ class InvertTask:
 
     def card(self, result: Mapping[str, Any]) -> str:
         """The prompt, its score, and what the score is worth."""
-        names = ", ".join(f"`{Path(path).name}`" for path in self._paths)
-        worth = f"\n{self._model.stand_in}\n" if self._model.stand_in else ""
+        names = ", ".join(f"`{Path(path).name}`" for path in self.paths)
+        worth = f"\n{self.model.stand_in}\n" if self.model.stand_in else ""
         drawn = "\n`pictures/` has what a diffusion model drew from it.\n" if self._drawn else ""
         return (
             f"# A prompt for {names}\n\n```\n{result['prompt']}\n```\n\n"
-            f"Its cosine with the picture{'s' if len(self._images) > 1 else ''} under `{self._name}` is "
+            f"Its cosine with the picture{'s' if len(self.images) > 1 else ''} under `{self.name}` is "
             f"{result['test']['cosine']:.3f}.\n{worth}{drawn}\n![the pictures and their prompts](grid.png)\n"
         )
 
     def write(self, out: Path) -> None:
         """The pictures with their prompt below, and what was drawn from the prompts."""
-        rows = [[(image, self._caption) for image in self._images]]
+        rows = [[(image, self._caption) for image in self.images]]
         if self._drawn:
             (out / "pictures").mkdir(exist_ok=True)
             rows.append([(image, f"drawn from: {text}") for text, image in self._drawn.items()])
             for number, image in enumerate(self._drawn.values()):
                 write_bytes(out / "pictures" / f"{number}.png", png(image))
         write_bytes(out / "grid.png", png(grid(rows)))
-
-
-def _top_classes(model: ImageText, images: "Sequence[Image]") -> str:
-    classifier = model if isinstance(model, ConSE) else ConSE()
-    found = Counter(classifier.top_class(image) for image in images)
-    return " and ".join(name for name, _ in found.most_common(_CLASSES))

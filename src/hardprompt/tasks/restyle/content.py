@@ -10,11 +10,7 @@ from hardprompt.lms.embedding import Embedder
 
 
 def alignment(x: Float[Tensor, "a d"], y: Float[Tensor, "b d"]) -> Float[Tensor, " a"]:
-    """How well each token of x is found in y: its highest cosine with a token of y, in [0, 1].
-
-    Args:
-        x: unit vectors of at least one token.
-        y: unit vectors of at least one token.
+    """How well each token of x is found in y: its highest cosine with a token of y, in [0, 1]; of unit vectors.
 
     Source: Deng et al. 2021 (CTC), alignment by embedding matching.
     """
@@ -26,10 +22,6 @@ def preservation(x: Float[Tensor, "a d"], y: Float[Tensor, "b d"]) -> float:
 
     It is symmetric, 1 for equal texts, and 0 where either has no token.
 
-    Args:
-        x: unit vectors of a text's tokens.
-        y: unit vectors of the other's.
-
     Source: Deng et al. 2021 (CTC), preservation of transduction tasks, with the factor 2 that their code leaves out;
         max(0, F1) of BERTScore (Zhang et al. 2020) without weights.
     """
@@ -40,18 +32,7 @@ def preservation(x: Float[Tensor, "a d"], y: Float[Tensor, "b d"]) -> float:
 
 
 def content(embedder: Embedder, sources: Sequence[str], outputs: Sequence[str]) -> Float[Tensor, " n"]:
-    """The content of each source that its output keeps, in [0, 1]; an empty output keeps none.
-
-    Args:
-        embedder: embeds the tokens.
-        sources: n texts.
-        outputs: n texts, one for each source.
-
-    Raises:
-        ValueError: not as many outputs as sources.
-    """
-    if len(sources) != len(outputs):
-        raise ValueError(f"{len(outputs)} outputs for {len(sources)} sources; one for each is expected.")
+    """The content of each source that its output keeps, in [0, 1]; an empty output keeps none."""
     vectors = embedder.tokens([*sources, *outputs])
     pairs = zip(vectors[: len(sources)], vectors[len(sources) :], strict=True)
     return torch.tensor([preservation(x, y) for x, y in pairs], dtype=torch.float32)

@@ -2,30 +2,22 @@
 
 import math
 import statistics
-from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from hardprompt.errors import InputError
-from hardprompt.tasks.restyle.styles import StyleModel, named_style
+from hardprompt.tasks.protocol import Perplexity
+from hardprompt.tasks.restyle.styles import StyleModel
 
 _HUMAN = 200  # real texts whose median is taken: each takes a pass through the LM
 
 
-@runtime_checkable
-class Judge(Protocol):
-    """A language model that says how likely texts are."""
-
-    def perplexity(self, texts: Sequence[str]) -> Float[Tensor, " n"]:
-        """Perplexity of each text; NaN for one that has none."""
-        ...
-
-
-@runtime_checkable
-class Fluency(Protocol):
+@dataclass(frozen=True)
+class Fluency:
     """Scores how fluent texts are."""
 
     name: str
@@ -34,67 +26,40 @@ class Fluency(Protocol):
     how: str
     """What a score is, in one sentence, to stand beside every figure."""
 
-    def score(self, texts: Sequence[str]) -> Float[Tensor, " n"]:
-        """Fluency of each text, in [0, 1], float32 on the CPU; 0 for a blank text."""
-        ...
+    score: Callable[[Sequence[str]], Float[Tensor, " n"]]
+    """Fluency of each text, in [0, 1], float32 on the CPU; 0 for a blank text."""
 
 
-class Acceptability:
-    """Probability that a text is grammatically acceptable, by a classifier.
-
-    Args:
-        judge: gives the probability of the acceptable label.
-    """
-
-    def __init__(self, judge: StyleModel) -> None:
-        self.name = judge.name
-        self.how = f"Probability that the sentence is grammatically acceptable, by {judge.name}."
-        self._judge = judge
-
-    def score(self, texts: Sequence[str]) -> Float[Tensor, " n"]:
-        """The classifier's probability for each text, in [0, 1]; 0 for a blank text or where it has none."""
-        return self._judge.target(texts).nan_to_num(nan=0.0)
+def acceptability(judge: StyleModel) -> Fluency:
+    """Probability that a text is grammatically acceptable, by a classifier of that label; 0 where it has none."""
+    how = f"Probability that the sentence is grammatically acceptable, by {judge.name}."
+    return Fluency(judge.name, how, lambda texts: judge.target(texts).nan_to_num(nan=0.0))
 
 
-def acceptability(name: str, label: str) -> Acceptability:
-    """The classifier of that folder or hub name, and the label that means acceptable.
-
-    Raises:
-        InputError: as ``named_style``.
-    """
-    return Acceptability(named_style(name, label))
-
-
-class RelativePerplexity:
+def relative_perplexity(perplexity: Perplexity, human: Sequence[str], *, name: str) -> Fluency:
     """F(y) = min(1, m / PPL(y)), m the median perplexity of real sentences: 1 is as fluent as those or more so.
 
     Args:
-        lm: gives the perplexities; best one that wrote none of the texts.
+        perplexity: of a causal LM, best one that wrote none of the texts; a text without one scores 0.
         human: real sentences; at most 200 of them are read, evenly spaced.
         name: what the user calls the LM.
 
     Raises:
         InputError: no real sentence has a perplexity.
     """
+    step = max(1, math.ceil(len(human) / _HUMAN))
+    real = [v for v in perplexity(human[::step]).tolist() if math.isfinite(v)]
+    if not real:
+        raise InputError(f"none of {len(human)} real sentences has a perplexity under {name}; give sentences.")
+    median = statistics.median(real)
 
-    def __init__(self, lm: Judge, human: Sequence[str], *, name: str) -> None:
-        self._lm = lm
-        step = max(1, math.ceil(len(human) / _HUMAN))
-        values = [v for v in lm.perplexity(human[::step]).tolist() if math.isfinite(v)]
-        if not values:
-            raise InputError(f"none of {len(human)} real sentences has a perplexity under {name}; give sentences.")
-        self.median = statistics.median(values)
-        self.name = name
-        self.how = (
-            f"min(1, m / perplexity) under {name}, m = {self.median:.4g} the median of {len(values)} real sentences; "
-            "a stand-in for a classifier of grammatical acceptability."
-        )
-
-    def score(self, texts: Sequence[str]) -> Float[Tensor, " n"]:
-        """The score of each text, in [0, 1]; 0 for a blank text or one without a perplexity."""
-        values = self._lm.perplexity(texts).tolist()
-        ratios = [
-            0.0 if math.isnan(v) or not text.strip() else min(1.0, self.median / v)
-            for text, v in zip(texts, values, strict=True)
-        ]
+    def score(texts: Sequence[str]) -> Float[Tensor, " n"]:
+        pairs = zip(texts, perplexity(texts).tolist(), strict=True)
+        ratios = [0.0 if math.isnan(v) or not text.strip() else min(1.0, median / v) for text, v in pairs]
         return torch.tensor(ratios, dtype=torch.float32)
+
+    how = (
+        f"min(1, m / perplexity) under {name}, m = {median:.4g} the median of {len(real)} real sentences; "
+        "a stand-in for a classifier of grammatical acceptability."
+    )
+    return Fluency(name, how, score)

@@ -1,5 +1,6 @@
 """Test metrics of restyled texts: content, style and fluency, what they come to together, and BLEU."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -40,39 +41,20 @@ def style_metrics(
 ) -> dict[str, Any]:
     """The mean of each score, J, its 95 % bootstrap interval over sentences, and GM; all in [0, 1].
 
-    J = mean of the sentences' products; GM = (mean content · mean style · mean fluency)^(1/3).
-
-    Args:
-        content: content that is kept, in [0, 1].
-        style: 1 where a classifier sees the target style, else 0.
-        fluency: in [0, 1].
-
-    Raises:
-        InputError: as ``joint``.
+    J = mean of the sentences' products; GM = (mean content · mean style · mean fluency)^(1/3). It takes and raises what
+    ``joint`` does.
 
     Source: PIN C.3; Krishna et al. 2020.
     """
     products = joint(content, style, fluency)
-    means = {
-        "content": float(content.double().mean()),
-        "style": float(style.double().mean()),
-        "fluency": float(fluency.double().mean()),
-    }
-    return {
-        "n": len(products),
-        **means,
-        "j": float(products.mean()),
-        "interval": bootstrap(products.cpu().numpy()),
-        "gm": float((means["content"] * means["style"] * means["fluency"]) ** (1 / 3)),
-    }
+    scores = {"content": content, "style": style, "fluency": fluency}
+    means = {name: float(values.double().mean()) for name, values in scores.items()}
+    found = {"n": len(products), **means, "j": float(products.mean()), "interval": bootstrap(products.cpu().numpy())}
+    return found | {"gm": math.prod(means.values()) ** (1 / 3)}
 
 
 def paired_joint(products: Float[Tensor, " n"], other: Float[Tensor, " n"]) -> dict[str, Any]:
-    """J of one system minus J of another on the same sentences, with a paired bootstrap interval.
-
-    Args:
-        products: what ``joint`` gives for the one.
-        other: what it gives for the other, sentence by sentence.
+    """J of one system minus J of another on the same sentences, by what ``joint`` gives, with a paired interval.
 
     Raises:
         InputError: not as many of each, or none.

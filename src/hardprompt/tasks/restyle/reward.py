@@ -54,6 +54,7 @@ class Output:
         return 50.0 * (self.content + self.style) if self.text else 0.0
 
 
+@dataclass(kw_only=True, eq=False)
 class Restyle:
     """The paper's reward of a prompt on one set of texts: content preservation plus target style, best of the samples.
 
@@ -73,49 +74,41 @@ class Restyle:
     Source: PIN App. C.2; RLPrompt section 3.2 (content and style from 0 to 100, their mean, the best of the samples).
     """
 
-    def __init__(
-        self,
-        *,
-        lm: Generator,
-        texts: Sequence[str],
-        template: Template,
-        content: Content,
-        style: Style,
-        samples: int = 4,
-        stop: str = '"',
-        seed: int = 0,
-    ) -> None:
-        if not texts or not all(text.strip() for text in texts):
-            raise InputError("there is no text to rewrite." if not texts else "a text to rewrite is empty.")
-        if "{mask}" in template.source:
-            raise InputError(f"template {template.source!r} has {{mask}}; a rewriting follows the template's end.")
-        self.texts = list(texts)
-        self._lm, self._template, self._content, self._style = lm, template, content, style
-        self._samples, self._seed = samples, seed
-        self._stop = tuple(dict.fromkeys([stop, "\n"])) if stop else ("\n",)
-        self._longest = [max(3 * n // 2, n + _SHORTEST) for n in map(lm.count, self.texts)]
+    lm: Generator
+    texts: Sequence[str]
+    template: Template
+    content: Content
+    style: Style
+    samples: int = 4
+    stop: str = '"'
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.texts or not all(text.strip() for text in self.texts):
+            raise InputError("there is no text to rewrite." if not self.texts else "a text to rewrite is empty.")
+        source = self.template.source
+        if "{mask}" in source:
+            raise InputError(f"template {source!r} has {{mask}}; a rewriting follows the template's end.")
+        self.items = len(self.texts)
+        self._stop = tuple(dict.fromkeys([self.stop, "\n"])) if self.stop else ("\n",)
+        self._longest = [max(3 * n // 2, n + _SHORTEST) for n in map(self.lm.count, self.texts)]
 
     def check_room(self, context_length: int | None, prompts: Sequence[str]) -> None:
         """Raise an InputError for a text that leaves these prompts, or one of 64 tokens, no room in the task model."""
         if context_length is None:
             return
-        most = max(_RESERVE, *(self._lm.count(prompt) for prompt in prompts))
+        most = max(_RESERVE, *(self.lm.count(prompt) for prompt in prompts))
         for text, longest in zip(self.texts, self._longest, strict=True):
-            needed = self._lm.count(self._template.fill(text, "")[0]) + most + longest
+            needed = self.lm.count(self.template.fill(text, "")[0]) + most + longest
             if needed > context_length:
                 raise InputError(
-                    f"the text {text[:60]!r} has {self._lm.count(text)} tokens; with the template, a prompt and its "
+                    f"the text {text[:60]!r} has {self.lm.count(text)} tokens; with the template, a prompt and its "
                     f"rewriting it needs {needed}, and the task model reads {context_length}."
                 )
 
     def __call__(self, prompts: list[str]) -> Float[Tensor, " n"]:
         """Mean reward of each prompt over the texts, in [0, 100], float64."""
         return self.aggregate(self.score(prompts))
-
-    @property
-    def items(self) -> int:
-        """How many texts there are."""
-        return len(self.texts)
 
     def score(self, prompts: Sequence[str], items: Sequence[int] | None = None) -> Float[Tensor, "n texts"]:
         """Reward of each prompt on each text, or on those numbered."""
@@ -128,14 +121,14 @@ class Restyle:
 
     def outputs(self, prompts: Sequence[str], at: Sequence[int] | None = None) -> list[list[Output]]:
         """The best rewriting of each text with each prompt."""
-        chosen = range(len(self.texts)) if at is None else at
+        chosen = range(self.items) if at is None else at
         pairs = [(prompt, i) for prompt in prompts for i in chosen]
-        written = self._lm.generate(
-            [self._template.fill(self.texts[i], prompt)[0] for prompt, i in pairs],
-            samples=self._samples, seed=self._seed, longest=[self._longest[i] for _, i in pairs], stop=self._stop,
+        written = self.lm.generate(
+            [self.template.fill(self.texts[i], prompt)[0] for prompt, i in pairs],
+            samples=self.samples, seed=self.seed, longest=[self._longest[i] for _, i in pairs], stop=self._stop,
         )  # fmt: skip
         flat = [(self.texts[i], text.strip()) for (_, i), texts in zip(pairs, written, strict=True) for text in texts]
-        scored = iter(score(flat, self._content, self._style))
+        scored = iter(score(flat, self.content, self.style))
         best = [max((next(scored) for _ in texts), key=lambda output: output.reward) for texts in written]
         width = len(chosen)
         return [best[k * width : (k + 1) * width] for k in range(len(prompts))]

@@ -52,17 +52,14 @@ class StyleRun(Settings):
         "examples of the texts' own style (else TEXTS)", default=None, metavar="FILE", role="data"
     )
     style_model: str | None = flag(
-        "sequence-classification model that knows the target style, in place of examples",
-        default=None,
-        metavar="MODEL",
-        role="model",
-    )
+        "sequence-classification model that knows the target style, in place of examples", default=None,
+        metavar="MODEL", role="model",
+    )  # fmt: skip
     style_label: str | None = flag("its label of the target style", default=None, metavar="LABEL")
     style_function: str | None = flag(
-        "function from a list of texts to probabilities of the target style, in place of examples",
-        default=None,
+        "function from a list of texts to probabilities of the target style, in place of examples", default=None,
         metavar="MODULE:NAME",
-    )
+    )  # fmt: skip
     validation: str | None = flag(
         "texts that choose the prompt (else a part of TEXTS)", default=None, metavar="FILE", role="data"
     )
@@ -90,17 +87,13 @@ class StyleRun(Settings):
     )
     base_url: str | None = flag("of an OpenAI-compatible API that serves the task model", default=None, metavar="URL")
     embedder: str = flag(
-        "model whose embeddings measure content and feed the classifier",
-        default="embedded:minilm",
-        metavar="MODEL",
+        "model whose embeddings measure content and feed the classifier", default="embedded:minilm", metavar="MODEL",
         role="model",
-    )
+    )  # fmt: skip
     acceptability_model: str | None = flag(
-        "sequence-classification model of grammatical acceptability (else fluency is by perplexity)",
-        default=None,
-        metavar="MODEL",
-        role="model",
-    )
+        "sequence-classification model of grammatical acceptability (else fluency is by perplexity)", default=None,
+        metavar="MODEL", role="model",
+    )  # fmt: skip
     acceptability_label: str | None = flag("its label of acceptable sentences", default=None, metavar="LABEL")
     evaluations: int = flag("budget in prompts scored", default=96, metavar="N", low=1, high=1e9)
     validate_every: int = flag("steps between validations", default=3, metavar="N", low=1, high=1e9)
@@ -112,6 +105,7 @@ class StyleRun(Settings):
 
     def check_task(self) -> None:
         """The template, and that the target style is given in one way."""
+        from hardprompt.lms.api import check_plain
         from hardprompt.tasks.template import Template
 
         template = Template(self.template)
@@ -133,10 +127,7 @@ class StyleRun(Settings):
                 f"the task model is {self.task_model!r} and the base URL {self.base_url!r}: a model behind an API is "
                 "--task-model openai:NAME with --base-url URL, any other has no base URL."
             )
-        if self.base_url is not None and "@" in self.base_url:
-            raise InputError(
-                "the base URL has a user name or password in it, which would be written down; leave it out."
-            )
+        check_plain(self.base_url or "")
         if self.references is not None and self.test is None:
             raise InputError("--references are line by line those of a test file; name it with --test.")
         if self.per_step is not None and self.per_step > self.shots:
@@ -155,7 +146,7 @@ class StyleRun(Settings):
         texts = self._texts()
         return {
             "template": self.template,
-            "texts": {"train": len(texts.train), "validation": len(texts.validation), "test": len(texts.test)},
+            "texts": texts.sizes,
             "examples": {"source": len(texts.source), "target": len(texts.target)},
         }
 
@@ -163,7 +154,8 @@ class StyleRun(Settings):
         """The task with its texts, its task model and what scores it."""
         from hardprompt.tasks.judging import judge_of
         from hardprompt.tasks.restyle.content import content
-        from hardprompt.tasks.restyle.fluency import RelativePerplexity, acceptability
+        from hardprompt.tasks.restyle.fluency import acceptability, relative_perplexity
+        from hardprompt.tasks.restyle.styles import named_style
         from hardprompt.tasks.restyle.task import RestyleTask
         from hardprompt.tasks.template import Template
 
@@ -183,7 +175,7 @@ class StyleRun(Settings):
         notify(f"{len(texts.train)} training, {len(texts.validation)} validation and {len(texts.test)} test texts")
         accepted = None
         if self.acceptability_model is not None:
-            accepted = acceptability(self.acceptability_model, str(self.acceptability_label))
+            accepted = acceptability(named_style(self.acceptability_model, str(self.acceptability_label)))
 
         def fluency(real: Sequence[str]) -> "Fluency":
             if accepted is not None:
@@ -191,14 +183,13 @@ class StyleRun(Settings):
             judge, name = judge_of(
                 models, self.judge, policy_lm=policy_lm, policy_model=self.policy_model, what="fluency"
             )
-            return RelativePerplexity(judge, real, name=name)
+            return relative_perplexity(judge.perplexity, real, name=name)
 
         return RestyleTask(
             lm=lm, texts=texts, template=template, content=lambda sources, outputs: content(embedder, sources, outputs),
-            style=style, test_style=test_style, classifier=classifier,
-            fluency=fluency,
-            manual=self.manual, instruction=self.instruction, samples=self.samples, stop=self.stop,
-            per_step=self.per_step, zscore=self.zscore, seed=self.seed, model=self.task_model, notify=notify,
+            style=style, test_style=test_style, classifier=classifier, fluency=fluency, manual=self.manual,
+            instruction=self.instruction, samples=self.samples, stop=self.stop, per_step=self.per_step,
+            zscore=self.zscore, seed=self.seed, model=self.task_model, notify=notify,
         )  # fmt: skip
 
     def _texts(self) -> "Texts":

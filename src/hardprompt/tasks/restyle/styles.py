@@ -4,57 +4,44 @@ import logging
 import math
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, Self, SupportsFloat, runtime_checkable
+from typing import Any, Protocol, SupportsFloat, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from hardprompt.errors import InputError, RewardError, unknown
-from hardprompt.lms.embedding import Embedder, encode, text_limit
+from hardprompt.lms.embedding import Embedder, outputs, text_limit
 from hardprompt.lms.load import load_tokenizer, load_weights, read_config, resolve
 from hardprompt.search.files import write_bytes
 from hardprompt.search.plugins import load_object, said
 from hardprompt.tasks.intervals import bootstrap
+from hardprompt.tasks.restyle.reward import Style
 from hardprompt.tasks.restyle.texts import LEAST
 
 _LOG = logging.getLogger(__name__)
 
+_HELD_OUT = 0.2  # of the rarer style
 _WEAK = 0.7  # held-out accuracy below which its judgement is worth little
 
 
 @runtime_checkable
-class StyleModel(Protocol):
-    """Says how likely texts are of the target style."""
+class StyleModel(Style, Protocol):
+    """Says how likely texts are of the target style: float32 on the CPU, 0 for a blank text."""
 
     name: str
     """What to call it in a report."""
 
-    def target(self, texts: Sequence[str]) -> Float[Tensor, " n"]:
-        """Probability of the target style of each text, in [0, 1], float32 on the CPU; 0 for a blank text."""
-        ...
-
 
 class TrainedStyle:
-    """Logistic regression on sentence embeddings: sigmoid(w · e + b).
-
-    Args:
-        embedder: embeds the texts; the weights belong to it.
-        weight: w, float64.
-        bias: b.
-    """
+    """Logistic regression on sentence embeddings e: sigmoid(w · e + b), w in float64."""
 
     def __init__(self, embedder: Embedder, *, weight: Float[Tensor, " d"], bias: float) -> None:
-        if weight.shape != (embedder.width,):
-            raise InputError(
-                f"the style classifier has {len(weight)} weights, but {embedder.name} embeds in {embedder.width} "
-                "dimensions; train it anew."
-            )
         self.name = f"logistic regression on {embedder.name}"
         self.weight = weight.double()
         self.bias = bias
@@ -70,106 +57,59 @@ class TrainedStyle:
         tensors = {"weight": self.weight, "bias": torch.tensor([self.bias], dtype=torch.float64)}
         write_bytes(path, to_bytes(tensors, metadata={"embedder": self._embedder.name}))
 
-    @classmethod
-    def load(cls, path: Path, embedder: Embedder) -> Self:
-        """Read what ``save`` wrote.
-
-        Raises:
-            InputError: no such file, no style classifier, or one that was trained on another embedder.
-        """
-        try:
-            with safe_open(path, "pt") as file:
-                trained_on, weight, bias = file.metadata()["embedder"], *map(file.get_tensor, ("weight", "bias"))
-        except (OSError, TypeError, KeyError, SafetensorError) as error:
-            raise InputError(f"style classifier {str(path)!r} could not be read: {error}.") from error
-        if trained_on != embedder.name:
-            raise InputError(
-                f"the style classifier was trained on embeddings of {trained_on!r}, not {embedder.name!r}."
-            )
-        return cls(embedder, weight=weight, bias=float(bias))
-
 
 def train_style(
-    embedder: Embedder, source: Sequence[str], target: Sequence[str], *, seed: int, held_out: float = 0.2
+    embedder: Embedder, source: Sequence[str], target: Sequence[str], *, seed: int
 ) -> tuple[TrainedStyle, TrainedStyle, dict[str, Any]]:
     """Two independent classifiers of the target style: one to reward a prompt, one to test it.
 
     A prompt that games the first is seen by the second: no text trains both. A text that occurs twice counts once, and
-    one that stands in both styles not at all. As many texts of each style are held out to measure both.
-
-    Args:
-        embedder: embeds the texts.
-        source: texts of the style to leave.
-        target: texts of the style to reach.
-        seed: parts the texts.
-        held_out: share of the rarer style that is held out, in (0, 1).
-
-    Returns:
-        The classifier for the reward, the one for the test, and a report: ``texts`` that were used of each style,
-        ``duplicates`` and ``dropped`` (in both styles) that were not, ``held_out``, and the ``accuracy`` and its
-        ``interval`` of ``reward`` and ``test`` on the texts held out.
+    one that stands in both styles not at all. As many texts of each style are held out to measure both; the seed parts
+    the texts. The report has the ``texts`` that were used of each style, ``duplicates`` and ``dropped`` (in both
+    styles) that were not, ``held_out``, and ``accuracy`` and ``interval`` of ``reward`` and ``test`` on those held out.
 
     Raises:
-        InputError: fewer than ``LEAST`` texts of a style, or ``held_out`` outside (0, 1).
+        InputError: fewer than ``LEAST`` texts of a style.
     """
-    if not 0 < held_out < 1:
-        raise InputError(f"held_out is {held_out}; a share between 0 and 1 is expected.")
     given = [[text for text in map(str.strip, texts) if text] for texts in (source, target)]
     distinct = [dict.fromkeys(texts) for texts in given]
     both = distinct[0].keys() & distinct[1].keys()
     if both:
         _LOG.warning("%d texts stand in both styles and train neither, for example %r", len(both), min(both)[:60])
     styles = [[text for text in texts if text not in both] for texts in distinct]
-    held = max(1, round(held_out * min(map(len, styles))))
-    # What is left after holding out has to fill two halves.
-    if min(map(len, styles)) < LEAST or min(map(len, styles)) - held < 2:
+    held = round(_HELD_OUT * min(map(len, styles)))
+    if min(map(len, styles)) < LEAST:
         raise InputError(
             f"{len(styles[0])} source and {len(styles[1])} target texts are left of {len(source)} and {len(target)} "
             f"given; {LEAST} different ones of each style are needed, and two beside those held out."
         )
     shuffled = [random.Random(f"{seed} {i}").sample(texts, len(texts)) for i, texts in enumerate(styles)]
-    parts = {
-        "held out": [texts[:held] for texts in shuffled],
-        "reward": [texts[held::2] for texts in shuffled],
-        "test": [texts[held + 1 :: 2] for texts in shuffled],
-    }
+    probe = [text for texts in shuffled for text in texts[:held]]
     report: dict[str, Any] = {
         "texts": {"source": len(styles[0]), "target": len(styles[1])},
         "duplicates": sum(map(len, given)) - sum(map(len, distinct)),
         "dropped": len(both),
         "held_out": 2 * held,
     }
-    truth = np.repeat([0, 1], held)
-    trained = {name: _fit(embedder, *parts[name]) for name in ("reward", "test")}
-    for name, model in trained.items():
-        said = (model.target(parts["held out"][0] + parts["held out"][1]) > 0.5).numpy()
-        right = (said == truth).astype(float)
+    reward, test = (_fit(embedder, *(texts[at::2] for texts in shuffled)) for at in (held, held + 1))
+    for name, model in (("reward", reward), ("test", test)):
+        right = ((model.target(probe) > 0.5).numpy() == np.repeat([0, 1], held)).astype(float)
         report[name] = {"accuracy": float(right.mean()), "interval": bootstrap(right)}
         if right.mean() < _WEAK:
             _LOG.warning(
                 "the style classifier of the %s is right for %.0f %% of %d held-out texts only: its scores say little",
                 name, 100 * right.mean(), len(right),
             )  # fmt: skip
-    return trained["reward"], trained["test"], report
+    return reward, test, report
 
 
 class NamedStyle:
-    """A sequence classification model of transformers and the label that is the target style.
-
-    Args:
-        model: the classifier; it is frozen.
-        tokenizer: its tokenizer.
-        label: index of the label.
-        name: what to call it in a report.
-    """
+    """A sequence classification model of transformers, frozen, and the index of the label that is the target style."""
 
     def __init__(self, model: Any, tokenizer: Any, *, label: int, name: str) -> None:
-        self.name = name
-        self._model = model.eval().requires_grad_(False)
-        self._tokenizer = tokenizer
-        self._label = label
+        self.name, self._label = name, label
+        self._model, self._tokenizer = model.eval().requires_grad_(False), tokenizer
         self._limit = text_limit(model, tokenizer)
-        self._device = next(model.parameters()).device
         # Labels that do not exclude each other have a probability each.
         self._many = getattr(model.config, "problem_type", None) == "multi_label_classification"
 
@@ -177,21 +117,14 @@ class NamedStyle:
     def target(self, texts: Sequence[str]) -> Float[Tensor, " n"]:
         """Probability of the label for each text, in [0, 1]; 0 for a blank text."""
         result = torch.zeros(len(texts))
-        encoded = encode(self._tokenizer, texts, self._limit).ids
-        for i, own in enumerate(encoded):  # one by one: what a text gets does not depend on the others
-            if own:
-                ids = torch.tensor([own], device=self._device)
-                logits = self._model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[0].float()
-                result[i] = (logits.sigmoid() if self._many else logits.softmax(-1))[self._label].cpu()
+        for i, output, _ in outputs(self._model, self._tokenizer, texts, self._limit):
+            logits = output.logits[0].float()
+            result[i] = (logits.sigmoid() if self._many else logits.softmax(-1))[self._label].cpu()
         return _unless_blank(texts, result)
 
 
 def named_style(name: str, label: str) -> NamedStyle:
-    """A ready classifier by its folder or hub name.
-
-    Args:
-        name: a sequence classification model of transformers.
-        label: the target style, as the model's ``id2label`` names it, or its index.
+    """A ready classifier by its folder or hub name, and the target style as its ``id2label`` names it, or its index.
 
     Raises:
         InputError: no such model or label, one with fewer than two labels or that was not trained to classify, or one
@@ -213,21 +146,15 @@ def named_style(name: str, label: str) -> NamedStyle:
     index = {**{str(i): i for i in labels}, **{text: i for i, text in labels.items()}}  # a name wins over an index
     if label not in index:
         raise unknown(f"label of {name!r}", label, labels.values())
-    title = f"{name}, label {labels[index[label]]}"
-    return NamedStyle(model, tokenizer, label=index[label], name=title)
+    return NamedStyle(model, tokenizer, label=index[label], name=f"{name}, label {labels[index[label]]}")
 
 
+@dataclass
 class FunctionStyle:
-    """The user's own function from texts to probabilities of the target style.
+    """The user's own function from a list of texts to probabilities of the target style, and what to call it."""
 
-    Args:
-        function: takes a list of texts, returns one number in [0, 1] for each.
-        name: what to call it in a report and in errors.
-    """
-
-    def __init__(self, function: Callable[[list[str]], Any], *, name: str) -> None:
-        self.name = name
-        self._function = function
+    function: Callable[[list[str]], Any]
+    name: str
 
     def target(self, texts: Sequence[str]) -> Float[Tensor, " n"]:
         """What the function says of each text; 0 for a blank text, which it is not asked about.
@@ -238,18 +165,23 @@ class FunctionStyle:
         asked = [text for text in texts if text.strip()]
         if not asked:
             return torch.zeros(len(texts))
-        about = f"style function {self.name!r}"
+        about, given = f"style function {self.name!r}", f"{len(asked)} texts, the first {asked[0][:60]!r}"
         try:
-            values = list(self._function(list(asked)))
+            values = list(self.function(list(asked)))
         except Exception as error:
-            raise RewardError(
-                f"{about} failed for {len(asked)} texts, the first {asked[0][:60]!r}: {said(error)}."
-            ) from error
+            raise RewardError(f"{about} failed for {given}: {said(error)}.") from error
         if len(values) != len(asked):
-            raise RewardError(
-                f"{about} returned {len(values)} values for {len(asked)} texts, the first {asked[0][:60]!r}."
-            )
-        chances = iter([_probability(about, text, value) for text, value in zip(asked, values, strict=True)])
+            raise RewardError(f"{about} returned {len(values)} values for {given}.")
+        numbers = []
+        for text, value in zip(asked, values, strict=True):
+            try:
+                numbers.append(float(value) if isinstance(value, SupportsFloat) else math.nan)
+            except (TypeError, ValueError, RuntimeError):
+                numbers.append(math.nan)  # a row of numbers, say
+            if not 0 <= numbers[-1] <= 1:
+                wrong = f"{about} returned {str(value)[:60]!r} for {text[:60]!r}"
+                raise RewardError(f"{wrong}; a number from 0 to 1 is expected.")
+        chances = iter(numbers)
         return torch.tensor([next(chances) if text.strip() else 0.0 for text in texts], dtype=torch.float32)
 
 
@@ -259,8 +191,7 @@ def function_style(name: str) -> FunctionStyle:
     Raises:
         InputError: it cannot be imported or called.
     """
-    function = load_object("style function", name)
-    return FunctionStyle(function, name=name)
+    return FunctionStyle(load_object("style function", name), name=name)
 
 
 def _fit(embedder: Embedder, source: list[str], target: list[str]) -> TrainedStyle:
@@ -276,13 +207,3 @@ def _fit(embedder: Embedder, source: list[str], target: list[str]) -> TrainedSty
 def _unless_blank(texts: Sequence[str], chances: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
     """A text of nothing is of no style, whatever a model says of it."""
     return chances * torch.tensor([bool(text.strip()) for text in texts], dtype=chances.dtype)
-
-
-def _probability(about: str, text: str, value: Any) -> float:
-    try:
-        number = float(value) if isinstance(value, SupportsFloat) else math.nan
-    except (TypeError, ValueError, RuntimeError):
-        number = math.nan  # a row of numbers, say
-    if not 0 <= number <= 1:
-        raise RewardError(f"{about} returned {str(value)[:60]!r} for {text[:60]!r}; a number from 0 to 1 is expected.")
-    return number

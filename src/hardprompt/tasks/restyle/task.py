@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,27 +35,9 @@ _SEED = 0  # validation and test draw the same random numbers whatever the run's
 _SHOWN = 5  # outputs in the tables and on the card
 
 
+@dataclass(kw_only=True, eq=False)
 class RestyleTask:
     """A style transfer task with its texts, its task model and what scores it.
-
-    Args:
-        lm: the task model, which generates.
-        texts: in three sets, and the examples of both styles.
-        template: where text and prompt stand.
-        content: how much of each source its output keeps.
-        style: of the target, for the reward.
-        test_style: of the target, for the test; best one that took no part in the search.
-        fluency: makes, of real sentences, the measure of fluency.
-        classifier: what is known of the styles if they were trained.
-        manual: a hand-written prompt to compare with.
-        instruction: for the methods that begin with one.
-        samples: rewritings of each text, of which the best counts.
-        stop: what ends a rewriting, beside the end of the line.
-        per_step: training texts of a step, drawn anew for each; None is all.
-        zscore: normalise each text's scores over the prompts of a step.
-        seed: of what is drawn in training.
-        model: what the task model is called on the card.
-        notify: says what is being waited for.
 
     Raises:
         InputError: anything about texts, template or models.
@@ -63,53 +46,41 @@ class RestyleTask:
     precision = "float32"  # what was measured: half precision pays for long sequences, and this goes token by token
     leads = False
 
-    def __init__(
-        self,
-        *,
-        lm: Any,
-        texts: Texts,
-        template: Template,
-        content: Content,
-        style: StyleModel,
-        test_style: StyleModel,
-        fluency: Callable[[Sequence[str]], Fluency],
-        classifier: Mapping[str, Any] | None = None,
-        manual: str | None = None,
-        instruction: str | None = None,
-        samples: int = 4,
-        stop: str = '"',
-        per_step: int | None = None,
-        zscore: bool = False,
-        seed: int = 0,
-        model: str = "the task model",
-        notify: Notify = lambda _: None,
-    ) -> None:
-        self._lm, self.texts, self._template, self._content = lm, texts, template, content
-        self._style, self._test_style, self._fluency, self.classifier = style, test_style, fluency, classifier
-        self._manual, self._instruction, self._samples, self._stop = manual, instruction, samples, stop
-        self._model, self._notify = model, notify
-        train = self._task(texts.train, seed=seed)
-        for task in (train, self._task(texts.validation), self._task(texts.test)):
-            task.check_room(lm.context_length, ["", *([] if self.manual is None else [self.manual])])
-        cached = Cached(train)
-        self.reward: Cached | PerStep = (
-            PerStep(cached, per_step=per_step or len(texts.train), zscore=zscore, seed=seed)
-            if per_step or zscore
-            else cached
-        )
-        self._validation = self._task(texts.validation)
+    lm: Any  # the task model, which generates
+    texts: Texts  # in three sets, and the examples of both styles
+    template: Template  # where text and prompt stand
+    content: Content  # how much of each source its output keeps
+    style: StyleModel  # of the target, for the reward
+    test_style: StyleModel  # of the target, for the test; best one that took no part in the search
+    fluency: Callable[[Sequence[str]], Fluency]  # makes, of real sentences, the measure of fluency
+    classifier: Mapping[str, Any] | None = None  # what is known of the styles if they were trained
+    manual: str | None = None  # a hand-written prompt to compare with; with the space that the template needs before it
+    instruction: str | None = None  # for the methods that begin with one
+    samples: int = 4  # rewritings of each text, of which the best counts
+    stop: str = '"'  # what ends a rewriting, beside the end of the line
+    per_step: int | None = None  # training texts of a step, drawn anew for each; None is all
+    zscore: bool = False  # normalise each text's scores over the prompts of a step
+    seed: int = 0  # of what is drawn in training
+    model: str = "the task model"  # what the task model is called on the card
+    notify: Notify = lambda _: None  # says what is being waited for
+
+    def __post_init__(self) -> None:
+        self.manual = None if self.manual is None else self.template.joined(self.manual)
+        self.spaced = self.template.spaced
+        train, self._validation = self._task(self.texts.train, seed=self.seed), self._task(self.texts.validation)
+        for task in (train, self._validation, self._task(self.texts.test)):
+            task.check_room(self.lm.context_length, ["", *([] if self.manual is None else [self.manual])])
+        self.reward: Cached | PerStep = Cached(train)
+        if self.per_step or self.zscore:
+            per_step = self.per_step or len(self.texts.train)
+            self.reward = PerStep(self.reward, per_step=per_step, zscore=self.zscore, seed=self.seed)
         self._written: dict[str, list[Output]] = {}
         self._columns: dict[str, torch.Tensor] = {}
 
     def validate(self, prompts: list[str]) -> torch.Tensor:
         """Mean reward on the validation texts."""
-        self._notify(f"validating {len(prompts)} prompts on {len(self.texts.validation)} texts")
+        self.notify(f"validating {len(prompts)} prompts on {len(self.texts.validation)} texts")
         return self._validation(prompts)
-
-    @property
-    def spaced(self) -> bool:
-        """As the template has it."""
-        return self._template.spaced
 
     @property
     def start(self) -> str:
@@ -120,7 +91,7 @@ class RestyleTask:
         Source: instruction induction (Honovich et al., 2023), here with texts that are no pairs.
         """
         if not self.texts.target:
-            return self._template.in_place(self.texts.train, words=_WORDS)
+            return self.template.in_place(self.texts.train, words=_WORDS)
         kinds = (self.texts.train[:_IMAGINED], self.texts.target[:_IMAGINED])
         first, second = ("".join(f"- {' '.join(text.split()[:_WORDS])}\n" for text in kind) for kind in kinds)
         gap = "" if self.spaced else "\n"  # as tokens are: a word without a space before it begins a line
@@ -129,15 +100,10 @@ class RestyleTask:
             f"To turn the first kind into the second:{gap}"
         )
 
-    @property
-    def manual(self) -> str | None:
-        """The hand-written prompt, if any, with the space that the template needs before it."""
-        return None if self._manual is None else self._template.joined(self._manual)
-
     def give(self, need: Need, *, tokens: Tokens, script: str) -> str:  # noqa: ARG002
         """What a person wrote, as the template needs it."""
-        written = self._manual if need is Need.MANUAL or self._instruction is None else self._instruction
-        return self._template.joined(written or "")
+        written = self.manual if need is Need.MANUAL or self.instruction is None else self.instruction
+        return self.template.joined(written or "")
 
     def choose(self, trials: Sequence[Trial], perplexity: Perplexity) -> Trial:
         """The most natural of those that validation cannot tell from the best.
@@ -155,84 +121,71 @@ class RestyleTask:
 
     def report(self, prompt: str) -> dict[str, Any]:
         """The found prompt, the empty one, the manual one, and the copied input, side by side on the test texts."""
-        task = self._task(self.texts.test)
+        task, test = self._task(self.texts.test), self.texts.test
         others = {"empty": "", **({} if self.manual is None else {"manual": self.manual})}
-        names = list(dict.fromkeys([prompt, *others.values()]))
-        written = {}
-        for name in names:  # one by one: this is minutes of work, and a person is waiting
-            self._notify(f"rewriting {len(self.texts.test)} test texts with {name!r}")
-            (written[name],) = task.outputs([name])
+        written: dict[str, list[Output]] = {}
+        for text in dict.fromkeys([prompt, *others.values()]):  # one by one: it is minutes of work, and a person waits
+            self.notify(f"rewriting {len(test)} test texts with {text!r}")
+            (written[text],) = task.outputs([text])
         # What costs nothing: the input copied, and one sentence of the target style in answer to everything.
-        trivial = {"copy": self.texts.test}
+        trivial = {"copy": test}
         if self.texts.target:
-            likely = self._style.target(self.texts.target[:_REAL]).argmax()
-            trivial["constant"] = [self.texts.target[int(likely)]] * len(self.texts.test)
-        free = {
-            name: score(list(zip(self.texts.test, texts, strict=True)), self._content, self._style)
-            for name, texts in trivial.items()
-        }
-        fluency = self._fluency([*self.texts.source[:_REAL], *self.texts.target[:_REAL]])
-        columns: dict[tuple[str, bool], dict[str, torch.Tensor]] = {}
-        everything = {**{(name, True): o for name, o in free.items()}, **{(p, False): o for p, o in written.items()}}
-        self._notify(f"measuring fluency: {fluency.name}")
-        for key, outputs in everything.items():
+            likely = self.style.target(self.texts.target[:_REAL]).argmax()
+            trivial["constant"] = [self.texts.target[int(likely)]] * len(test)
+        free = {n: score(list(zip(test, o, strict=True)), self.content, self.style) for n, o in trivial.items()}
+        fluency = self.fluency([*self.texts.source[:_REAL], *self.texts.target[:_REAL]])
+        self.notify(f"measuring fluency: {fluency.name}")
+
+        def measured(outputs: list[Output]) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
             texts = [output.text for output in outputs]
-            columns[key] = {
+            columns = {
                 "content": torch.tensor([output.content for output in outputs], dtype=torch.float64),
-                "style": (self._test_style.target(texts) > 0.5).double(),
+                "style": (self.test_style.target(texts) > 0.5).double(),
                 "fluency": fluency.score(texts).double(),
             }
-        tested = {}
-        for key, outputs in everything.items():
-            tested[key] = style_metrics(**columns[key])
+            found = style_metrics(**columns)
             if self.texts.references is not None:
                 try:
-                    tested[key] |= bleu([output.text for output in outputs], self.texts.references)
+                    found |= bleu(texts, self.texts.references)
                 except MissingExtra as error:
                     _LOG.warning("BLEU is left out: %s", error)
+            return columns, found
+
+        rows = [(name, None, measured(outputs)[1]) for name, outputs in free.items()]
+        tested = {text: measured(outputs) for text, outputs in written.items()}
+        self._columns, found = tested[prompt]
         gain = {}
         if self.manual is not None:
-            ours, theirs = joint(**columns[prompt, False]), joint(**columns[self.manual, False])
+            ours, theirs = joint(**self._columns), joint(**tested[self.manual][0])
             gain["difference_to_manual"] = paired_joint(ours, theirs)
         self._written = {"found": written[prompt], **{name: written[other] for name, other in others.items()}}
-        self._columns = columns[prompt, False]
         return {
-            "template": self._template.source,
-            "stop": self._stop,
-            "test": tested[prompt, False],
+            "template": self.template.source,
+            "stop": self.stop,
+            "test": found,
             "fluency_by": fluency.how,
-            "style_by": self._test_style.name,
+            "style_by": self.test_style.name,
             "classifier": self.classifier,
             **gain,
             "baselines": [
-                *({"name": name, "prompt": None, "test": tested[name, True], "evaluations": 0} for name in free),
-                *(
-                    {"name": name, "prompt": other, "test": tested[other, False], "evaluations": 0}
-                    for name, other in others.items()
-                ),
+                {"name": name, "prompt": text, "test": measures, "evaluations": 0}
+                for name, text, measures in (*rows, *((n, other, tested[other][1]) for n, other in others.items()))
             ],
-            "examples": [
-                {"text": text, "output": output.text}
-                for text, output in zip(self.texts.test[:_SHOWN], written[prompt], strict=False)
-            ],
-            "texts": {
-                "train": len(self.texts.train),
-                "validation": len(self.texts.validation),
-                "test": len(self.texts.test),
-            },
+            "examples": [{"text": t, "output": o.text} for t, o in zip(test[:_SHOWN], written[prompt], strict=False)],
+            "texts": self.texts.sizes,
         }
 
     def card(self, result: Mapping[str, Any]) -> str:
         """The filled template, and what it does to a few texts."""
         test = result["test"]
-        before, _ = self._template.fill("{text}", result["prompt"])
+        before, _ = self.template.fill("{text}", result["prompt"])
         examples = "\n".join(f"- {row['text']}\n  → {row['output']}" for row in result["examples"])
         low, high = test["interval"]
         return (
-            f"# A prompt for {self._model}\n\n"
+            f"# A prompt for {self.model}\n\n"
             f"Give the model this, with your text in place of `{{text}}`:\n\n```\n{before}\n```\n\n"
-            f"Of {self._samples} continuations, sampled among the 10 likeliest tokens and cut at the first "
-            f"`{self._stop}` or line break, the one that scored best on content and style was kept.\n\n"
+            f"Of {self.samples} continuations, sampled among the 10 likeliest tokens and cut at the first "
+            f"`{self.stop}` or line break, the one that scored best on content and style was kept.\n\n"
             f"On {test['n']} texts that took no part: J {test['j']:.3f} (95 % interval {low:.3f} to {high:.3f}), "
             f"content {test['content']:.3f}, style {test['style']:.3f}, fluency {test['fluency']:.3f}.\n\n"
             f"{examples}\n"
@@ -250,12 +203,12 @@ class RestyleTask:
         )  # fmt: skip
         head = ["text", *(["reference"] if references else []), *self._written, *self._columns]
         write_text(out / OUTPUTS, csv_text(head, rows))
-        for name, style in (("style-reward", self._style), ("style-test", self._test_style)):
+        for name, style in (("style-reward", self.style), ("style-test", self.test_style)):
             if isinstance(style, TrainedStyle):
                 style.save(out / f"{name}.safetensors")
 
     def _task(self, texts: Sequence[str], *, seed: int = _SEED) -> Restyle:
         return Restyle(
-            lm=self._lm, texts=texts, template=self._template, content=self._content, style=self._style,
-            samples=self._samples, stop=self._stop, seed=seed,
+            lm=self.lm, texts=texts, template=self.template, content=self.content, style=self.style,
+            samples=self.samples, stop=self.stop, seed=seed,
         )  # fmt: skip

@@ -1,6 +1,7 @@
 """The texts of a style transfer run: which train, which choose, which are touched once, and the examples of styles."""
 
 import random
+from collections.abc import Container
 from dataclasses import dataclass
 
 from hardprompt.data.tables import read_texts
@@ -22,6 +23,11 @@ class Texts:
     source: list[str]
     target: list[str]
 
+    @property
+    def sizes(self) -> dict[str, int]:
+        """How many texts each set has."""
+        return {"train": len(self.train), "validation": len(self.validation), "test": len(self.test)}
+
 
 def read(
     *,
@@ -39,35 +45,24 @@ def read(
 ) -> Texts:
     """Read every file of a run and draw its sets: the training texts by the seed, the others always the same.
 
-    Args:
-        texts: file of what is rewritten.
-        column: of the texts, in every table.
-        validation: file of the texts that choose; None parts them from ``texts``.
-        test: file of the test texts; None parts them from ``texts``.
-        references: human rewritings of the test file, line by line.
-        source_examples: file of the texts' own style; None is ``texts``.
-        target_examples: file of the target style, if it is given by examples.
-        shots: training texts.
-        validate_on: validation texts, at most.
-        test_on: test texts, at most.
-        seed: of the draw of the training texts.
+    The arguments are the settings of these names; ``column`` is the texts' in every table.
 
     Raises:
         InputError: whatever is wrong with a file, or too few texts.
     """
 
-    def texts_of(path: str) -> list[str]:
-        return read_texts(path, text=column)
+    def distinct(path: str, but: Container[str] = ()) -> list[str]:
+        return [t for t in dict.fromkeys(filter(None, read_texts(path, text=column))) if t not in but]
 
-    pool = list(dict.fromkeys(filter(None, texts_of(texts))))
+    pool = distinct(texts)
     random.Random(0).shuffle(pool)
     rewritten: list[str] | None = None
     if test is None:
         taken = min(test_on, max(1, int(_SHARE * len(pool))))
         pool, tested = pool[taken:], pool[:taken]
     else:
-        lines = texts_of(test)
-        other = lines if references is None else texts_of(references)
+        lines = read_texts(test, text=column)
+        other = lines if references is None else read_texts(references, text=column)
         if len(other) != len(lines):
             raise InputError(
                 f"{references!r} has {len(other)} lines and {test!r} has {len(lines)}; "
@@ -82,35 +77,28 @@ def read(
     held = set(tested)
     left = [text for text in pool if text not in held]
     if validation is None:
-        taken = min(validate_on, max(1, int(_SHARE * len(left))))
-        left, choosing = left[taken:], left[:taken]
+        choosing = left[: min(validate_on, max(1, int(_SHARE * len(left))))]
     else:
-        choosing = [t for t in dict.fromkeys(filter(None, texts_of(validation))) if t not in held]
+        choosing = distinct(validation, held)
         random.Random(0).shuffle(choosing)
         choosing = choosing[:validate_on]
-    chosen_by = set(choosing)
-    left = [text for text in left if text not in chosen_by]
+    held.update(choosing)
+    left = [text for text in left if text not in held]
     if len(left) < shots or not choosing:
         raise InputError(
             f"{texts!r} leaves {len(left)} texts to train on and {len(choosing)} to validate on; "
             f"{shots} and 1 are needed."
         )
     train = random.Random(seed).sample(left, shots)
-    held = {*tested, *choosing, *(rewritten or ())}
-    examples = {
-        name: [t for t in dict.fromkeys(filter(None, texts_of(path))) if t not in held] if path else []
-        for name, path in (("source", source_examples), ("target", target_examples))
-    }
-    source = left if source_examples is None else examples["source"]
+    held.update(rewritten or ())
+    source = left if source_examples is None else distinct(source_examples, held)
+    target = [] if target_examples is None else distinct(target_examples, held)
     if target_examples is not None:
-        for path, found in (
-            (source_examples or texts, source),
-            (target_examples, examples["target"]),
-        ):
+        for path, found in ((source_examples or texts, source), (target_examples, target)):
             if len(found) < LEAST:
                 raise InputError(
                     f"{path!r} has {len(found)} examples of a style that are neither test nor validation texts; a "
                     f"classifier needs {LEAST} or more. Give more lines, --source-examples FILE, a smaller --test-on "
                     "and --validate-on, or --style-model."
                 )
-    return Texts(train, choosing, tested, rewritten, source[:_EXAMPLES], examples["target"][:_EXAMPLES])
+    return Texts(train, choosing, tested, rewritten, source[:_EXAMPLES], target[:_EXAMPLES])
