@@ -96,7 +96,8 @@ def check(outcomes: Sequence[Outcome]) -> None:
         if run.perplexity is not None and not 0 < run.perplexity < math.inf:
             raise InputError(f"the perplexity of {name} is {run.perplexity}; a positive number or None is expected.")
     for runs in by_data(outcomes).values():
-        _figures([run for run in runs if run.items is not None])
+        if itemised := [run for run in runs if run.items is not None]:
+            _figures(itemised)
 
 
 def by_data(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
@@ -184,7 +185,8 @@ def paired(one: Sequence[Outcome], other: Sequence[Outcome]) -> Difference | Non
     for data in dict.fromkeys(run.data for run, _ in matched):
         group = [pair for pair in matched if pair[0].data == data]
         scored = any(run.items is None for pair in group for run in pair)
-        _figures([run for pair in group for run in pair if not scored])
+        if not scored:  # both sides have the same items
+            _figures([run for pair in group for run in pair])
         a, b = (_figures([pair[side] for pair in group], scored=scored) for side in (0, 1))
         tables[data] = a - b, _units([x.split or y.split for x, y in group])
     value = float(np.mean([table.mean() for table, _ in tables.values()]))
