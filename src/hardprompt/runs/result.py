@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hardprompt.data.files import csv_text
 from hardprompt.lms.models import Models
 from hardprompt.runs.search import Search
 from hardprompt.search.engine import Result
@@ -14,7 +15,6 @@ from hardprompt.search.files import write_json, write_text
 from hardprompt.tasks import Recipe
 from hardprompt.tasks.judging import judge_of
 from hardprompt.tasks.recipe import headline, tested
-from hardprompt.tasks.tables import csv_text
 
 _HEAD = ("prompt", "train_reward", "validation", "test", "perplexity", "evaluations")
 
@@ -89,9 +89,7 @@ def behind(result: Mapping[str, Any]) -> str | None:
 def page(card: str, result: Mapping[str, Any]) -> str:
     """The run folder's README.md around a task's card."""
     worse = behind(result)
-    return (
-        f"{card}\n{worse}\n" if worse else card
-    ) + (
+    return (f"{card}\n{worse}\n" if worse else card) + (
         f"\nFound by `{result['method']}` with {result['evaluations']} evaluations, seed {result['seed']}; "
         f"every setting is in `run.yaml`, every step in `steps.jsonl`, all numbers in `result.json`.\n"
     )
