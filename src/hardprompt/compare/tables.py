@@ -9,7 +9,17 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from hardprompt.compare.statistics import Outcome, by_data, check, holm, interval, paired, ranks, standard_error
+from hardprompt.compare.statistics import (
+    Outcome,
+    by_data,
+    by_method,
+    check,
+    holm,
+    interval,
+    paired,
+    ranks,
+    standard_error,
+)  # fmt: skip
 from hardprompt.errors import unknown
 from hardprompt.tasks.tables import number, table
 
@@ -55,8 +65,8 @@ def summary(
         InputError: as ``check``; or no method is called ``reference``.
     """
     check(outcomes)
-    methods, groups = _by_method(outcomes), by_data(outcomes)
-    found = {data: _rows(_by_method(group), claims) for data, group in groups.items()}
+    methods, groups = by_method(outcomes), by_data(outcomes)
+    found = {data: _rows(by_method(group), claims) for data, group in groups.items()}
     means = {
         name: {data: row["mean"] for data, rows in found.items() for row in rows if row["method"] == name}
         for name in methods
@@ -73,7 +83,7 @@ def summary(
             "data": data,
             "items": max((len(run.items) for run in group if run.items is not None), default=None),
             "rows": found[data],
-            "tests": _tests(_by_method(group), reference),
+            "tests": _tests(by_method(group), reference),
         }
         for data, group in groups.items()
     ]
@@ -143,11 +153,6 @@ def show(summary: Mapping[str, Any]) -> "list[RenderableType]":
             made.add_row(*map(escape, row))
         shown.append(made)
     return shown
-
-
-def _by_method(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
-    names = dict.fromkeys(run.method for run in outcomes)
-    return {name: [run for run in outcomes if run.method == name] for name in names}
 
 
 def _rows(methods: Mapping[str, Sequence[Outcome]], claims: Claims) -> list[dict[str, Any]]:
