@@ -5,6 +5,7 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 
-from hardprompt.compare.statistics import Outcome, by_data, check, pareto
+from hardprompt.compare.statistics import Outcome, by_data, by_method, check, pareto
 from hardprompt.errors import MissingExtra
 from hardprompt.search.files import write_bytes
 
@@ -102,26 +103,20 @@ def steps(
 
 
 def _styles(outcomes: Sequence[Outcome]) -> dict[str, _Style]:
+    looks = zip(cycle(product(_LINES, _COLORS)), cycle(_MARKERS), strict=True)
     names = dict.fromkeys(run.method for run in outcomes)
-    return {
-        name: _Style(
-            _COLORS[i % len(_COLORS)], _LINES[i // len(_COLORS) % len(_LINES)], _MARKERS[i % len(_MARKERS)]
-        )
-        for i, name in enumerate(names)
-    }  # fmt: skip
+    return {name: _Style(color, line, marker) for name, ((line, color), marker) in zip(names, looks, strict=False)}
 
 
 def _curves(outcomes: Sequence[Outcome], styles: Mapping[str, _Style]) -> "Figure":
     groups = by_data(outcomes)
-    shown = {name: style for name, style in styles.items() if any(run.method == name for run in outcomes)}
+    shown = {name: styles[name] for name in by_method(outcomes)}
     figure, panels = _panels(list(groups), len(shown))
     for axes, runs in zip(panels, groups.values(), strict=True):
         _logarithm(axes, [float(x) for run in runs for x, _ in run.curve if x > 1])
-        for name, style in shown.items():
-            curves = [run.curve for run in runs if run.method == name]
-            if not curves:
-                continue
-            grid, values = steps(curves)
+        methods = by_method(runs)
+        for name in [name for name in shown if name in methods]:
+            style, (grid, values) = shown[name], steps([run.curve for run in methods[name]])
             mean = values.mean(0)
             mark: dict[str, Any] = {"marker": style.marker, "markersize": 6, "markeredgecolor": "white"}
             if grid[-1] <= 1:  # what does not search is a level, which needs no room on the axis

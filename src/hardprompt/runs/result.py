@@ -89,7 +89,9 @@ def behind(result: Mapping[str, Any]) -> str | None:
 def page(card: str, result: Mapping[str, Any]) -> str:
     """The run folder's README.md around a task's card."""
     worse = behind(result)
-    return (f"{card}\n{worse}\n" if worse else card) + (
+    return (
+        f"{card}\n{worse}\n" if worse else card
+    ) + (
         f"\nFound by `{result['method']}` with {result['evaluations']} evaluations, seed {result['seed']}; "
         f"every setting is in `run.yaml`, every step in `steps.jsonl`, all numbers in `result.json`.\n"
     )
