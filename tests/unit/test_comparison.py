@@ -2,6 +2,7 @@
 
 import dataclasses
 import shutil
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -77,8 +78,8 @@ def test_a_cell_is_made_for_every_method_data_set_split_and_seed_that_differs(
         ("toy", "16-2", "chance", 1),
     ]
     assert len({c.folder for c in found}) == len(found)
-    assert found[1].config.files()[0] == f"{data}/toy/16-1/train.tsv"
-    assert found[1].config.method == "random"
+    assert found[1].recipe.files[0] == f"{data}/toy/16-1/train.tsv"
+    assert found[1].recipe.values["method"] == "random"
 
 
 def test_settings_are_laid_over_each_other_from_the_general_to_the_special(data: Path, tiny_folder: Path) -> None:
@@ -89,19 +90,21 @@ def test_settings_are_laid_over_each_other_from_the_general_to_the_special(data:
         },
         models={"tiny": {"policy_model": str(tiny_folder), "length": 5, "data": {"toy": {"evaluations": 9}}}},
     )  # fmt: skip
-    chance, other = (cell.config for cell in made.cells(data / "out")[:2])
-    assert (chance.length, chance.evaluations, dict(chance.settings)) == (7, 9, {"proposals": 3})
-    assert (other.length, dict(other.settings)) == (5, {})
+    chance, other = (cell.recipe.values for cell in made.cells(data / "out")[:2])
+    assert (chance["length"], chance["evaluations"], chance["settings"]) == (7, 9, {"proposals": 3})
+    assert (other["length"], other["settings"]) == (5, {})
     narrowed = made.narrowed(settings={"evaluations": 4}, seeds=[5])
-    assert {c.config.evaluations for c in narrowed.cells(data / "out")} == {4}, "what is typed holds for all"
+    assert {c.recipe.values["evaluations"] for c in narrowed.cells(data / "out")} == {4}, "what is typed holds for all"
     assert {c.seed for c in narrowed.cells(data / "out")} == {5}
 
 
 def test_every_seed_is_tested_on_the_same_texts(data: Path, tiny_folder: Path) -> None:
     made = plan(data, tiny_folder, data={"toy": {"train": "{folder}/toy/test.tsv"}}, splits=[], seeds=[3, 4])
     cells = [cell for cell in made.cells(data / "out") if cell.method == "chance"]
-    assert [cell.config.seed for cell in cells] == [3, 4]
-    tests = [[row.text for row in read_splits(cell.config).test] for cell in cells]  # type: ignore[arg-type]
+    assert [cell.recipe.values["seed"] for cell in cells] == [3, 4]
+    names = signature(read_splits).parameters
+    given = [{name: value for name, value in cell.recipe.values.items() if name in names} for cell in cells]
+    tests = [[row.text for row in read_splits(**one).test] for one in given]
     assert tests[0] == tests[1]
 
 
@@ -136,14 +139,16 @@ def test_what_is_wrong_is_said_before_anything_runs(
     ("values", "words"),
     [
         ({"method": []}, "unknown key of a comparison 'method'.*methods"),
-        ({"seeds": "0"}, "a list was expected"),
-        ({"data": {"toy": 3}}, "a mapping with names for keys"),
-        ({"data": {2020: {}}}, "a mapping with names for keys"),
-        ({"methods": {"a": {"settings": 3}}}, "settings of 'a'"),
-        ({"models": {"a": {"data": {"b": 3}}}}, "data of 'a'"),
-        ({"claims": {"a": {"b": "0.9 %"}}}, "claim of 'a' on 'b' is '0.9 %'"),
-        ({"folder": 3}, "a text was expected"),
-        ({"test": "many"}, "a whole number"),
+        ({"seeds": "0"}, "seeds is '0'; a list was expected"),
+        ({"seeds": [0, "1"]}, "1 of seeds is '1'; a whole number was expected"),
+        ({"data": {"toy": 3}}, "'toy' of data is 3; a mapping with names for keys was expected"),
+        ({"data": {2020: {}}}, "a name of data is 2020; a text was expected"),
+        ({"data": {"toy": {2020: 1}}}, "a name of 'toy' of data is 2020; a text was expected"),
+        ({"methods": {"a": {"settings": 3}}}, "'settings' of 'a' of methods is 3; a mapping"),
+        ({"models": {"a": {"data": {"b": 3}}}}, "'b' of 'data' of 'a' of models is 3; a mapping"),
+        ({"claims": {"a": {"b": "0.9 %"}}}, "'b' of 'a' of claims is '0.9 %'; a number was expected"),
+        ({"folder": 3}, "folder is 3; a text was expected"),
+        ({"test": "many", "workers": 0}, "test is 'many'; a whole number was expected. workers is 0; .* at least 1"),
     ],
 )
 def test_a_file_that_is_no_comparison_says_so(values: dict[str, Any], words: str) -> None:
@@ -187,7 +192,7 @@ def test_a_reference_that_is_no_method_is_refused(data: Path, tiny_folder: Path)
 def test_a_setting_of_some_methods_goes_to_those_that_have_it(data: Path, tiny_folder: Path) -> None:
     methods = {"hand": {"method": "manual"}, "learner": {"method": "pin"}}
     cells = plan(data, tiny_folder, methods=methods).narrowed(settings={"settings": {"alpha": 0.5}}).cells(data / "out")
-    found = {cell.method: dict(cell.config.settings) for cell in cells}
+    found = {cell.method: cell.recipe.values["settings"] for cell in cells}
     assert found == {"hand": {}, "learner": {"alpha": 0.5}}
 
 
@@ -198,11 +203,11 @@ def test_named_data_that_were_written_need_no_folder_again(data: Path, tiny_fold
         (where / f"{name}.tsv").write_text("sentence\tlabel\n" + "".join(f"{name} {i}\t{i % 2}\n" for i in range(6)))
     (data / "sst-2" / "test.tsv").write_text("sentence\tlabel\n" + "".join(f"test {i}\t{i % 2}\n" for i in range(6)))
     made = plan(data, tiny_folder, data={"sst-2": {"named": "sst-2"}}, splits=["16-9"], settings={"threads": 1})
-    before = [cell.config for cell in made.cells(data / "out")]
-    assert before[0].test == str(data / "out" / "data" / "sst-2" / "16-9" / "test.tsv")  # type: ignore[attr-defined]
+    before = [cell.recipe for cell in made.cells(data / "out")]
+    assert before[0].values["test"] == str(data / "out" / "data" / "sst-2" / "16-9" / "test.tsv")
     shutil.rmtree(data / "sst-2")
     made = made.narrowed(folder=str(data / "gone"))
-    assert [cell.config for cell in made.cells(data / "out")] == before
+    assert [cell.recipe for cell in made.cells(data / "out")] == before
 
 
 def test_a_note_says_where_the_models_are_not_those_of_the_claims(data: Path, tiny_folder: Path) -> None:
@@ -247,7 +252,7 @@ def test_a_cell_that_fails_is_recorded_and_the_others_finish(finished: tuple[Pla
 def test_a_prompt_with_a_foreign_line_end_and_a_long_text_can_be_reported(
     finished: tuple[Plan, list[Cell], Path], tmp_path: Path
 ) -> None:
-    made, cells, _ = finished
+    _, cells, _ = finished
     cell = next(cell for cell in cells if cell.method == "chance")
     copy = dataclasses.replace(cell, folder=tmp_path / "copy")
     shutil.copytree(cell.folder, copy.folder)
@@ -257,7 +262,7 @@ def test_a_prompt_with_a_foreign_line_end_and_a_long_text_can_be_reported(
     (copy.folder / "predictions.csv").write_text(
         table.replace("The film was great", "The film was " + "great " * 40_000)
     )
-    assert report.outcome(copy, made.task).items == report.outcome(cell, made.task).items
+    assert report.outcome(copy)[0].items == report.outcome(cell)[0].items
 
 
 def test_a_failure_that_was_mended_is_no_failure(finished: tuple[Plan, list[Cell], Path]) -> None:
@@ -283,12 +288,12 @@ def test_it_leaves_tables_tests_and_figures(finished: tuple[Plan, list[Cell], Pa
 
 
 def test_the_figures_are_those_of_the_cells(finished: tuple[Plan, list[Cell], Path]) -> None:
-    made, cells, _ = finished
+    _, cells, _ = finished
     for cell in cells:
         if cell.method != "broken":
-            found = report.outcome(cell, made.task)
+            found, texts = report.outcome(cell)
             assert found.items is not None
-            assert len(found.items) == len(TEXTS)
+            assert len(found.items) == len(texts) == len(TEXTS)
             assert found.score == pytest.approx(sum(found.items) / len(found.items))
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hardprompt.data.named import NAMED, _one_line, _write, draw, materialise
+from hardprompt.data.named import NAMED, draw, materialise, text_of, write
 from hardprompt.data.tables import Row, read_rows
 from hardprompt.errors import InputError, MissingExtra
 from hardprompt.tasks.template import Template
@@ -111,14 +111,14 @@ def test_test_rows_are_drawn_once_for_all_splits(tmp_path: Path) -> None:
 
 @given(st.lists(st.text(st.characters(codec="utf-8"), min_size=1), min_size=1, max_size=8))
 def test_a_text_comes_back_as_it_was(tmp_path: Path, texts: list[str]) -> None:
-    texts = list(map(_one_line, [*texts, '"', 'a ""quoted"" b', "'", "\\n", "a\\tb", "\x85\u2028\x0b"]))
+    texts = [text_of([one]) for one in [*texts, '"', 'a ""quoted"" b', "'", "\\n", "a\\tb", "\x85\u2028\x0b"]]
     rows = [Row(one, str(i % 2)) for i, one in enumerate(texts) if one.strip()]
-    assert read_rows(_write(tmp_path / "rows.tsv", rows), text="text", label="label") == rows
+    assert read_rows(write(tmp_path / "rows.tsv", rows), text="text", label="label") == rows
 
 
 def test_what_cannot_stand_in_a_field_becomes_a_space() -> None:
-    assert _one_line("one\ttwo\r\nthree\0four") == "one two three four"
-    assert _one_line("as  it is \\n") == "as  it is \\n"
+    assert text_of(["one\ttwo", None, "\r\nthree\0four"]) == "one two   three four"
+    assert text_of(["as  it is \\n"]) == "as  it is \\n"
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the published files are not here")

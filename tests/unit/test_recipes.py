@@ -12,9 +12,9 @@ import pytest
 import yaml
 
 from hardprompt import optimizers
-from hardprompt import tasks as commands
 from hardprompt.data.named import LABEL, NAMED, TEXT
-from hardprompt.tasks.settings import check_ranges
+from hardprompt.tasks import find
+from hardprompt.tasks.checks import faults
 
 ROOT = Path(__file__).parents[2]
 SHARED = ROOT.parent / "shared" / "data"
@@ -86,7 +86,7 @@ def test_the_form_is_kept(recipe: dict[str, Any]) -> None:
 
 
 def test_every_setting_is_one_of_the_command(recipe: dict[str, Any]) -> None:
-    settings = commands.find(recipe["task"]).settings
+    settings = find(recipe["task"])
     others = OTHERS - {field.name for field in dataclasses.fields(settings)}
     for name, values in cells(recipe):
         given = {key: value for key, value in values.items() if key not in others}
@@ -96,7 +96,7 @@ def test_every_setting_is_one_of_the_command(recipe: dict[str, Any]) -> None:
             assert set(values.get("verbalizers", named.verbalizers)) == set(named.classes)
             given |= {"train": "train.tsv", "text": TEXT, "label": LABEL}
         config = settings.from_dict(given)  # names an unknown or missing one
-        check_ranges(settings, vars(config))
+        assert faults(settings, vars(config)) == ([], [])
         config.check_task()
 
 

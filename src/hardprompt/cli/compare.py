@@ -20,7 +20,7 @@ from hardprompt.compare import report, tables
 from hardprompt.compare.cells import affordable
 from hardprompt.compare.plan import Plan
 from hardprompt.errors import InputError, RewardError, unknown
-from hardprompt.runs import alone
+from hardprompt.runs import alone, read_result
 from hardprompt.search.files import unused
 from hardprompt.tasks import TASKS, find
 
@@ -140,7 +140,11 @@ def _finish(out: Path, plan: Plan, as_json: bool) -> int:
 
 
 def show(folder: Path, *, as_json: bool) -> int:
-    """How far a comparison has come."""
+    """The tables of a comparison, or how far it has come."""
+    result = read_result(folder)
+    if result is not None:
+        print_parts(result, tables.show(result["summary"]), as_json=as_json)
+        return 0
     cells = folders.load(folder).cells(folder)
     done = len(cells) - len(cells_of.unfinished(cells))
     failed = {cell.folder.name: error for cell in cells if (error := cells_of.failure(cell)) is not None}

@@ -17,6 +17,7 @@ from hardprompt.compare.plan import Cell
 from hardprompt.errors import HardpromptError
 from hardprompt.lms.models import Models
 from hardprompt.runs import begun, execute, start
+from hardprompt.runs.folder import RESULT, RUN
 from hardprompt.search.files import write_json
 
 FAILED = "failed.json"
@@ -34,15 +35,14 @@ def affordable() -> int:
 
 def unfinished(cells: Sequence[Cell]) -> list[Cell]:
     """Those without a result; what failed is tried again."""
-    return [cell for cell in cells if not (cell.folder / "result.json").is_file()]
+    return [cell for cell in cells if not (cell.folder / RESULT).is_file()]
 
 
 def failure(cell: Cell) -> str | None:
     """Why a cell failed, if it did and has not finished since."""
     path = cell.folder / FAILED
-    if (cell.folder / "result.json").is_file():
-        return None
-    return str(json.loads(path.read_text(encoding="utf-8"))["error"]) if path.is_file() else None
+    failed = path.is_file() and not (cell.folder / RESULT).is_file()
+    return str(json.loads(path.read_text(encoding="utf-8"))["error"]) if failed else None
 
 
 def run_cells(
@@ -84,14 +84,10 @@ def _pool(cells: Sequence[Cell], workers: int, interrupted: Callable[[], bool]) 
                 ended, open_ones = wait(open_ones, timeout=_POLL, return_when=FIRST_COMPLETED)
                 if interrupted() and not stop.is_set():
                     stop.set()
-                    for future in open_ones:
-                        future.cancel()
-                    open_ones = {future for future in open_ones if not future.cancelled()}
+                    open_ones = {future for future in open_ones if not future.cancel()}
                 for future in ended:
-                    if not future.cancelled():
-                        error = future.result()
-                        if error != _INTERRUPTED:
-                            yield futures[future], error
+                    if (error := future.result()) != _INTERRUPTED:
+                        yield futures[future], error
         except BaseException:
             stop.set()
             for process in multiprocessing.active_children():  # a search can be killed at any time
@@ -114,21 +110,20 @@ class _Worker:
             return _INTERRUPTED
         (cell.folder / FAILED).unlink(missing_ok=True)
         try:
-            if (cell.folder / "run.yaml").is_file():
+            if (cell.folder / RUN).is_file():
                 recipe = begun(cell.folder)
             else:
                 cell.folder.parent.mkdir(parents=True, exist_ok=True)
                 threads = cell.recipe.values["threads"] or self.threads
                 recipe = start(cell.recipe.changed(threads=threads), cell.folder)
-            if execute(cell.folder, recipe, interrupted=self.stop.is_set, models=self.models) is None:
-                return _INTERRUPTED
+            done = execute(cell.folder, recipe, interrupted=self.stop.is_set, models=self.models)
+            return _INTERRUPTED if done is None else None
         except HardpromptError as error:
-            record(cell, str(error), "")
-            return str(error)
+            said, trace = str(error), ""
         except Exception as error:  # whatever it is, it is one cell's, and the file says where it came from
-            record(cell, f"{type(error).__name__}: {error}", traceback.format_exc())
-            return f"{type(error).__name__}: {error}"
-        return None
+            said, trace = f"{type(error).__name__}: {error}", traceback.format_exc()
+        record(cell, said, trace)
+        return said
 
 
 _worker: _Worker | None = None  # of this process, if it is one of a pool

@@ -3,8 +3,9 @@
 import io
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 
-from hardprompt.compare.statistics import Outcome, by_data, check, pareto
+from hardprompt.compare.statistics import Outcome, by_data, by_method, check, pareto
 from hardprompt.errors import MissingExtra
 from hardprompt.search.files import write_bytes
 
@@ -102,26 +103,20 @@ def steps(
 
 
 def _styles(outcomes: Sequence[Outcome]) -> dict[str, _Style]:
+    looks = zip(cycle(product(_LINES, _COLORS)), cycle(_MARKERS), strict=True)
     names = dict.fromkeys(run.method for run in outcomes)
-    return {
-        name: _Style(
-            _COLORS[i % len(_COLORS)], _LINES[i // len(_COLORS) % len(_LINES)], _MARKERS[i % len(_MARKERS)]
-        )
-        for i, name in enumerate(names)
-    }  # fmt: skip
+    return {name: _Style(color, line, marker) for name, ((line, color), marker) in zip(names, looks, strict=False)}
 
 
 def _curves(outcomes: Sequence[Outcome], styles: Mapping[str, _Style]) -> "Figure":
     groups = by_data(outcomes)
-    shown = {name: style for name, style in styles.items() if any(run.method == name for run in outcomes)}
-    figure, panels = _panels(list(groups), len(shown))
+    shown = {name: styles[name] for name in by_method(outcomes)}
+    figure, panels = _panels(groups, shown, x="evaluations", y="best training reward so far")
     for axes, runs in zip(panels, groups.values(), strict=True):
         _logarithm(axes, [float(x) for run in runs for x, _ in run.curve if x > 1])
-        for name, style in shown.items():
-            curves = [run.curve for run in runs if run.method == name]
-            if not curves:
-                continue
-            grid, values = steps(curves)
+        methods = by_method(runs)
+        for style, own in [(style, methods[name]) for name, style in shown.items() if name in methods]:
+            grid, values = steps([run.curve for run in own])
             mean = values.mean(0)
             mark: dict[str, Any] = {"marker": style.marker, "markersize": 6, "markeredgecolor": "white"}
             if grid[-1] <= 1:  # what does not search is a level, which needs no room on the axis
@@ -136,25 +131,23 @@ def _curves(outcomes: Sequence[Outcome], styles: Mapping[str, _Style]) -> "Figur
                 axes.fill_between(
                     grid, mean - error, mean + error, step="post", color=style.color, alpha=0.15, linewidth=0
                 )
-    figure.supxlabel("evaluations", fontsize="medium")
-    figure.supylabel("best training reward so far", fontsize="medium")
-    _legend(figure, shown, lines=True)
     return figure
 
 
 def _scatter(outcomes: Sequence[Outcome], styles: Mapping[str, _Style], headline: str) -> "Figure":
     groups = by_data(outcomes)
-    figure, panels = _panels(list(groups), len(styles) + 1)
+    figure, panels = _panels(groups, styles, x="perplexity of the prompt", y=f"{headline} on the test set", front=True)
     strips = any(run.perplexity is None for run in outcomes)
     for axes, runs in zip(panels, groups.values(), strict=True):
         _logarithm(axes, [run.perplexity for run in runs if run.perplexity is not None])
         strip = _strip(axes) if strips else None
-        methods = {name: [run for run in runs if run.method == name] for name in styles}
+        found = by_method(runs)
+        methods = {name: found[name] for name in styles if name in found}
         means: list[tuple[float, float | None]] = []
         unplaced = [name for name, own in methods.items() if any(run.perplexity is None for run in own)]
         for name, own in methods.items():
             placed = [(run.perplexity, run.score) for run in own if run.perplexity is not None]
-            score = statistics.fmean(run.score for run in own) if own else math.nan
+            score = statistics.fmean(run.score for run in own)
             perplexity = statistics.geometric_mean(x for x, _ in placed) if placed else None
             means.append((score, perplexity))
             _marks(axes, placed, (perplexity, score), styles[name])
@@ -165,9 +158,6 @@ def _scatter(outcomes: Sequence[Outcome], styles: Mapping[str, _Style], headline
                        (None if placed else x, score), styles[name])  # fmt: skip
         front = sorted((p, s) for (s, p), on in zip(means, pareto(means), strict=True) if on and p is not None)
         axes.plot(*zip(*front, strict=True), color="0.45", linewidth=1, drawstyle="steps-post", zorder=1)
-    figure.supxlabel("perplexity of the prompt", fontsize="medium")
-    figure.supylabel(f"{headline} on the test set", fontsize="medium", parse_math=False)
-    _legend(figure, styles, lines=False)
     return figure
 
 
@@ -206,20 +196,25 @@ def _logarithm(axes: "Axes", values: Sequence[float]) -> None:
             axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
 
 
-def _panels(names: Sequence[str], entries: int) -> "tuple[Figure, list[Axes]]":
-    """A figure with a titled panel per data set, and room for a legend of so many entries."""
+def _panels(
+    names: Iterable[str], styles: Mapping[str, _Style], *, x: str, y: str, front: bool = False
+) -> "tuple[Figure, list[Axes]]":
+    """A figure with a titled panel per data set, and one legend above: lines, or marks alone, which have a front."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
+    from matplotlib.lines import Line2D
 
-    rows = math.ceil(len(names) / _COLUMNS)
-    columns = math.ceil(len(names) / rows)  # rows that are as long as each other
+    titles, entries = list(names), [*styles, *(["Pareto front of the means"] if front else [])]
+    rows = math.ceil(len(titles) / _COLUMNS)
+    columns = math.ceil(len(titles) / rows)  # rows that are as long as each other
     width = max(2, columns) * _PANEL[0]
-    height = rows * _PANEL[1] + math.ceil(entries / (width // _ENTRY[0])) * _ENTRY[1] + 0.3
+    across = int(width // _ENTRY[0])
+    height = rows * _PANEL[1] + math.ceil(len(entries) / across) * _ENTRY[1] + 0.3
     figure = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(wspace=0.05))
     FigureCanvasAgg(figure)  # draws on no screen, whatever the user's settings say
     panels = []
-    for place, name in enumerate(names, 1):
+    for place, name in enumerate(titles, 1):
         axes = figure.add_subplot(rows, columns, place)
         axes.set_title(name, fontsize="medium", parse_math=False)
         axes.grid(color="0.92", linewidth=0.6)
@@ -227,24 +222,18 @@ def _panels(names: Sequence[str], entries: int) -> "tuple[Figure, list[Axes]]":
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize="small")
         panels.append(axes)
-    return figure, panels
-
-
-def _legend(figure: "Figure", styles: Mapping[str, _Style], *, lines: bool) -> None:
-    """One legend above all panels; ``lines`` or marks alone, which then come with the front."""
-    from matplotlib.lines import Line2D
-
+    figure.supxlabel(x, fontsize="medium")
+    figure.supylabel(y, fontsize="medium", parse_math=False)
     handles = [
-        Line2D([], [], color=s.color, linestyle=s.line if lines else "", marker=s.marker, markeredgecolor="white")
+        Line2D([], [], color=s.color, linestyle="" if front else s.line, marker=s.marker, markeredgecolor="white")
         for s in styles.values()
     ]
-    names = list(styles)
-    if not lines:
+    if front:
         handles.append(Line2D([], [], color="0.45", linewidth=1))
-        names.append("Pareto front of the means")
     legend = figure.legend(
-        handles, [str(i) for i in range(len(names))], loc="outside upper center", frameon=False, fontsize="small",
-        ncols=int(figure.get_figwidth() // _ENTRY[0]), handlelength=2.6,
+        handles, [str(i) for i in range(len(entries))], loc="outside upper center", frameon=False, fontsize="small",
+        ncols=across, handlelength=2.6,
     )  # fmt: skip
-    for text, name in zip(legend.get_texts(), names, strict=True):  # any name, also one with $ or a leading _
+    for text, name in zip(legend.get_texts(), entries, strict=True):  # any name, also one with $ or a leading _
         text.set(text=name, parse_math=False)
+    return figure, panels

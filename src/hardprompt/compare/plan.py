@@ -6,12 +6,15 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self, get_type_hints
+
+from pydantic import ConfigDict, Field, ValidationError, create_model
+from typing_extensions import TypedDict
 
 from hardprompt import optimizers
-from hardprompt.data.named import LABEL, NAMED, TEXT, NamedData, materialise
+from hardprompt.data.named import LABEL, NAMED, TEXT, materialise
 from hardprompt.errors import InputError, unknown
-from hardprompt.optimizers import Need
+from hardprompt.optimizers import Method, Need
 from hardprompt.runs.folder import read_yaml
 from hardprompt.tasks import Recipe, find
 from hardprompt.tasks.recipe import data_settings, fitting
@@ -21,6 +24,24 @@ _METHODS = ("manual", "best-of-n", "pin", DEFAULT_METHOD)  # where nothing else 
 _SEEDS = (0, 1, 2)
 _NAMED = "named"  # the setting of a data set that named_data fills in
 _RUN_ONLY = ("fingerprints", "versions", "method", "seed", "threads")  # what a run.yaml has and a comparison does not
+_UNSAID = ("data", "settings", "save_every", "validate_every")  # what a note does not speak of
+_STRICT = ConfigDict(strict=True)
+_AtLeast1 = Annotated[int, Field(ge=1)]
+_Named = Mapping[str, Mapping[str, Any]]
+_WANTED = {  # by the name of pydantic's fault
+    "dict_type": "a mapping with names for keys", "string_type": "a text", "int_type": "a whole number",
+    "float_type": "a number", "greater_than_equal": "a whole number of at least 1", "sequence_str": "a list",
+    "is_instance_of": "a list",
+}  # fmt: skip
+
+
+class _Own(TypedDict, total=False):
+    """What is not as free as the other settings of a method, or of a set of models."""
+
+    __pydantic_config__ = ConfigDict(extra="allow", strict=True)  # type: ignore[misc]
+    method: Any
+    settings: Mapping[str, Any] | None
+    data: _Named | None
 
 
 @dataclass(frozen=True)
@@ -65,20 +86,18 @@ class Plan:
     title: str = ""
     source: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
-    data: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    data: _Named = field(default_factory=dict)
     splits: Sequence[str] = ()
     seeds: Sequence[int] = _SEEDS
-    methods: Mapping[str, Mapping[str, Any]] = field(
-        default_factory=lambda: {name: {"method": name} for name in _METHODS}
-    )
-    models: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    methods: Mapping[str, _Own] = field(default_factory=lambda: {name: {"method": name} for name in _METHODS})
+    models: Mapping[str, _Own] = field(default_factory=dict)
     model: str | None = None
     claims: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     folder: str | None = None
-    test: int | None = None
+    test: _AtLeast1 | None = None
     reference: str | None = None
     typed: Mapping[str, Any] = field(default_factory=dict)
-    workers: int | None = None
+    workers: _AtLeast1 | None = None
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -113,38 +132,20 @@ class Plan:
         Raises:
             InputError: such a value.
         """
-        known = {f.name: f for f in fields(cls)}
+        known = get_type_hints(cls, include_extras=True)
         for key in values:
             if key not in known:
                 raise unknown("key of a comparison", str(key), known)
-        for key in ("settings", "typed", "data", "methods", "models", "claims"):
-            _check_mapping(key, values.get(key, {}), deep=key not in ("settings", "typed"))
-        for key in ("methods", "models"):
-            inner = "settings" if key == "methods" else "data"
-            for name, own in values.get(key, {}).items():
-                _check_mapping(f"{inner} of {name!r}", own.get(inner) or {}, deep=key == "models")
-        for method, own in values.get("claims", {}).items():
-            for data, figure in own.items():
-                if isinstance(figure, bool) or not isinstance(figure, int | float):
-                    raise InputError(f"the claim of {method!r} on {data!r} is {figure!r}; a number was expected.")
-        for key, kind in (("splits", str), ("seeds", int)):
-            value = values.get(key, [])
-            if not isinstance(value, list | tuple) or not all(isinstance(v, kind) for v in value):
-                raise InputError(
-                    f"{key} is {value!r}; a list was expected, such as {['16-100'] if kind is str else [0]}."
-                )
-        for key in ("task", "title", "source", "model", "folder", "reference"):
-            if not isinstance(values.get(key, ""), str | None):
-                raise InputError(f"{key} is {values[key]!r}; a text was expected.")
-        for key in ("test", "workers"):
-            value = values.get(key)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-                raise InputError(f"{key} is {value!r}; a whole number of at least 1 was expected.")
+        kinds: dict[str, Any] = {name: (kind, None) for name, kind in known.items()}
+        try:
+            create_model("Plan", __config__=_STRICT, **kinds)(**values)
+        except ValidationError as error:
+            raise InputError(" ".join(map(_said, error.errors()))) from error
         return cls(**values)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for YAML."""
-        return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
+        return dataclasses.asdict(self)
 
     def narrowed(
         self,
@@ -162,19 +163,17 @@ class Plan:
             InputError: a name that neither the plan nor the program knows.
         """
         if methods is not None:
+            own = {name: self.methods.get(name, {"method": name}) for name in methods}
             for name in methods:
                 if name not in self.methods and ":" not in name and name not in optimizers.methods():
                     raise unknown("method", name, {*self.methods, *optimizers.methods()})
-            changes["methods"] = {name: self.methods.get(name, {"method": name}) for name in methods}
+            changes["methods"] = own
         if data is not None:
             for name in data:
                 if name not in self.data and name not in NAMED:
                     raise unknown("data set", name, {*self.data, *NAMED})
             changes["data"] = {name: self.data.get(name, {_NAMED: name}) for name in data}
-        if splits is not None:
-            changes["splits"] = list(splits)
-        if seeds is not None:
-            changes["seeds"] = list(seeds)
+        changes |= {"splits": splits and list(splits), "seeds": seeds and list(seeds)}
         if settings:
             changes["typed"] = {**self.typed, **settings}
         made = dataclasses.replace(self, **{k: v for k, v in changes.items() if v is not None})
@@ -203,84 +202,79 @@ class Plan:
         if self.model is not None and self.model not in self.models:
             raise unknown("set of models", self.model, self.models)
         found: dict[str, Cell] = {}
-        named: dict[tuple[str, str], dict[str, Any]] = {}
         seen: set[str] = set()
-        data = self.data or {self.task: {}}
-        first = (self.splits or [""])[0]
-        for split, (name, own_data), seed in itertools.product(
-            dict.fromkeys(self.splits or [""]), data.items(), dict.fromkeys(self.seeds)
+        data, splits = self.data or {self.task: {}}, list(dict.fromkeys(self.splits or [""]))
+        for split, (name, own), seed, label in itertools.product(
+            splits, data.items(), dict.fromkeys(self.seeds), self.methods
         ):
-            if split != first and _NAMED not in own_data and not _by_split({**self.settings, **own_data}):
-                raise InputError(f"the data set {name!r} has no splits, so {split!r} would be {first!r} again.")
-            for label, own in self.methods.items():
-                try:
-                    method = optimizers.find(str(own.get("method", label)))
-                except InputError as error:
-                    raise InputError(f"{label}: {error}") from error
-                sown = Need.SEED in method.needs
-                if not sown and seed != self.seeds[0]:
+            if split != splits[0] and _NAMED not in own and not _by_split({**self.settings, **own}):
+                raise InputError(f"the data set {name!r} has no splits, so {split!r} would be {splits[0]!r} again.")
+            try:
+                needs = self._method(label).needs
+            except InputError as error:
+                raise InputError(f"{label}: {error}") from error
+            if Need.SEED not in needs and seed != self.seeds[0]:
+                continue
+            where = ", ".join(part for part in (name, split, label, str(seed)) if part)
+            try:
+                recipe = Recipe.of({"task": self.task, **self._values(name, split, label, seed, out)})
+                key = str([recipe.files, {k: v for k, v in recipe.values.items() if k not in _RUN_ONLY}])
+                if key not in seen:  # the data of each kind of cell are read once before anything runs
+                    seen.add(key)
+                    if len(recipe.parts(Path())) > 1:
+                        raise InputError("a folder of pictures is several searches; name its pictures one by one.")
+                    recipe.plan()
+            except InputError as error:
+                raise InputError(f"{where}: {error}") from error
+            # Known before any text is seen, and tested on the same texts whatever the split.
+            if needs and needs <= {Need.MANUAL, Need.INSTRUCTION} and not _by_split(own.get("test", "")):
+                if split != splits[0]:
                     continue
-                where = ", ".join(part for part in (name, split, label, str(seed)) if part)
-                try:
-                    recipe = Recipe.of({"task": self.task, **self._values(name, split, label, seed, out, named)})
-                    key = str([recipe.files, {k: v for k, v in recipe.values.items() if k not in _RUN_ONLY}])
-                    if key not in seen:  # the data of each kind of cell are read once before anything runs
-                        seen.add(key)
-                        if len(recipe.parts(Path())) > 1:
-                            raise InputError("a folder of pictures is several searches; name its pictures one by one.")
-                        recipe.plan()
-                except InputError as error:
-                    raise InputError(f"{where}: {error}") from error
-                # known before any text is seen, and tested on the same texts whatever the split
-                once = sown is False and method.needs <= {Need.MANUAL, Need.INSTRUCTION} and bool(method.needs)
-                once = once and not _by_split(own_data.get("test", ""))
-                if once and split != first:
-                    continue
-                folder = out / "cells" / _folder(name, "" if once else split, label, seed)
-                cell = Cell(name, "" if once else split, label, seed, sown, folder, recipe)
-                other = found.setdefault(folder.name.casefold(), cell)
-                if other is not cell:
-                    raise InputError(f"{where} would share its folder with {other.data}, {other.method}; rename one.")
+                split = ""
+            # A name of what every file system takes.
+            named = re.sub(r"[^\w.=+-]+", "_", "-".join(filter(None, (name, split, label, str(seed)))))
+            cell = Cell(name, split, label, seed, Need.SEED in needs, out / "cells" / named, recipe)
+            other = found.setdefault(named.casefold(), cell)
+            if other is not cell:
+                raise InputError(f"{where} would share its folder with {other.data}, {other.method}; rename one.")
         return list(found.values())
 
-    def _values(
-        self, data: str, split: str, label: str, seed: int, out: Path, named: dict[tuple[str, str], dict[str, Any]]
-    ) -> dict[str, Any]:
+    def _method(self, label: str) -> Method:
+        return optimizers.find(str(self.methods[label].get("method", label)))
+
+    def _values(self, data: str, split: str, label: str, seed: int, out: Path) -> dict[str, Any]:
         """The settings of one cell: of all, then of the data set, of the models, of the method, and what was typed."""
-        chosen = self.chosen
-        values: dict[str, Any] = {}
-        mine = {k: v for k, v in chosen.items() if k != "data"}
-        of_data = self.data.get(data, {})
-        layers = [of_data, mine, chosen.get("data", {}).get(data, {}), self.methods[label]]
-        if _NAMED in of_data:
-            key = (str(of_data[_NAMED]), split)
-            named[key] = named[key] if key in named else self._named(*key, out)
-            values |= named[key]
+        of_data, own = self.data.get(data, {}), self.methods[label]
+        values = self._named(str(of_data[_NAMED]), split, out) if _NAMED in of_data else {}
         values |= self.settings
-        for layer in layers:
+        models = {k: v for k, v in self.chosen.items() if k != "data"}
+        for layer in (of_data, models, (self.chosen.get("data") or {}).get(data, {}), own):
             values |= {k: v for k, v in layer.items() if k != _NAMED}
         values |= self.typed
-        accepted = optimizers.find(str(self.methods[label].get("method", label))).accepted()
         general = {**(self.settings.get("settings") or {}), **(self.typed.get("settings") or {})}
+        accepted = self._method(label).accepted()
         general = {key: value for key, value in general.items() if key in accepted}  # not every method has an alpha
-        values["settings"] = {**general, **(self.methods[label].get("settings") or {})}
+        values["settings"] = {**general, **(own.get("settings") or {})}
         values["method"], values["seed"] = str(values.get("method", label)), seed
         if "data_seed" in {f.name for f in fields(find(self.task))}:
             values.setdefault("data_seed", self.seeds[0])  # every search is tested on the same texts
         return {key: self._filled(value, split) for key, value in values.items()}
 
     def _named(self, name: str, split: str, out: Path) -> dict[str, Any]:
+        """A data set of the papers as settings of a classification: its files, and how the papers pose it."""
         if name not in NAMED:
             raise unknown("data set", name, NAMED)
         if not split:
             raise InputError(f"the data set {name!r} has splits: name one or more, such as 16-100.")
-        entry = NAMED[name]
-        here = out / "data" / name / split
-        if all((here / f"{part}.tsv").is_file() for part in ("train", "validation", "test")):
-            return {**{part: str(here / f"{part}.tsv") for part in ("train", "validation", "test")}, **_posed(entry)}
-        folder = Path(self.folder) if self.folder is not None else None
-        files = materialise(name, split, out / "data", folder=folder, test=self.test)
-        return {**files, **_posed(entry)}
+        files = {part: str(out / "data" / name / split / f"{part}.tsv") for part in ("train", "validation", "test")}
+        if not all(Path(file).is_file() for file in files.values()):
+            folder = Path(self.folder) if self.folder is not None else None
+            materialise(name, split, out / "data", folder=folder, test=self.test)
+        posed = NAMED[name]
+        return {
+            **files, "text": TEXT, "label": LABEL, "template": posed.template, "manual": posed.manual,
+            "verbalizers": dict(posed.verbalizers), "instruction": posed.instruction,
+        }  # fmt: skip
 
     def _filled(self, value: Any, split: str) -> Any:
         if isinstance(value, list | tuple):
@@ -295,55 +289,29 @@ class Plan:
         """Where what is run is not what the file says of its first set of models, in a sentence; None where it is."""
         if not self.models and not self.claims:
             return None
-        first = next(iter(self.models.values()), {})
+        first: Mapping[str, Any] = next(iter(self.models.values()), {})
         theirs, ours = {**self.settings, **first}, {**self.settings, **self.chosen, **self.typed}
-        parts = [
-            f"{key.replace('_', ' ')} {_said(ours.get(key))} in place of {_said(theirs.get(key))}"
-            for key in dict.fromkeys([*theirs, *ours])
-            if key not in ("data", "settings", "save_every", "validate_every") and theirs.get(key) != ours.get(key)
-        ]
+        parts = []
+        for key in dict.fromkeys([*theirs, *ours]):
+            was, now = ("the default" if own.get(key) is None else own[key] for own in (theirs, ours))
+            if key not in _UNSAID and theirs.get(key) != ours.get(key):
+                parts.append(f"{key.replace('_', ' ')} {now} in place of {was}")
         if first.get("data") != self.chosen.get("data"):
             parts.append("and templates and words of its own for the data sets")
         if self.test is not None:
             parts.append(f"{self.test} test texts")
-        claimed = (
-            "The paper measured something else than what was measured here"
-            if self.claims
-            else "The settings are not those of the file's first models"
-        )
-        return f"{claimed}: {', '.join(parts)}." if parts else None
+        said = "The settings are not those of the file's first models"
+        if self.claims:
+            said = "The paper measured something else than what was measured here"
+        return f"{said}: {', '.join(parts)}." if parts else None
 
 
-def _said(value: Any) -> str:
-    return "the default" if value is None else str(value)
-
-
-def _posed(entry: NamedData) -> dict[str, Any]:
-    """How the papers pose a data set, as settings of a classification."""
-    return {
-        "text": TEXT, "label": LABEL, "template": entry.template, "manual": entry.manual,
-        "verbalizers": dict(entry.verbalizers), "instruction": entry.instruction,
-    }  # fmt: skip
-
-
-def _folder(data: str, split: str, method: str, seed: int) -> str:
-    """The name of a cell's folder, of what every file system takes."""
-    parts = [part for part in (data, split, method, str(seed)) if part]
-    return re.sub(r"[^\w.=+-]+", "_", "-".join(parts))
-
-
-def _check_mapping(key: str, value: Any, *, deep: bool) -> None:
-    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
-        raise InputError(f"{key} is {value!r}; a mapping with names for keys was expected.")
-    for name, own in value.items() if deep else ():
-        if not isinstance(own, Mapping) or not all(isinstance(part, str) for part in own):
-            raise InputError(f"{key} has {own!r} for {name!r}; a mapping with names for keys was expected.")
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {k: _plain(v) for k, v in value.items()}
-    return [_plain(v) for v in value] if isinstance(value, list | tuple) else value
+def _said(fault: Any) -> str:
+    """What stands where in a plan, and what was expected there."""
+    path = [fault["loc"][0], *map(repr, fault["loc"][1:])]
+    if fault["loc"][-1] == "[key]":
+        path[-2:] = ["a name"]
+    return f"{' of '.join(reversed(path))} is {fault['input']!r}; {_WANTED[fault['type']]} was expected."
 
 
 def _by_split(value: Any) -> bool:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,20 +27,12 @@ def outcome(cell: Cell) -> tuple[Outcome, list[str]]:
     result = json.loads((cell.folder / RESULT).read_text(encoding="utf-8"))
     tested = items(cell.recipe.task, cell.folder)
     found = Outcome(
-        data=cell.data,
-        split=cell.split,
-        method=cell.method,
-        seed=cell.seed,
-        prompt=result["prompt"],
-        score=headline(result),
-        items=None if tested is None else tuple(tested["score"]),
-        perplexity=result["perplexity"],
-        evaluations=result["evaluations"],
+        data=cell.data, split=cell.split, method=cell.method, seed=cell.seed, sown=cell.sown,
+        score=headline(result), items=None if tested is None else tuple(tested["score"]),
         passes=result["gradient_passes"],
-        seconds=result["seconds"],
         curve=tuple((step["evaluations"], step["best_reward"]) for step in read_steps(cell.folder)),
-        sown=cell.sown,
-    )
+        **{name: result[name] for name in ("prompt", "perplexity", "evaluations", "seconds")},
+    )  # fmt: skip
     return found, [] if tested is None else tested["text"]
 
 
@@ -52,27 +45,22 @@ def write(plan: Plan, cells: Sequence[Cell], out: Path) -> dict[str, Any]:
     found = _aligned([outcome(cell) for cell in cells if (cell.folder / RESULT).is_file()])
     failed = {cell.folder.name: error for cell in cells if (error := failure(cell)) is not None}
     if not found:
-        first = next(iter(failed.items()), None)
-        raise RewardError(
-            f"no cell of the comparison is finished{f'; {first[0]} failed: {first[1]}' if first else '.'}"
-        )
+        first = next((f"; {name} failed: {error}" for name, error in failed.items()), ".")
+        raise RewardError(f"no cell of the comparison is finished{first}")
     shown, _ = figure(plan.task)
     claims = {method: {d: float(v) for d, v in own.items()} for method, own in plan.claims.items()}
-    reference = plan.reference
+    reference, notes = plan.reference, [plan.note()]
     if reference is not None and all(one.method != reference for one in found):
         _LOG.warning("no cell of the reference %r is finished; the tests are against the best method", reference)
         reference = None
-    picked = (
-        None
-        if reference is not None
-        else "The reference of the tests is the best here by mean rank, so they flatter it."
-    )
-    note = " ".join(filter(None, [plan.note(), picked])) or None
+    if reference is None:
+        notes.append("The reference of the tests is the best here by mean rank, so they flatter it.")
+    note = " ".join(filter(None, notes)) or None
     made = tables.summary(found, headline=shown, reference=reference, claims=claims, note=note)
-    drawn: list[str] = []
     try:
         drawn = figures.draw(found, out, headline=shown)
     except MissingExtra as error:
+        drawn = []
         _LOG.warning("no figures: %s", error)
     rows, tests = tables.csv_rows(made)
     write_text(out / "table.csv", rows)
@@ -80,24 +68,18 @@ def write(plan: Plan, cells: Sequence[Cell], out: Path) -> dict[str, Any]:
     write_text(out / "table.tex", tables.latex(made))
     write_text(out / "README.md", _page(plan, made, drawn, failed, len(cells)))
     result = {
-        "task": "compare",
-        "compared": plan.task,
-        "title": plan.title,
-        "cells": {"finished": len(found), "failed": failed, "of": len(cells)},
-        "summary": made,
-        "figures": drawn,
+        "task": "compare", "compared": plan.task, "title": plan.title,
+        "cells": {"finished": len(found), "failed": failed, "of": len(cells)}, "summary": made, "figures": drawn,
         "versions": versions(),
-    }
+    }  # fmt: skip
     write_json(out / "result.json", result)
     return result
 
 
 def _aligned(found: Sequence[tuple[Outcome, list[str]]]) -> list[Outcome]:
     """The outcomes, without the figures of single texts where a data set's were not all tested on the same ones."""
-    sets: dict[str, set[tuple[str, ...]]] = {}
-    for one, tested in found:
-        sets.setdefault(one.data, set()).add(tuple(tested))
-    uneven = {data for data, own in sets.items() if len(own) > 1}
+    sets = {(one.data, tuple(tested)) for one, tested in found}
+    uneven = {data for data, times in Counter(data for data, _ in sets).items() if times > 1}
     if uneven:
         _LOG.warning("the searches on %s were tested on different texts: tests are by run", ", ".join(sorted(uneven)))
     return [dataclasses.replace(one, items=None) if one.data in uneven else one for one, _ in found]

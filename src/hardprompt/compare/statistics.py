@@ -1,7 +1,8 @@
 """What the runs of a comparison can tell: intervals, paired tests, ranks and the Pareto front."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -9,6 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
+from scipy.stats import rankdata, sem
 
 from hardprompt.errors import InputError
 from hardprompt.tasks.intervals import RESAMPLES
@@ -84,27 +86,28 @@ def check(outcomes: Sequence[Outcome]) -> None:
     """
     if not outcomes:
         raise InputError("there are no outcomes to compare; at least one is expected.")
-    cells: set[tuple[str, str, str, int]] = set()
+    twice = [name for name, times in Counter(map(_name, outcomes)).items() if times > 1]
+    if twice:
+        raise InputError(f"{twice[0]} comes twice; one outcome per data set, split, method and seed is expected.")
     for run in outcomes:
         name = _name(run)
-        cell = (run.data, run.split, run.method, run.seed)
-        if cell in cells:
-            raise InputError(f"{name} comes twice; one outcome per data set, split, method and seed is expected.")
-        cells.add(cell)
         if not math.isfinite(run.score):
             raise InputError(f"the score of {name} is {run.score}; a finite number is expected.")
         if run.perplexity is not None and not 0 < run.perplexity < math.inf:
             raise InputError(f"the perplexity of {name} is {run.perplexity}; a positive number or None is expected.")
     for runs in by_data(outcomes).values():
-        _figures([run for run in runs if run.items is not None])
+        if itemised := [run for run in runs if run.items is not None]:
+            _figures(itemised)
 
 
 def by_data(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
     """The outcomes of each data set, in the order in which they come."""
-    found: dict[str, list[Outcome]] = {}
-    for run in outcomes:
-        found.setdefault(run.data, []).append(run)
-    return found
+    return _grouped(outcomes, lambda run: run.data)
+
+
+def by_method(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
+    """The outcomes of each method, in the order in which they come."""
+    return _grouped(outcomes, lambda run: run.method)
 
 
 def interval(runs: Sequence[Outcome]) -> tuple[float, float] | None:
@@ -133,7 +136,7 @@ def interval(runs: Sequence[Outcome]) -> tuple[float, float] | None:
 
 def standard_error(scores: Sequence[float]) -> float | None:
     """The standard deviation over sqrt(n) of n runs, with n - 1 below; None for a single run."""
-    return float(np.std(scores, ddof=1) / math.sqrt(len(scores))) if len(scores) > 1 else None
+    return float(sem(scores)) if len(scores) > 1 else None
 
 
 def pairs(one: Sequence[Outcome], other: Sequence[Outcome]) -> list[tuple[Outcome, Outcome]]:
@@ -181,12 +184,10 @@ def paired(one: Sequence[Outcome], other: Sequence[Outcome]) -> Difference | Non
     if not matched:
         return None
     tables: dict[str, tuple[NDArray[Any], list[int]]] = {}
-    for data in dict.fromkeys(run.data for run, _ in matched):
-        group = [pair for pair in matched if pair[0].data == data]
-        scored = any(run.items is None for pair in group for run in pair)
-        _figures([run for pair in group for run in pair if not scored])
-        a, b = (_figures([pair[side] for pair in group], scored=scored) for side in (0, 1))
-        tables[data] = a - b, _units([x.split or y.split for x, y in group])
+    for data, both in by_data([run for pair in matched for run in pair]).items():
+        figures, ones, others = _figures(both), both[::2], both[1::2]
+        splits = [a.split or b.split for a, b in zip(ones, others, strict=True)]
+        tables[data] = figures[::2] - figures[1::2], _units(splits)
     value = float(np.mean([table.mean() for table, _ in tables.values()]))
     draws = _mean_draws(tables)
     if draws is None:
@@ -202,17 +203,15 @@ def paired(one: Sequence[Outcome], other: Sequence[Outcome]) -> Difference | Non
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
     """Each p-value adjusted for their number; None is no test and does not count.
 
-    The i-th smallest of m, from 0, becomes the largest of min(1, (m - j) p_j) over j ≤ i.
-
     Source: Holm 1979.
     """
-    known = sorted((p, i) for i, p in enumerate(p_values) if p is not None)
-    adjusted: list[float | None] = [None] * len(p_values)
-    highest = 0.0
-    for step, (p, i) in enumerate(known):
-        highest = max(highest, min(1.0, (len(known) - step) * p))
-        adjusted[i] = highest
-    return adjusted
+    known = [p for p in p_values if p is not None]
+    if not known:
+        return list(p_values)
+    from statsmodels.stats.multitest import multipletests  # only here: it takes a second to import
+
+    adjusted = iter(multipletests(known, method="holm")[1].tolist())
+    return [None if p is None else next(adjusted) for p in p_values]
 
 
 def ranks(scores: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
@@ -224,14 +223,12 @@ def ranks(scores: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     Returns:
         By method; empty where no data set is common to all.
     """
-    shared = sorted(set.intersection(*(set(row) for row in scores.values()))) if scores else []
+    shared = sorted(set.intersection(*map(set, scores.values()))) if scores else []
     if not shared:
         return {}
     # Rounded: means of the same figures in another order are equal.
     table = np.round([[row[data] for data in shared] for row in scores.values()], 12)
-    above = (table[None] > table[:, None]).sum(1)
-    same = (table[None] == table[:, None]).sum(1)
-    return dict(zip(scores, (above + (same + 1) / 2).mean(1).tolist(), strict=True))
+    return dict(zip(scores, rankdata(-table, axis=0).mean(1).tolist(), strict=True))
 
 
 def pareto(points: Sequence[tuple[float, float | None]]) -> list[bool]:
@@ -245,12 +242,17 @@ def pareto(points: Sequence[tuple[float, float | None]]) -> list[bool]:
     return [math.isfinite(p) and not any(t >= s and q <= p and (t > s or q < p) for t, q in plane) for s, p in plane]
 
 
+def _grouped(runs: Sequence[Outcome], key: Callable[[Outcome], str]) -> dict[str, list[Outcome]]:
+    found: dict[str, list[Outcome]] = {}
+    for run in runs:
+        found.setdefault(key(run), []).append(run)
+    return found
+
+
 def _by_split(runs: Sequence[Outcome]) -> dict[str, dict[int | None, Outcome]]:
     """Runs on one data set by split and seed; None is the seed of a run that is not sown."""
-    found: dict[str, dict[int | None, Outcome]] = {}
-    for run in runs:
-        found.setdefault(run.split, {})[run.seed if run.sown else None] = run
-    return found
+    groups = _grouped(runs, lambda run: run.split)
+    return {split: {run.seed if run.sown else None: run for run in own} for split, own in groups.items()}
 
 
 def _stand_in(
@@ -270,11 +272,11 @@ def _units(splits: Sequence[str]) -> list[int]:
     return list(range(len(splits))) if len(names) == 1 else [names.index(split) for split in splits]
 
 
-def _figures(runs: Sequence[Outcome], *, scored: bool = False) -> Float[NDArray[Any], "runs items"]:
+def _figures(runs: Sequence[Outcome]) -> Float[NDArray[Any], "runs items"]:
     """The items of runs on one data set, row by row; their scores, one column, where a run has no items."""
-    if scored or any(run.items is None for run in runs):
-        return np.array([[run.score] for run in runs], dtype=float)
     rows = [(run, run.items) for run in runs if run.items is not None]
+    if len(rows) < len(runs):
+        return np.array([[run.score] for run in runs], dtype=float)
     for run, items in rows:
         if not items or len(items) != len(rows[0][1]):
             other = f"{_name(rows[0][0])} on {len(rows[0][1])}; the same ones are expected on one data set"

@@ -1,15 +1,15 @@
 """The tables of a comparison: plain figures, and the same as Markdown, LaTeX, CSV and on a terminal."""
 
-import csv
-import io
 import json
 import math
 import re
-import statistics
 from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean, geometric_mean, median
 from typing import TYPE_CHECKING, Any
 
-from hardprompt.compare.statistics import Outcome, by_data, check, holm, interval, paired, ranks, standard_error
+from hardprompt.compare import statistics
+from hardprompt.compare.statistics import Outcome, by_data, by_method, interval
+from hardprompt.data.files import csv_text
 from hardprompt.errors import unknown
 from hardprompt.tasks.tables import number, table
 
@@ -54,32 +54,30 @@ def summary(
     Raises:
         InputError: as ``check``; or no method is called ``reference``.
     """
-    check(outcomes)
-    methods, groups = _by_method(outcomes), by_data(outcomes)
-    found = {data: _rows(_by_method(group), claims) for data, group in groups.items()}
+    statistics.check(outcomes)
+    methods, groups = by_method(outcomes), by_data(outcomes)
+    found = {data: _rows(by_method(group), claims) for data, group in groups.items()}
     means = {
         name: {data: row["mean"] for data, rows in found.items() for row in rows if row["method"] == name}
         for name in methods
     }
     complete = {name: row for name, row in means.items() if len(row) == len(groups)}
     ranked = complete or means
-    over_all = ranks(ranked)
+    over_all = statistics.ranks(ranked)
     if reference is None:
         reference = min(methods, key=lambda name: over_all.get(name, math.inf))
     if reference not in methods:
         raise unknown("method", reference, methods)
     blocks = [
         {
-            "data": data,
-            "items": max((len(run.items) for run in group if run.items is not None), default=None),
-            "rows": found[data],
-            "tests": _tests(_by_method(group), reference),
+            "data": data, "items": max((len(run.items) for run in group if run.items is not None), default=None),
+            "rows": found[data], "tests": _tests(by_method(group), reference),
         }
         for data, group in groups.items()
-    ]
+    ]  # fmt: skip
     rows = [
         {
-            "method": name, "mean": statistics.fmean(row.values()) if name in complete else None,
+            "method": name, "mean": fmean(row.values()) if name in complete else None,
             "interval": _list(interval(methods[name])) if name in complete else None,
             "rank": over_all.get(name), "data": len(row), "of": len(groups),
         }
@@ -133,10 +131,9 @@ def show(summary: Mapping[str, Any]) -> "list[RenderableType]":
     overview, tests, *_ = _grids(summary)
     grids = [overview] if len(summary["data"]) > 1 else []
     for block in summary["data"]:
-        head, *rows = _figures(block["rows"], summary["headline"])
+        title, grid = _figures(block, summary["headline"])
         prompts = [_quoted(_short(row["prompt"] or "-", _BRIEF)) for row in block["rows"]]
-        found = [[*row, prompt] for row, prompt in zip(rows, prompts, strict=True)]
-        grids.append((_titled(block), [[*head, "best prompt"], *found]))
+        grids.append((title, [[*row, last] for row, last in zip(grid, ["best prompt", *prompts], strict=True)]))
     for title, (head, *rows) in (*grids, tests):
         made = table(title, head[:1], [escape(cell) for cell in head[1:]])
         for row in rows:
@@ -145,31 +142,21 @@ def show(summary: Mapping[str, Any]) -> "list[RenderableType]":
     return shown
 
 
-def _by_method(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
-    names = dict.fromkeys(run.method for run in outcomes)
-    return {name: [run for run in outcomes if run.method == name] for name in names}
-
-
 def _rows(methods: Mapping[str, Sequence[Outcome]], claims: Claims) -> list[dict[str, Any]]:
     """A row per method on one data set."""
-    means = {name: statistics.fmean(run.score for run in runs) for name, runs in methods.items()}
-    placed = ranks({name: {"": mean} for name, mean in means.items()})
+    means = {name: fmean(run.score for run in runs) for name, runs in methods.items()}
+    placed = statistics.ranks({name: {"": mean} for name, mean in means.items()})
     rows = []
     for name, runs in methods.items():
         perplexities = [run.perplexity for run in runs if run.perplexity is not None]
         rows.append({
-            "method": name,
-            "runs": len(runs),
-            "mean": means[name],
-            "standard_error": standard_error([run.score for run in runs]),
-            "interval": _list(interval(runs)),
-            "rank": placed[name],
-            "perplexity": statistics.geometric_mean(perplexities) if perplexities else None,
-            "evaluations": statistics.fmean(run.evaluations for run in runs),
-            "passes": statistics.fmean(run.passes for run in runs),
-            "seconds": statistics.median(run.seconds for run in runs),
-            "prompt": max(runs, key=lambda run: run.score).prompt,
-            "claim": claims.get(name, {}).get(runs[0].data),
+            "method": name, "runs": len(runs), "mean": means[name],
+            "standard_error": statistics.standard_error([run.score for run in runs]),
+            "interval": _list(interval(runs)), "rank": placed[name],
+            "perplexity": geometric_mean(perplexities) if perplexities else None,
+            "evaluations": fmean(run.evaluations for run in runs), "passes": fmean(run.passes for run in runs),
+            "seconds": median(run.seconds for run in runs),
+            "prompt": max(runs, key=lambda run: run.score).prompt, "claim": claims.get(name, {}).get(runs[0].data),
         })  # fmt: skip
     return rows
 
@@ -177,20 +164,16 @@ def _rows(methods: Mapping[str, Sequence[Outcome]], claims: Claims) -> list[dict
 def _tests(methods: Mapping[str, Sequence[Outcome]], reference: str) -> list[dict[str, Any]]:
     """A test per method against the reference; its figures are None where no runs can be paired."""
     others = [name for name in methods if name != reference]
-    found = [paired(methods[name], methods.get(reference, [])) for name in others]
-    adjusted = holm([test.p if test else None for test in found])
+    found = [statistics.paired(methods[name], methods.get(reference, [])) for name in others]
+    adjusted = statistics.holm([test.p if test else None for test in found])
     return [
         {
-            "method": name,
-            "difference": test.value if test else None,
-            "interval": _list(test.interval) if test else None,
-            "p": test.p if test else None,
-            "p_holm": p_holm,
-            "pairs": test.pairs if test else 0,
-            "data": len(test.data) if test else 0,
+            "method": name, "difference": test.value if test else None,
+            "interval": _list(test.interval) if test else None, "p": test.p if test else None, "p_holm": p_holm,
+            "pairs": test.pairs if test else 0, "data": len(test.data) if test else 0,
         }
         for name, test, p_holm in zip(others, found, adjusted, strict=True)
-    ]
+    ]  # fmt: skip
 
 
 def _list(values: tuple[float, float] | None) -> list[float] | None:
@@ -205,15 +188,10 @@ def _grids(summary: Mapping[str, Any]) -> list[tuple[str, list[list[str]]]]:
     found = [(f"{headline}, mean over runs (standard error){some}", _overview(summary))]
     found.append((against, _tested(summary["all"]["tests"], len(blocks))))
     for block in blocks:
-        found.append((_titled(block), _figures(block["rows"], headline)))
+        found.append(_figures(block, headline))
         if len(blocks) > 1:
             found.append((f"{block['data']}: {against}", _tested(block["tests"], 1)))
     return found
-
-
-def _titled(block: Mapping[str, Any]) -> str:
-    items = "" if block["items"] is None else f", {block['items']} test items"
-    return f"{block['data']}{items}"
 
 
 def _overview(summary: Mapping[str, Any]) -> list[list[str]]:
@@ -238,14 +216,15 @@ def _tested(tests: Sequence[Mapping[str, Any]], of: int) -> list[list[str]]:
     return grid
 
 
-def _figures(rows: Sequence[Mapping[str, Any]], headline: str) -> list[list[str]]:
-    claimed = any(row["claim"] is not None for row in rows)
+def _figures(block: Mapping[str, Any], headline: str) -> tuple[str, list[list[str]]]:
+    items = "" if block["items"] is None else f", {block['items']} test items"
+    claimed = any(row["claim"] is not None for row in block["rows"])
     grid = [["method", "runs", headline, "95 % interval", "rank", *_COSTS, *(["paper"] if claimed else [])]]
-    for row in rows:
+    for row in block["rows"]:
         cells = [row["method"], str(row["runs"]), _mean(row), _range(row["interval"]), f"{row['rank']:g}"]
-        cells += [number(row[name]) for name in _COSTS]
-        grid.append([*cells, *([_score(row["claim"])] if claimed else [])])
-    return grid
+        claim = [_score(row["claim"])] if claimed else []
+        grid.append([*cells, *(number(row[name]) for name in _COSTS), *claim])
+    return f"{block['data']}{items}", grid
 
 
 def _prompts(block: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -307,10 +286,5 @@ def _latex(title: str, columns: str, head: Sequence[str], rows: Iterable[Sequenc
 
 
 def _csv(names: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, names, extrasaction="ignore")
-    writer.writeheader()
-    for row in rows:
-        low, high = row["interval"] or (None, None)
-        writer.writerow({**row, "low": low, "high": high})
-    return stream.getvalue()
+    whole = [{**row, **dict(zip(("low", "high"), row["interval"] or (None, None), strict=True))} for row in rows]
+    return csv_text(names, [[row[name] for name in names] for row in whole])

@@ -3,11 +3,10 @@
 import bz2
 import csv
 import importlib.util
-import io
 import random
-from collections import defaultdict
 from pathlib import Path
 
+from hardprompt.data.files import csv_text
 from hardprompt.errors import MissingExtra
 from hardprompt.search.files import write_text
 
@@ -50,19 +49,12 @@ def write_data(folder: Path, *, seed: int, test: int | None = TEST) -> dict[str,
     third = len(names) // 3
     part = {film: min(i // third, 2) for i, film in enumerate(names)}
     paths = {}
-    for index, (name, size, draw) in enumerate(
-        (("train", TRAIN, seed), ("validation", VALIDATION, 0), ("test", test, 0))
-    ):
-        by_class: dict[str, list[tuple[str, str, str]]] = defaultdict(list)
-        for row in rows:
-            if part[row[2]] == index:
-                by_class[row[1]].append(row)
-        each = size // 2 if size is not None else min(map(len, by_class.values()))
-        chosen = [row for label in sorted(by_class) for row in random.Random(draw).sample(by_class[label], each)]
-        stream = io.StringIO()
-        writer = csv.writer(stream)
-        writer.writerow(["text", "label", "film"])
-        writer.writerows(chosen)
+    for index, (name, size) in enumerate((("train", TRAIN), ("validation", VALIDATION), ("test", test))):
+        own = [row for row in rows if part[row[2]] == index]
+        by_class = [[row for row in own if row[1] == label] for label in sorted(_LABELS.values())]
+        each = min(map(len, by_class)) if size is None else size // 2
+        draw = seed if name == "train" else 0
+        chosen = [row for found in by_class for row in random.Random(draw).sample(found, each)]
         paths[name] = folder / f"{name}.csv"
-        write_text(paths[name], stream.getvalue())
+        write_text(paths[name], csv_text(["text", "label", "film"], chosen))
     return paths

@@ -3,7 +3,7 @@
 import importlib
 import random
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from hardprompt.search.files import write_text
 
 TEXT, LABEL = "text", "label"  # the columns of every file that is written here
 _PUBLISHED = ("sentence", "text")  # what the published files call the first, even within one data set
-_FILES = {"train": "train.tsv", "validation": "dev.tsv"}
+_FILES = {"train": "train.tsv", "validation": "dev.tsv", "test": "test.tsv"}
 _SPLIT = re.compile(r"(\d+)-(\d+)")
 _SEEDS = 2**32  # numpy takes them below this
 _TEST_SEED = 0  # every split and method is tested on the same rows
@@ -198,10 +198,9 @@ def materialise(
     """
     if name not in NAMED:
         raise unknown("named data set", name, NAMED)
-    if test is not None and test < 1:
-        raise InputError(f"test is {test}; it must be at least 1.")
-    if shots < 1:
-        raise InputError(f"shots is {shots}; it must be at least 1.")
+    for what, number in (("test", test), ("shots", shots)):
+        if number is not None and number < 1:
+            raise InputError(f"{what} is {number}; it must be at least 1.")
     data = NAMED[name]
     parts = _from_hub(data, split, shots) if folder is None else _from_folder(data, split, folder, shots)
     if test is not None and test < len(parts["test"]):
@@ -209,7 +208,7 @@ def materialise(
         parts["test"] = [parts["test"][i] for i in kept]
     target = out / name / split
     target.mkdir(parents=True, exist_ok=True)
-    return {part: _write(target / f"{part}.tsv", rows) for part, rows in parts.items()}
+    return {part: write(target / f"{part}.tsv", rows) for part, rows in parts.items()}
 
 
 def draw(
@@ -238,12 +237,10 @@ def draw(
         own = taken[labels[i]]
         if len(own) < 2 * shots and usable(i):
             own.append(i)
-    for label in sorted(taken):
-        if len(taken[label]) < 2 * shots:
-            raise InputError(
-                f"class {label!r} has {len(taken[label])} rows; {2 * shots} are needed for {shots} shots and as many "
-                "to validate."
-            )
+    for label, own in sorted(taken.items()):
+        if len(own) < 2 * shots:
+            needed = f"{2 * shots} are needed for {shots} shots and as many to validate"
+            raise InputError(f"class {label!r} has {len(own)} rows; {needed}.")
     return [i for own in taken.values() for i in own[:shots]], [i for own in taken.values() for i in own[shots:]]
 
 
@@ -251,27 +248,24 @@ def _from_folder(data: NamedData, split: str, folder: Path, shots: int) -> dict[
     if not folder.is_dir():
         raise InputError(f"data folder {str(folder)!r} does not exist.")
     nested = folder / f"{shots}-shot"
-    root = nested if nested.is_dir() else folder
-    _check_present("data set", data.name, root)
-    _check_present("split", split, root / data.name)
-    where = root / data.name / split
-    test = where / "test.tsv" if (where / "test.tsv").is_file() else where.parent / "test.tsv"
-    files = {**{part: where / file for part, file in _FILES.items()}, "test": test}
+    where = nested if nested.is_dir() else folder
+    for kind, name in (("data set", data.name), ("split", split)):
+        found = [path.name for path in where.iterdir() if path.is_dir()]
+        if name not in found:
+            raise unknown(f"{kind} of {where}", name, found)
+        where /= name
+    files = {part: where / name for part, name in _FILES.items()}
+    if not files["test"].is_file():  # then it stands beside the splits
+        files["test"] = where.parent / _FILES["test"]
     return {part: _rows(file, data) for part, file in files.items()}
 
 
-def _check_present(kind: str, name: str, folder: Path) -> None:
-    found = [path.name for path in folder.iterdir() if path.is_dir()]
-    if name not in found:
-        raise unknown(f"{kind} of {folder}", name, found)
-
-
 def _rows(file: Path, data: NamedData) -> list[Row]:
-    columns: list[str] = []
+    head: list[str] = []
     if file.is_file():
         with file.open(encoding="utf-8-sig", errors="replace") as stream:
-            columns = stream.readline().rstrip("\n").split("\t")
-    rows = read_rows(file, text=next((name for name in _PUBLISHED if name in columns), TEXT), label=LABEL)
+            head = stream.readline().rstrip("\n").split("\t")
+    rows = read_rows(file, text=next((name for name in _PUBLISHED if name in head), TEXT), label=LABEL)
     for row in rows:
         if row.label not in data.verbalizers:
             raise unknown(f"class of {data.name} in {file}", row.label, data.classes)
@@ -285,23 +279,19 @@ def _from_hub(data: NamedData, split: str, shots: int) -> dict[str, list[Row]]:
     if int(found[1]) != shots:
         raise InputError(f"split {split!r} has {int(found[1])} shots, but shots is {shots}; they must agree.")
     train, test = _load(data, "train"), _load(data, "test")
-
-    def text(rows: Any, i: int) -> str:
-        return _one_line(" ".join(str(rows[i][column] or "") for column in data.columns))
-
     labels = _classes(train, data)
-    drawn = draw(labels, shots, seed=int(found[2]), usable=lambda i: bool(text(train, i).strip()))
+
+    def row(i: int) -> Row:
+        return Row(text_of(train[i][column] for column in data.columns), labels[i])
+
+    drawn = draw(labels, shots, seed=int(found[2]), usable=lambda i: bool(row(i).text.strip()))
     missing = sorted(set(data.classes) - set(labels))
     if missing:
         raise InputError(f"{data.hub!r} has no training row of class {missing[0]!r} of {data.name}.")
-    parts = {
-        part: [Row(text(train, i), labels[i]) for i in numbers]
-        for part, numbers in zip(("train", "validation"), drawn, strict=True)
-    }
     # Whole columns: one by one, 60,000 rows take minutes.
-    texts = zip(*(list(test[column]) for column in data.columns), strict=True)
-    joined = (_one_line(" ".join(str(value or "") for value in row)) for row in texts)
-    rows = [Row(one, label) for one, label in zip(joined, _classes(test, data), strict=True)]
+    values = zip(*(list(test[column]) for column in data.columns), strict=True)
+    rows = map(Row, map(text_of, values), _classes(test, data))
+    parts = {part: [row(i) for i in numbers] for part, numbers in zip(("train", "validation"), drawn, strict=True)}
     return {**parts, "test": [row for row in rows if row.text.strip()]}
 
 
@@ -333,11 +323,13 @@ def _classes(rows: Any, data: NamedData) -> list[str]:
     return [ours[value] for value in values]
 
 
-def _one_line(text: str) -> str:
-    return _BREAK.sub(" ", text)
+def text_of(values: Iterable[Any]) -> str:
+    """What a field of a TSV file can hold of the values of a row."""
+    return _BREAK.sub(" ", " ".join(str(value or "") for value in values))
 
 
-def _write(path: Path, rows: Sequence[Row]) -> str:
+def write(path: Path, rows: Sequence[Row]) -> str:
+    """Write rows as a TSV file, unless the same is there already; returns its path."""
     content = f"{TEXT}\t{LABEL}\n" + "".join(f"{row.text}\t{row.label}\n" for row in rows)
     if not path.is_file() or path.read_bytes() != content.encode():
         write_text(path, content)

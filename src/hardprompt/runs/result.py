@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hardprompt.data.files import csv_text
 from hardprompt.lms.models import Models
 from hardprompt.runs.search import Search
 from hardprompt.search.engine import Result
@@ -14,7 +15,6 @@ from hardprompt.search.files import write_json, write_text
 from hardprompt.tasks import Recipe
 from hardprompt.tasks.judging import judge_of
 from hardprompt.tasks.recipe import headline, tested
-from hardprompt.tasks.tables import csv_text
 
 _HEAD = ("prompt", "train_reward", "validation", "test", "perplexity", "evaluations")
 

@@ -1,9 +1,6 @@
-"""What the tables of results are made of: empty tables, short numbers, columns of our own CSV files."""
+"""What the tables of results are made of: empty tables, and short numbers."""
 
-import csv
-import io
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -34,19 +31,3 @@ def spent(row: Mapping[str, Any]) -> str:
     """Evaluations of a row of a table, and how many of them were passes for gradients."""
     passes = row.get("gradient_passes", 0)
     return f"{row['evaluations']} ({passes} passes)" if passes else str(row["evaluations"])
-
-
-def columns(file: Path, *names: str) -> list[list[str]]:
-    """Columns of a CSV file of ours, row by row; a field may be longer than Python's reader allows by itself."""
-    csv.field_size_limit(2**31 - 1)
-    with file.open(encoding="utf-8", newline="") as stream:
-        return [[row[name] for name in names] for row in csv.DictReader(stream)]
-
-
-def csv_text(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """A CSV file."""
-    stream = io.StringIO()
-    writer = csv.writer(stream)
-    writer.writerow(head)
-    writer.writerows(rows)
-    return stream.getvalue()

@@ -8,7 +8,8 @@ from typing import Any
 from rich.console import RenderableType
 from rich.markup import escape
 
-from hardprompt.tasks.tables import columns, number, spent, table
+from hardprompt.data.files import columns
+from hardprompt.tasks.tables import number, spent, table
 
 PREDICTIONS = "predictions.csv"
 

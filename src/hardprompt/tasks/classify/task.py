@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from safetensors.torch import save
 
+from hardprompt.data.files import csv_text
 from hardprompt.data.tables import Example, Row
 from hardprompt.lms import TaskLM
 from hardprompt.lms.placing import search_copy
@@ -22,7 +23,6 @@ from hardprompt.tasks.classify.metrics import classification_metrics, paired_dif
 from hardprompt.tasks.classify.reward import Classification
 from hardprompt.tasks.classify.table import PREDICTIONS
 from hardprompt.tasks.protocol import Perplexity
-from hardprompt.tasks.tables import csv_text
 from hardprompt.tasks.template import Template
 
 _SOFT_FILE = "soft_prompt.safetensors"

@@ -9,7 +9,8 @@ from typing import Any
 from rich.console import RenderableType
 from rich.markup import escape
 
-from hardprompt.tasks.tables import columns, number, table
+from hardprompt.data.files import columns
+from hardprompt.tasks.tables import number, table
 
 OUTPUTS = "outputs.csv"
 

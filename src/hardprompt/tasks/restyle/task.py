@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from hardprompt.data.files import csv_text
 from hardprompt.errors import MissingExtra
 from hardprompt.lms.vocabulary import Tokens
 from hardprompt.optimizers import Need
@@ -23,7 +24,6 @@ from hardprompt.tasks.restyle.reward import Content, Output, Restyle, score
 from hardprompt.tasks.restyle.styles import StyleModel, TrainedStyle
 from hardprompt.tasks.restyle.table import OUTPUTS
 from hardprompt.tasks.restyle.texts import Texts
-from hardprompt.tasks.tables import csv_text
 from hardprompt.tasks.template import Template
 
 _LOG = logging.getLogger(__name__)
