@@ -1,13 +1,21 @@
 """Prompts that are not searched for: a hand-written one, an instruction, worked examples."""
 
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
 
-from hardprompt.errors import InputError
+from hardprompt.optimizers.checks import MANY, check
 from hardprompt.search.engine import EVERYTHING, Proposal
-from hardprompt.tasks.classify.demonstrations import Demonstrations
+
+
+@runtime_checkable
+class Examples(Protocol):
+    """What worked examples are drawn from."""
+
+    def draw(self, seed: int, shots: int) -> str:
+        """A prompt of up to so many of each class, drawn and ordered by the seed."""
+        ...
 
 
 class Fixed:
@@ -52,7 +60,7 @@ def instruction(*, instruction: str) -> Fixed:
     return Fixed(prompt=instruction)
 
 
-def demonstrations(*, examples: Demonstrations, seed: int = 0, shots: int = 4) -> Fixed:
+def demonstrations(*, examples: Examples, seed: int = 0, shots: int = 4) -> Fixed:
     """Worked examples, drawn and ordered by the seed.
 
     Args:
@@ -65,6 +73,5 @@ def demonstrations(*, examples: Demonstrations, seed: int = 0, shots: int = 4) -
 
     Source: in-context learning, Brown et al. 2020.
     """
-    if shots < 1:
-        raise InputError(f"shots is {shots}; it must be at least 1.")
+    check(shots=(shots, 1, MANY))
     return Fixed(prompt=examples.draw(seed, shots))
