@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from hardprompt.search.engine import EVERYTHING, Proposal
-from hardprompt.search.rewards import Whole
 from hardprompt.tasks.function.task import FunctionTask
 
 
@@ -150,10 +149,13 @@ class Drifting(Letters):
         return scores.mean(-1) + next(self.calls)
 
 
-class Amnesiac(Whole):
+class Amnesiac:
     """Says that it remembers, and does not."""
 
     hits = scored = 0
+
+    def __call__(self, prompts: list[str]) -> Tensor:
+        return lengths(prompts)
 
     def recall(self, prompt: str) -> float | None:
         return None

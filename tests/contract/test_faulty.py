@@ -87,7 +87,7 @@ def test_a_reward_that_depends_on_company_is_told_so() -> None:
     [
         ({"leads": "no"}, {"is_a_task"}, "leads is a str"),
         (
-            {"reward": faulty.Amnesiac(faulty.lengths)},
+            {"reward": faulty.Amnesiac()},
             {"reward_remembers_and_resumes"},
             "scored 0 times",
         ),

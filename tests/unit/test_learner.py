@@ -98,6 +98,7 @@ def test_a_setting_out_of_range_raises_and_is_named(policy: PolicyLM, setting: d
         learner(policy, **setting)
 
 
+@pytest.mark.unchecked
 def test_unknown_names_raise_with_the_nearest_valid_one(policy: PolicyLM) -> None:
     with pytest.raises(InputError, match="Did you mean 'monte_carlo'"):
         learner(policy, loss="montecarlo")

@@ -12,7 +12,8 @@ from hardprompt.data.tables import Example
 from hardprompt.errors import InputError
 from hardprompt.lms.causal import CausalLM
 from hardprompt.lms.masked import MaskedLM
-from hardprompt.optimizers.gradient.objective import SoftPrompts, gradient
+from hardprompt.optimizers.gradient.objective import gradient
+from hardprompt.optimizers.gradient.soft import SoftPrompts
 from hardprompt.tasks.classify.reward import Classification
 from hardprompt.tasks.template import Template
 from tests.conftest import ARCHITECTURES, RESCALED, WINDOWED
@@ -125,6 +126,7 @@ def test_a_prompt_behind_the_answer_is_refused_with_the_reason(tiny_causal: Any)
         task(CausalLM(*tiny_causal), "{text}{mask}{prompt}", ONE).objective()
 
 
+@pytest.mark.unchecked
 def test_a_model_without_gradients_is_refused_with_the_reason() -> None:
     class Remote:
         blank, context_length = "", None

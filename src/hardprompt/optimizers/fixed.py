@@ -5,17 +5,8 @@ from typing import Any, Protocol, runtime_checkable
 from jaxtyping import Float
 from torch import Tensor
 
-from hardprompt.optimizers.checks import MANY, check
+from hardprompt.errors import InputError
 from hardprompt.search.engine import EVERYTHING, Proposal
-
-
-@runtime_checkable
-class Examples(Protocol):
-    """What worked examples are drawn from."""
-
-    def draw(self, seed: int, shots: int) -> str:
-        """A prompt of up to so many of each class, drawn and ordered by the seed."""
-        ...
 
 
 class Fixed:
@@ -50,6 +41,15 @@ class Fixed:
         self._asked = bool(state["asked"])
 
 
+@runtime_checkable
+class Examples(Protocol):
+    """What worked examples can be drawn from."""
+
+    def draw(self, seed: int, shots: int) -> str:
+        """Up to ``shots`` of each class as a prompt."""
+        ...
+
+
 def manual(*, manual: str) -> Fixed:
     """The task's hand-written prompt."""
     return Fixed(prompt=manual)
@@ -73,5 +73,6 @@ def demonstrations(*, examples: Examples, seed: int = 0, shots: int = 4) -> Fixe
 
     Source: in-context learning, Brown et al. 2020.
     """
-    check(shots=(shots, 1, MANY))
+    if shots < 1:
+        raise InputError(f"shots is {shots}; it must be at least 1.")
     return Fixed(prompt=examples.draw(seed, shots))

@@ -41,4 +41,4 @@ class Record:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what ``state_dict`` returned, from a state that has it among others."""
         self.generator.set_state(state["generator"])
-        self._rewards = dict(state["seen"])
+        self._rewards = {str(prompt): float(reward) for prompt, reward in state["seen"]}
