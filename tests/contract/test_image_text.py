@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 import torch
-from PIL import Image
 from tokenizers import processors
 from transformers import (
     AutoModel,
@@ -17,10 +16,12 @@ from transformers import (
     SiglipImageProcessorPil,
 )
 
+from hardprompt import testing
 from hardprompt.errors import InputError, MissingExtra
 from hardprompt.lms.image_text import ImageText, load_image_text
 from hardprompt.optimizers.gradient.objective import draw, gradient
 from hardprompt.tasks.invert.reward import Inversion
+from hardprompt.testing.image_text import pictures
 from tests.conftest import BOS, EOS, PAD, VOCABULARY, make_tokenizer
 
 LIMITS = {"clip": 20, "siglip": 16, "siglip2": 32}
@@ -69,70 +70,9 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         pytest.skip(str(error))
 
 
-def pictures() -> list[Any]:
-    """Of several shapes, some so small that rows could be taken for channels."""
-    generator = torch.Generator().manual_seed(0)
-    sizes = [(40, 30), (30, 45), (1, 1), (3, 3), (3, 60)]
-    return [
-        Image.fromarray(torch.randint(0, 256, (height, width, 3), generator=generator, dtype=torch.uint8).numpy())
-        for width, height in sizes
-    ]
-
-
-TEXTS = ["The film", "a dog in the house by the sea", "food"]
-
-
-def test_it_keeps_the_protocol(model: ImageText) -> None:
-    assert isinstance(model, ImageText)
-    assert model.name
-    assert model.stand_in is None or model.stand_in.endswith(".")
-
-
-def test_vectors_are_of_one_space_and_of_length_one(model: ImageText) -> None:
-    seen, read = model.images(pictures()), model.texts(TEXTS)
-    assert seen.shape == (5, read.shape[1])
-    assert read.shape[0] == 3
-    for vectors in (seen, read):
-        assert vectors.dtype == torch.float32
-        assert vectors.device.type == "cpu"
-        assert not vectors.requires_grad
-        torch.testing.assert_close(vectors.norm(dim=-1), torch.ones(len(vectors)))
-
-
-def test_a_vector_does_not_depend_on_company(model: ImageText) -> None:
-    torch.testing.assert_close(torch.cat([model.texts([text]) for text in TEXTS]), model.texts(TEXTS))
-    alone = torch.cat([model.images([picture]) for picture in pictures()])
-    torch.testing.assert_close(alone, model.images(pictures()), atol=1e-5, rtol=1e-4)
-
-
-def test_more_than_a_batch_keeps_its_order(model: ImageText) -> None:
-    texts = [f"{'a ' * (i % 5)}dog" for i in range(130)]
-    read = model.texts(texts)
-    torch.testing.assert_close(read[:5].repeat(26, 1), read)
-    assert not torch.allclose(read[0], read[1])
-    some = pictures()[:2] * 10
-    torch.testing.assert_close(model.images(some), model.images(some[:2]).repeat(10, 1), atol=1e-5, rtol=1e-4)
-
-
-def test_different_inputs_have_different_vectors(model: ImageText) -> None:
-    for vectors in (model.images(pictures()[:2]), model.texts(TEXTS[:2])):
-        assert not torch.allclose(vectors[0], vectors[1], atol=1e-4)
-
-
-def test_other_modes_are_seen_as_rgb(model: ImageText) -> None:
-    grey = pictures()[0].convert("L")
-    torch.testing.assert_close(model.images([grey]), model.images([grey.convert("RGB")]))
-
-
-def test_a_text_up_to_the_limit_is_read_and_a_longer_one_refused(model: ImageText) -> None:
-    words = ["dog"]
-    while model.count(" ".join([*words, "dog"])) <= model.text_limit:
-        words.append("dog")
-    most = " ".join(words)
-    assert model.texts([most]).shape[0] == 1
-    longer = most + " dog"
-    with pytest.raises(InputError, match=rf"has {model.count(longer)} tokens.*at most {model.text_limit}"):
-        model.texts(["food", longer])
+@pytest.mark.parametrize("check", testing.IMAGE_TEXT_CHECKS, ids=lambda check: check.__name__)
+def test_it_keeps_the_promises_of_an_image_text_model(model: ImageText, check: Any) -> None:
+    check(model)
 
 
 def test_the_limit_is_what_the_tower_reads(model: ImageText, request: pytest.FixtureRequest) -> None:

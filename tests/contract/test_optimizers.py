@@ -1,4 +1,4 @@
-"""The promises that every registered search method keeps."""
+"""Every registered search method keeps the promises of ``hardprompt.testing``, and those of our own ones."""
 
 import itertools
 import json
@@ -6,19 +6,20 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-import torch
 
-from hardprompt import optimizers
+from hardprompt import optimizers, testing
 from hardprompt.data.tables import Example
 from hardprompt.errors import InputError
 from hardprompt.lms.causal import CausalLM
 from hardprompt.lms.policy import PolicyLM
 from hardprompt.lms.vocabulary import survives
-from hardprompt.optimizers.gradient.objective import SoftPrompts
+from hardprompt.optimizers import Need
+from hardprompt.optimizers.gradient.soft import SoftPrompts
 from hardprompt.search.engine import optimize
 from hardprompt.tasks.classify.demonstrations import Demonstrations
 from hardprompt.tasks.classify.reward import Classification
 from hardprompt.tasks.template import Template
+from hardprompt.testing.optimizer import worth
 
 NAMES = sorted(optimizers.methods())
 FIXED = {"manual", "instruction", "demonstrations"}  # propose one prompt, once
@@ -26,10 +27,6 @@ SOFT = {"soft-prompt", "bbt"}  # propose vectors
 SEARCHES = sorted(set(NAMES) - FIXED)
 OF_LENGTH = sorted(set(SEARCHES) - SOFT - {"grips", "pez"})  # of so many tokens, which come back from their text
 PHRASE = " Say in one word if the film is good or bad, and be kind to the people"
-
-
-def reward(prompts: list[str]) -> torch.Tensor:
-    return torch.tensor([float(len(set(p))) - 0.1 * len(p) for p in prompts])
 
 
 @pytest.fixture
@@ -46,19 +43,25 @@ def build(tiny_causal: Any) -> Callable[..., Any]:
             verbalizers={"good": " great", "bad": " bad"}, soft=SoftPrompts(),
         )  # fmt: skip
         given = {
-            "policy": lambda: PolicyLM(*tiny_causal, tokens=method.tokens),
-            "length": lambda: 3,
-            "seed": lambda: seed,
-            "manual": lambda: " It was",
-            "instruction": lambda: PHRASE,
-            "phrase": lambda: PHRASE,
-            "examples": lambda: Demonstrations(examples, lambda e: f"{e.text} {e.label}\n", 100, lm.count),
-            "objective": lambda: task.objective(tokens=method.tokens),
+            Need.POLICY: lambda: PolicyLM(*tiny_causal, tokens=method.tokens),
+            Need.LENGTH: lambda: 3,
+            Need.SEED: lambda: seed,
+            Need.MANUAL: lambda: " It was",
+            Need.INSTRUCTION: lambda: PHRASE,
+            Need.PHRASE: lambda: PHRASE,
+            Need.EXAMPLES: lambda: Demonstrations(examples, lambda e: f"{e.text} {e.label}\n", 100, lm.count),
+            Need.OBJECTIVE: lambda: task.objective(tokens=method.tokens),
         }
-        assert set(given) == set(optimizers.GIVEN)
-        return method.build(**{thing: given[thing]() for thing in method.needs}, **settings)
+        assert set(given) == set(Need)
+        return method.build(**{str(need): given[need]() for need in method.needs}, **settings)
 
     return make
+
+
+@pytest.mark.parametrize("check", testing.OPTIMIZER_CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("name", NAMES)
+def test_it_keeps_the_promises_of_an_optimizer(name: str, check: Any, build: Callable[..., Any]) -> None:
+    check(lambda seed: build(name, seed))
 
 
 @pytest.mark.parametrize("name", OF_LENGTH)
@@ -73,69 +76,45 @@ def test_it_proposes_strings_that_survive_retokenisation(
             ids = tiny_causal.tokenizer(prompt, add_special_tokens=False)["input_ids"]
             assert len(ids) == 3
             assert survives(tiny_causal.tokenizer, ids)
-        log = optimizer.tell(proposal, reward(proposal.prompts).double())
-        assert all(isinstance(v, float) for v in log.values())
+        optimizer.tell(proposal, worth(proposal.prompts))
 
 
 @pytest.mark.parametrize("name", SEARCHES)
-def test_the_seed_decides_everything(name: str, build: Callable[..., Any]) -> None:
-    runs = [optimize(build(name, seed), reward, evaluations=64) for seed in (0, 0, 1)]
-    assert runs[0].trials == runs[1].trials
-    assert runs[0].trials != runs[2].trials
+def test_another_seed_makes_another_search(name: str, build: Callable[..., Any]) -> None:
+    runs = [optimize(build(name, seed), worth, evaluations=64) for seed in (0, 1)]
+    assert runs[0].trials != runs[1].trials
 
 
 @pytest.mark.parametrize("name", sorted(FIXED))
 def test_what_is_not_searched_for_is_proposed_once(name: str, build: Callable[..., Any]) -> None:
-    result = optimize(build(name), reward, evaluations=64)
+    result = optimize(build(name), worth, evaluations=64)
     assert (result.evaluations, result.passes, result.stopped) == (1, 0, "nothing left to try")
     assert [trial.prompt for trial in result.trials] == build(name).recommend()
 
 
 @pytest.mark.parametrize("name", SEARCHES)
-def test_it_spends_the_budget_and_no_more(name: str, build: Callable[..., Any]) -> None:
+def test_it_spends_the_budget_but_for_less_than_a_step(name: str, build: Callable[..., Any]) -> None:
     steps: list[Any] = []
-    result = optimize(build(name), reward, evaluations=70, callbacks=[steps.append])
+    result = optimize(build(name), worth, evaluations=70, callbacks=[steps.append], validate=worth)
     widths = [b.evaluations - a.evaluations for a, b in itertools.pairwise(steps)]
     assert 70 - max(widths) < result.evaluations <= 70
     assert result.evaluations == sum(len(step.prompts) for step in steps) + result.passes
     needs = optimizers.find(name).needs
-    assert (result.passes > 0) == ("objective" in needs and name != "bbt")  # which asks for rewards alone
+    assert (result.passes > 0) == (Need.OBJECTIVE in needs and name != "bbt")  # which asks for rewards alone
 
 
-@pytest.mark.parametrize("name", SEARCHES)
-def test_it_recommends_strings_of_which_the_best_seen_is_one(name: str, build: Callable[..., Any]) -> None:
-    optimizer = build(name)
-    seen: dict[str, float] = {}
-    for _ in range(2):
-        proposal = optimizer.ask()
-        rewards = reward(proposal.prompts).double()
-        seen.update(zip(proposal.prompts, rewards.tolist(), strict=True))
-        optimizer.tell(proposal, rewards)
-    best = max(seen.values())
-    assert any(seen.get(prompt) == best for prompt in optimizer.recommend())
+@pytest.mark.parametrize("name", sorted(set(SEARCHES) - {"bbt"}))
+def test_a_budget_smaller_than_a_step_is_spent_too(name: str, build: Callable[..., Any]) -> None:
+    """But for what no step fits into: a prompt with its gradient costs two."""
+    result = optimize(build(name), worth, evaluations=10, validate=worth)
+    assert 9 <= result.evaluations <= 10
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_saved_state_continues_bit_for_bit(name: str, build: Callable[..., Any], tmp_path: Any) -> None:
-    from hardprompt.search.files import StateStore
-
-    optimizer = build(name)
-    for _ in range(2):
-        proposal = optimizer.ask()
-        if proposal.prompts:
-            optimizer.tell(proposal, reward(proposal.prompts).double())
-    optimizer.recommend()  # as a validation would
-    StateStore(tmp_path).save(2, optimizer.state_dict())
-    other = build(name, seed=9)
-    other.load_state_dict(StateStore(tmp_path).load())
-    for _ in range(2):
-        proposals = [o.ask() for o in (optimizer, other)]
-        assert proposals[0].prompts == proposals[1].prompts
-        if not proposals[0].prompts:
-            continue
-        logs = [o.tell(p, reward(p.prompts).double()) for o, p in zip((optimizer, other), proposals, strict=True)]
-        assert logs[0] == logs[1]
-    assert optimizer.recommend() == other.recommend()
+def test_a_population_is_proposed_whole_or_not_at_all(build: Callable[..., Any]) -> None:
+    assert build("bbt").ask(15).prompts == []
+    assert len(build("bbt").ask(16).prompts) == 16
+    with pytest.raises(InputError, match="its first step needs more"):
+        optimize(build("bbt"), worth, evaluations=15)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -153,8 +132,14 @@ def test_an_unknown_name_lists_the_valid_ones() -> None:
         optimizers.find("rl-prompt")
 
 
-def test_a_class_of_the_users_own_is_found_by_its_path() -> None:
-    assert optimizers.find("hardprompt.optimizers.best_of_n:BestOfN").build is optimizers.find("best-of-n").build
+def test_a_class_of_the_users_own_is_found_by_its_path_and_says_what_it_needs() -> None:
+    method = optimizers.find("tests.contract.faulty:Spendthrift")
+    assert method.needs == {Need.SEED}
+    assert method.summary == "Proposes as many as ever, whatever is left."
+    with pytest.raises(InputError, match=r"does not say what it needs.*policy, length"):
+        optimizers.find("hardprompt.optimizers.best_of_n:BestOfN")
+    with pytest.raises(InputError, match=r"needs .*'colour'"):
+        optimizers.find("tests.contract.faulty:Demanding")
 
 
 @pytest.mark.parametrize(
@@ -181,7 +166,7 @@ def test_a_preset_named_after_a_paper_has_its_values(name: str, settings: dict[s
 
 
 @pytest.mark.unchecked
-@pytest.mark.parametrize("name", sorted(n for n in NAMES if "objective" in optimizers.find(n).needs))
+@pytest.mark.parametrize("name", sorted(n for n in NAMES if Need.OBJECTIVE in optimizers.find(n).needs))
 def test_a_method_of_gradients_refuses_a_reward_that_has_none(name: str) -> None:
     with pytest.raises(InputError, match="gradients of a loss"):
-        optimizers.find(name).build(objective=reward)
+        optimizers.find(name).build(objective=worth)

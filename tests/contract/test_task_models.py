@@ -7,6 +7,7 @@ import huggingface_hub
 import pytest
 import torch
 
+from hardprompt import testing
 from hardprompt.data.tables import Example
 from hardprompt.errors import InputError
 from hardprompt.lms import load as models
@@ -28,37 +29,9 @@ def contexts(lm: Any, *texts: str) -> list[str]:
     return [text + lm.blank for text in texts]
 
 
-def test_scores_do_not_depend_on_company(lm: Any) -> None:
-    together = contexts(lm, "The film was", "The food in the house by the sea was", "It is")
-    choices = [" good", " bad", " not good", " great"]
-    scores = lm.score(together, choices)
-    assert scores.shape == (3, 4)
-    for i, context in enumerate(together):
-        torch.testing.assert_close(lm.score([context], choices)[0].softmax(-1), scores[i].softmax(-1))
-    few = lm.score(together, choices[2:])
-    torch.testing.assert_close(few.softmax(-1), scores[:, 2:].softmax(-1))
-
-
-def test_a_hint_never_changes_a_score(lm: Any) -> None:
-    texts = ["The film was", "The film was a great", "It is"]
-    before = lm.score(contexts(lm, *texts), [" good", " bad"])
-    lm.prepare(["The film", "It is"])
-    after = lm.score(contexts(lm, *texts), [" good", " bad"])
-    torch.testing.assert_close(after.softmax(-1), before.softmax(-1))
-
-
-def test_it_counts_and_cuts_tokens(lm: Any) -> None:
-    text = "The film was a great story about a man"
-    for tokens in range(1, 6):
-        cut = lm.truncate(text, tokens)
-        assert text.startswith(cut)
-        assert len(lm.tokenizer(cut, add_special_tokens=False)["input_ids"]) <= tokens
-    assert lm.truncate(text, 10_000) == text
-
-
-def test_a_choice_without_a_token_is_named(lm: Any) -> None:
-    with pytest.raises(InputError, match="has no token"):
-        lm.score(contexts(lm, "It is"), [" good", ""])
+@pytest.mark.parametrize("check", testing.LANGUAGE_MODEL_CHECKS, ids=lambda check: check.__name__)
+def test_it_keeps_the_promises_of_a_language_model(lm: Any, check: Any) -> None:
+    check(lm)
 
 
 def test_it_makes_a_classifier(lm: Any) -> None:

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from hardprompt.lms.vectors import substituted, token_vectors
-from hardprompt.optimizers.gradient.autoprompt import AutoPrompt
 from hardprompt.optimizers.gradient.bbt import BBT
-from hardprompt.optimizers.gradient.gcg import GCG
-from hardprompt.optimizers.gradient.objective import SoftPrompts, draw, flips, gradient
+from hardprompt.optimizers.gradient.coordinate import autoprompt, gcg
+from hardprompt.optimizers.gradient.objective import draw, flips, gradient
 from hardprompt.optimizers.gradient.pez import PEZ
+from hardprompt.optimizers.gradient.soft import SoftPrompts
 from hardprompt.optimizers.gradient.soft_prompt import SoftPrompt
 from hardprompt.search.engine import optimize
 from tests.conftest import make_tiny
@@ -72,7 +72,7 @@ def planted(tiny_tokenizer: Any) -> Planted:
     return Planted(tiny_tokenizer)
 
 
-@pytest.mark.parametrize("build", [AutoPrompt, GCG])
+@pytest.mark.parametrize("build", [autoprompt, gcg])
 def test_the_planted_prompt_of_a_tiny_model_is_recovered(planted: Planted, build: Any) -> None:
     found = [
         optimize(build(objective=planted, length=3, seed=seed), planted.reward, evaluations=480).best.prompt

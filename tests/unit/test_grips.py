@@ -405,5 +405,5 @@ def test_a_phrase_without_a_word_raises_an_input_error(build: Callable[..., GrIP
 
 @pytest.mark.parametrize("setting", ["candidates", "edits", "patience", "recommended"])
 def test_a_setting_below_one_raises_an_input_error(build: Callable[..., GrIPS], setting: str) -> None:
-    with pytest.raises(InputError, match=f"{setting}=0"):
+    with pytest.raises(InputError, match=f"{setting} is 0"):
         build(phrase=QUESTION, **{setting: 0})

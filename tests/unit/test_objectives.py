@@ -12,7 +12,8 @@ from hardprompt.data.tables import Example
 from hardprompt.errors import InputError
 from hardprompt.lms.causal import CausalLM
 from hardprompt.lms.masked import MaskedLM
-from hardprompt.optimizers.gradient.objective import SoftPrompts, gradient
+from hardprompt.optimizers.gradient.objective import gradient
+from hardprompt.optimizers.gradient.soft import SoftPrompts
 from hardprompt.tasks.classify.reward import Classification
 from hardprompt.tasks.template import Template
 from tests.conftest import ARCHITECTURES, RESCALED, WINDOWED

@@ -100,5 +100,5 @@ def test_a_resumed_search_is_the_same_bit_for_bit(policy: PolicyLM) -> None:
 
 @pytest.mark.parametrize("setting", [{"length": 0}, {"length": 33}, {"proposals": 0}, {"recommended": 0}])
 def test_a_setting_out_of_range_raises_an_input_error(policy: PolicyLM, setting: dict[str, int]) -> None:
-    with pytest.raises(InputError, match=f"{next(iter(setting))}={next(iter(setting.values()))}"):
+    with pytest.raises(InputError, match=f"{next(iter(setting))} is {next(iter(setting.values()))}"):
         RandomSearch(policy=policy, **setting)

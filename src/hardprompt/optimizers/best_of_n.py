@@ -6,14 +6,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from hardprompt.errors import InputError
 from hardprompt.lms.policy import PolicyLM
-from hardprompt.lms.vocabulary import survives
-from hardprompt.optimizers.qlearning.prefix import Ids, PrefixTree
+from hardprompt.optimizers.checks import MANY, TINY, check
+from hardprompt.optimizers.drawing import Ids, drawn
+from hardprompt.optimizers.qlearning.prefix import PrefixTree
+from hardprompt.optimizers.record import Record
 from hardprompt.search.engine import EVERYTHING, Proposal
-from hardprompt.search.seen import Seen
-
-_DRAWS = 1000
 
 
 class BestOfN:
@@ -38,55 +36,40 @@ class BestOfN:
         proposals: int = 16,
         recommended: int = 9,
     ) -> None:
-        if not (temperature > 0 and 1 <= length <= 32 and proposals >= 1 and recommended >= 1):
-            raise InputError(
-                f"temperature={temperature}, length={length}, proposals={proposals}, recommended={recommended}: "
-                "temperature must be above 0, length between 1 and 32, the others at least 1."
-            )
-        self._policy = policy
+        check(length=(length, 1, 32), temperature=(temperature, TINY, MANY), proposals=(proposals, 1, MANY))
+        self._policy, self._proposals = policy, proposals
         self._length, self._temperature = length, temperature
-        self._proposals, self._recommended = proposals, recommended
-        self._generator = torch.Generator().manual_seed(seed)
+        self._record = Record(seed=seed, recommended=recommended)
         self._tree = PrefixTree(policy=policy, top_k=None, tokens_kept=10_000_000)
-        self._seen = Seen()
 
     def ask(self, room: int = EVERYTHING) -> Proposal:
         """Sample prompts from the LM."""
-        prompts: list[Ids] = [()] * min(self._proposals, room)
-        waiting = list(range(len(prompts)))
-        for _ in range(_DRAWS):
-            for _ in range(self._length):
-                choices = self._tree.actions_of([prompts[i] for i in waiting])
-                for i, actions in zip(waiting, choices, strict=True):
-                    p = torch.softmax(actions.log_p.cpu() / self._temperature, -1)
-                    prompts[i] = (*prompts[i], int(actions.ids[torch.multinomial(p, 1, generator=self._generator)]))
-            dead = [i for i in waiting if not survives(self._policy.tokenizer, list(prompts[i]))]
-            for i in dead:
-                prompts[i] = ()
-            waiting = dead
-            if not waiting:
-                return Proposal([self._policy.text(p) for p in prompts])
-        raise InputError(f"no surviving prompt of {self._length} tokens was found in {_DRAWS} draws.")
+        prompts = drawn(min(self._proposals, room), self._policy.tokenizer, self._draw)
+        return Proposal([self._policy.text(p) for p in prompts])
 
     def tell(self, proposal: Proposal, rewards: Float[Tensor, " n"]) -> dict[str, float]:
         """Remember the rewards."""
-        self._seen.add(proposal.prompts, rewards.tolist())
+        self._record.add(proposal, rewards)
         return {}
 
     def recommend(self) -> list[str]:
         """The best prompts seen by training reward."""
-        return self._seen.best(self._recommended)
+        return self._record.best()
 
     def state_dict(self) -> dict[str, Any]:
         """The generator, the prefixes and what was seen."""
-        return {
-            "generator": self._generator.get_state(),
-            "tree": self._tree.state_dict(),
-            "seen": self._seen.state_dict(),
-        }
+        return {"tree": self._tree.state_dict(), **self._record.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what ``state_dict`` returned."""
-        self._generator.set_state(state["generator"])
         self._tree.load_state_dict(state["tree"])
-        self._seen.load_state_dict(state["seen"])
+        self._record.load_state_dict(state)
+
+    def _draw(self, count: int) -> list[Ids]:
+        prompts: list[Ids] = [()] * count
+        for _ in range(self._length):
+            for i, actions in enumerate(self._tree.actions_of(prompts)):
+                p = torch.softmax(actions.log_p.cpu() / self._temperature, -1)
+                token = actions.ids[torch.multinomial(p, 1, generator=self._record.generator)]
+                prompts[i] = (*prompts[i], int(token))
+        return prompts

@@ -11,8 +11,9 @@ from torch import Tensor
 from hardprompt.errors import InputError
 from hardprompt.lms.causal import CausalLM
 from hardprompt.lms.policy import PolicyLM
+from hardprompt.optimizers.checks import MANY, check
+from hardprompt.optimizers.record import Record
 from hardprompt.search.engine import EVERYTHING, Proposal
-from hardprompt.search.seen import Seen
 
 Paraphraser = Callable[[str], Sequence[str]]
 DELETE, SWAP, PARAPHRASE, ADD = OPERATIONS = range(4)
@@ -216,17 +217,12 @@ class GrIPS:
         patience: int = 2,
         recommended: int = 9,
     ) -> None:
-        if min(candidates, edits, patience, recommended) < 1:
-            raise InputError(
-                f"candidates={candidates}, edits={edits}, patience={patience}, recommended={recommended}: "
-                "each must be at least 1."
-            )
+        check(candidates=(candidates, 1, MANY), edits=(edits, 1, MANY), patience=(patience, 1, MANY))
         if not places(split(phrase)):
             raise InputError(f"the phrase is {phrase!r}; give an instruction of at least one word to begin at.")
         self._lm = CausalLM(policy.packed.model, policy.tokenizer)
         self._candidates, self._edits, self._patience = candidates, edits, patience
-        self._recommended, self._seed = recommended, seed
-        self._generator = torch.Generator().manual_seed(seed)
+        self._seed, self._record = seed, Record(seed=seed, recommended=recommended)
         self._space = " " if phrase.startswith(" ") else ""
         self._first = self._space + " ".join(phrase.split())
         self._most = max(_LONGEST, self._lm.count(self._first))
@@ -234,7 +230,6 @@ class GrIPS:
         self._base, self._base_reward = self._first, float("-inf")
         self._deleted: list[str] = []
         self._waited = 0  # steps since the last gain
-        self._seen = Seen()
         self._paraphrases: dict[str, list[str]] = {}  # what they are follows from the seed, so they are not saved
 
     def ask(self, room: int = EVERYTHING) -> Proposal:
@@ -246,11 +241,12 @@ class GrIPS:
         for _ in range(min(self._candidates, room - len(prompts))):
             for _ in range(1 + _REDRAWS):
                 text, gone = propose(
-                    self._base, self._deleted, edits=self._edits, paraphrase=self._paraphrase, generator=self._generator
-                )
+                    self._base, self._deleted, edits=self._edits, paraphrase=self._paraphrase,
+                    generator=self._record.generator,
+                )  # fmt: skip
                 prompt = self._space + text
                 fits = self._lm.count(prompt) <= self._most
-                if fits and prompt not in self._seen and prompt not in prompts:
+                if fits and prompt not in self._record and prompt not in prompts:
                     break
             if not fits:
                 prompt, gone = self._base, list(self._deleted)
@@ -261,7 +257,7 @@ class GrIPS:
     def tell(self, proposal: Proposal, rewards: Float[Tensor, " n"]) -> dict[str, float]:
         """Move the base to the best candidate if that is a gain, or begin again; returns the reward of the base."""
         values = rewards.tolist()
-        self._seen.add(proposal.prompts, values)
+        self._record.add(proposal, rewards)
         if self._first_reward is None:
             self._first_reward = self._base_reward = values[0]
         best = max(range(len(values)), key=values.__getitem__)
@@ -277,7 +273,7 @@ class GrIPS:
 
     def recommend(self) -> list[str]:
         """The best prompts seen by training reward."""
-        return self._seen.best(self._recommended)
+        return self._record.best()
 
     def state_dict(self) -> dict[str, Any]:
         """The base and what led to it, the seed, the generator and what was seen."""
@@ -289,8 +285,7 @@ class GrIPS:
             "deleted": list(self._deleted),
             "waited": self._waited,
             "seed": self._seed,
-            "generator": self._generator.get_state(),
-            "seen": self._seen.state_dict(),
+            **self._record.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -299,8 +294,7 @@ class GrIPS:
         self._base, self._base_reward = state["base"], state["base_reward"]
         self._deleted, self._waited = list(state["deleted"]), state["waited"]
         self._seed, self._paraphrases = state["seed"], {}
-        self._generator.set_state(state["generator"])
-        self._seen.load_state_dict(state["seen"])
+        self._record.load_state_dict(state)
 
     def _paraphrase(self, phrase: str) -> list[str]:
         if phrase not in self._paraphrases:

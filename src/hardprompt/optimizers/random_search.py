@@ -9,8 +9,9 @@ from torch import Tensor
 from hardprompt.errors import InputError
 from hardprompt.lms.policy import PolicyLM
 from hardprompt.lms.vocabulary import survives
+from hardprompt.optimizers.checks import MANY, check
+from hardprompt.optimizers.record import Record
 from hardprompt.search.engine import EVERYTHING, Proposal
-from hardprompt.search.seen import Seen
 
 _DRAWS = 1000  # attempts at a prompt that survives re-tokenisation, before giving up
 
@@ -34,25 +35,19 @@ class RandomSearch:
     def __init__(
         self, *, policy: PolicyLM, length: int = 5, seed: int = 0, proposals: int = 16, recommended: int = 9
     ) -> None:
-        if not (1 <= length <= 32 and proposals >= 1 and recommended >= 1):
-            raise InputError(
-                f"length={length}, proposals={proposals}, recommended={recommended}: "
-                "length must be between 1 and 32, the others at least 1."
-            )
-        self._policy = policy
-        self._proposals, self._recommended = proposals, recommended
+        check(length=(length, 1, 32), proposals=(proposals, 1, MANY))
+        self._policy, self._proposals = policy, proposals
         opens, follows = (mask.nonzero()[:, 0] for mask in (policy.opens, policy.follows))
         self._choices = [opens, *[follows] * (length - 1)]
-        self._generator = torch.Generator().manual_seed(seed)
-        self._seen = Seen()
+        self._record = Record(seed=seed, recommended=recommended)
 
     def ask(self, room: int = EVERYTHING) -> Proposal:
         """Draw prompts."""
         prompts: list[str] = []
-        count = min(self._proposals, room)
+        count, generator = min(self._proposals, room), self._record.generator
         for _ in range(_DRAWS):
             wanted = count - len(prompts)
-            columns = [ids[torch.randint(len(ids), (wanted,), generator=self._generator)] for ids in self._choices]
+            columns = [ids[torch.randint(len(ids), (wanted,), generator=generator)] for ids in self._choices]
             rows = torch.stack(columns, dim=1).tolist()
             prompts += [self._policy.text(ids) for ids in rows if survives(self._policy.tokenizer, ids)]
             if len(prompts) == count:
@@ -61,18 +56,17 @@ class RandomSearch:
 
     def tell(self, proposal: Proposal, rewards: Float[Tensor, " n"]) -> dict[str, float]:
         """Remember the rewards."""
-        self._seen.add(proposal.prompts, rewards.tolist())
+        self._record.add(proposal, rewards)
         return {}
 
     def recommend(self) -> list[str]:
         """The best prompts seen by training reward."""
-        return self._seen.best(self._recommended)
+        return self._record.best()
 
     def state_dict(self) -> dict[str, Any]:
         """The generator and what was seen."""
-        return {"generator": self._generator.get_state(), "seen": self._seen.state_dict()}
+        return self._record.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what ``state_dict`` returned."""
-        self._generator.set_state(state["generator"])
-        self._seen.load_state_dict(state["seen"])
+        self._record.load_state_dict(state)

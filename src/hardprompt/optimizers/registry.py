@@ -184,12 +184,12 @@ _METHODS = {
         in_place=False,
     ),
     "autoprompt": _gradient(
-        "autoprompt:AutoPrompt",
+        "coordinate:autoprompt",
         "one place a step, the best of the tokens that the gradient puts first",
         "Shin et al., 2020; 15 candidates (the paper: 10 or 100) and one gradient make a step of 16 evaluations",
     ),
     "gcg": _gradient(
-        "gcg:GCG",
+        "coordinate:gcg",
         "random single changes among the tokens that the gradient puts first, the best taken over",
         "Zou et al., 2023 (k = 256); 15 candidates (the paper: 512) and one gradient make a step of 16 evaluations",
     ),

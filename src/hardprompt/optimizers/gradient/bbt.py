@@ -8,9 +8,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from hardprompt.errors import InputError, MissingExtra
-from hardprompt.optimizers.gradient.objective import BestSoft, Objective, check_objective
-from hardprompt.optimizers.gradient.soft_prompt import soft_prompts_of
+from hardprompt.errors import MissingExtra
+from hardprompt.optimizers.checks import MANY, TINY, check
+from hardprompt.optimizers.gradient.objective import Objective, soft_prompts
+from hardprompt.optimizers.gradient.soft import BestSoft
 from hardprompt.search.engine import EVERYTHING, Proposal
 
 
@@ -45,13 +46,11 @@ class BBT:
         proposals: int = 16,
         sigma: float = 1.0,
     ) -> None:
-        check_objective(objective, "black-box tuning")
-        if not (1 <= length <= 1024 and dimensions >= 2 and proposals >= 4 and sigma > 0):
-            raise InputError(
-                f"length={length}, dimensions={dimensions}, proposals={proposals}, sigma={sigma}: length must lie "
-                "between 1 and 1024, dimensions be at least 2, proposals at least 4 and sigma above 0."
-            )
-        self._soft = soft_prompts_of(objective, "black-box tuning")
+        self._soft = soft_prompts(objective, "black-box tuning")
+        check(
+            length=(length, 1, 1024), dimensions=(dimensions, 2, MANY), proposals=(proposals, 4, MANY),
+            sigma=(sigma, TINY, MANY),
+        )  # fmt: skip
         self._objective, self._length = objective, length
         self._dimensions, self._sigma, self._proposals = dimensions, sigma, proposals
         self._begin(seed)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -11,81 +10,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from hardprompt.errors import InputError
-from hardprompt.lms.vocabulary import survives
-
-_DRAWS = 1000
-
-
-class SoftPrompts:
-    """Prompts that are vectors and no tokens, each under a name that stands for it where a string is expected."""
-
-    def __init__(self) -> None:
-        self._vectors: dict[str, Tensor] = {}
-
-    def add(self, vectors: Float[Tensor, "length d"]) -> str:
-        """Remember a prompt; its name follows from its numbers."""
-        plain = vectors.detach().float().cpu().contiguous()
-        name = f"<soft prompt {hashlib.sha256(plain.numpy().tobytes()).hexdigest()[:12]}>"
-        self._vectors[name] = plain
-        return name
-
-    def keep(self, names: Sequence[str]) -> None:
-        """Forget all others."""
-        self._vectors = {name: self._vectors[name] for name in dict.fromkeys(names)}
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._vectors
-
-    def __getitem__(self, name: str) -> Float[Tensor, "length d"]:
-        return self._vectors[name]
-
-    def __len__(self) -> int:
-        return len(self._vectors)
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """Every prompt by name."""
-        return dict(self._vectors)
-
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Restore what ``state_dict`` returned."""
-        self._vectors = dict(state)
-
-
-class BestSoft:
-    """The soft prompt of the highest reward, and those that a search ever stood by; the store keeps no others.
-
-    Args:
-        soft: the store.
-    """
-
-    def __init__(self, soft: SoftPrompts) -> None:
-        self._soft = soft
-        self._best: tuple[str, float] | None = None
-        self._stood_by: list[str] = []
-
-    def add(self, names: Sequence[str], rewards: Float[Tensor, " n"]) -> None:
-        """Learn the rewards of a step, and forget what is not needed."""
-        top = int(rewards.argmax())
-        if self._best is None or float(rewards[top]) > self._best[1]:
-            self._best = (names[top], float(rewards[top]))
-        self._soft.keep([*self._stood_by, self._best[0]])
-
-    def stand_by(self) -> list[str]:
-        """The best one, if any; it is kept from now on."""
-        best = [self._best[0]] if self._best is not None else []
-        self._stood_by += [name for name in best if name not in self._stood_by]
-        return best
-
-    def state_dict(self) -> dict[str, Any]:
-        """The names, and the vectors of all that is kept."""
-        best = list(self._best) if self._best is not None else None
-        return {"best": best, "stood_by": list(self._stood_by), "soft": self._soft.state_dict()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what ``state_dict`` returned."""
-        self._best = (state["best"][0], state["best"][1]) if state["best"] is not None else None
-        self._stood_by = list(state["stood_by"])
-        self._soft.load_state_dict(state["soft"])
+from hardprompt.optimizers.drawing import drawn
+from hardprompt.optimizers.gradient.soft import SoftPrompts
 
 
 @runtime_checkable
@@ -130,6 +56,11 @@ def gradient(objective: Objective, vectors: Float[Tensor, "n length d"]) -> tupl
     return loss, slope
 
 
+def allowed(objective: Objective, length: int) -> Bool[Tensor, "length vocabulary"]:
+    """The tokens that may stand in each place of a prompt."""
+    return torch.stack([objective.opens, *[objective.follows] * (length - 1)])
+
+
 def flips(
     objective: Objective, ids: Sequence[int], slope: Float[Tensor, "length d"]
 ) -> Float[Tensor, "length vocabulary"]:
@@ -138,8 +69,7 @@ def flips(
     Source: HotFlip (Ebrahimi et al., 2018, eq. 10); AutoPrompt eq. 2.
     """
     change = (slope @ objective.table.T) - (slope * objective.table[list(ids)]).sum(-1, keepdim=True)
-    allowed = torch.stack([objective.opens, *[objective.follows] * (len(ids) - 1)])
-    return change.masked_fill(~allowed, torch.inf)
+    return change.masked_fill(~allowed(objective, len(ids)), torch.inf)
 
 
 def draw(objective: Objective, length: int, generator: torch.Generator) -> list[int]:
@@ -148,12 +78,11 @@ def draw(objective: Objective, length: int, generator: torch.Generator) -> list[
     Raises:
         InputError: none was found.
     """
-    masks = [objective.opens, *[objective.follows] * (length - 1)]
-    for _ in range(_DRAWS):
-        ids = [int(torch.multinomial(mask.float(), 1, generator=generator)) for mask in masks]
-        if survives(objective.tokenizer, ids):
-            return ids
-    raise InputError(f"no surviving prompt of {length} tokens was found in {_DRAWS} draws.")
+    weights = allowed(objective, length).float()
+    (ids,) = drawn(
+        1, objective.tokenizer, lambda _: [tuple(int(torch.multinomial(w, 1, generator=generator)) for w in weights)]
+    )
+    return list(ids)
 
 
 def check_objective(objective: object, method: str) -> None:
@@ -167,3 +96,15 @@ def check_objective(objective: object, method: str) -> None:
             f"{method} needs the gradients of a loss, and a {type(objective).__name__} gives none; "
             "a task that has them gives them by objective()."
         )
+
+
+def soft_prompts(objective: Objective, method: str) -> SoftPrompts:
+    """Where the reward looks for prompts that are no text.
+
+    Raises:
+        InputError: ``objective`` is none, or its reward takes texts only.
+    """
+    check_objective(objective, method)
+    if objective.soft is None:
+        raise InputError(f"{method} finds vectors that are no text, and the reward of this task reads texts only.")
+    return objective.soft

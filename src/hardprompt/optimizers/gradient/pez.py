@@ -7,12 +7,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from hardprompt.errors import InputError
 from hardprompt.lms.vocabulary import survives
 from hardprompt.optimizers.adam import adam_state, load_adam
-from hardprompt.optimizers.gradient.objective import Objective, check_objective, draw, gradient
+from hardprompt.optimizers.checks import MANY, TINY, check
+from hardprompt.optimizers.gradient.objective import Objective, allowed, check_objective, draw, gradient
+from hardprompt.optimizers.record import Record
 from hardprompt.search.engine import EVERYTHING, Proposal
-from hardprompt.search.seen import Seen
 
 
 class PEZ:
@@ -45,18 +45,16 @@ class PEZ:
         recommended: int = 9,
     ) -> None:
         check_objective(objective, "PEZ")
-        if not (1 <= length <= 32 and passes >= 1 and recommended >= 1 and learning_rate > 0 and weight_decay >= 0):
-            raise InputError(
-                f"length={length}, passes={passes}, recommended={recommended}, learning_rate={learning_rate}, "
-                f"weight_decay={weight_decay}: length must lie between 1 and 32, passes and recommended be at least 1, "
-                "the rate be above 0 and the decay not below."
-            )
-        self._objective, self._passes, self._recommended = objective, passes, recommended
+        check(
+            length=(length, 1, 32), passes=(passes, 1, MANY), learning_rate=(learning_rate, TINY, MANY),
+            weight_decay=(weight_decay, 0, MANY),
+        )  # fmt: skip
+        self._objective, self._passes = objective, passes
+        self._record = Record(seed=seed, recommended=recommended)
         self._unit = normalize(objective.table, dim=-1)
-        ids = draw(objective, length, torch.Generator().manual_seed(seed))
+        ids = draw(objective, length, self._record.generator)
         self.vectors = torch.nn.Parameter(objective.table[ids].clone())
         self._adam = torch.optim.AdamW([self.vectors], lr=learning_rate, weight_decay=weight_decay)
-        self._seen = Seen()
 
     def ask(self, room: int = EVERYTHING) -> Proposal:
         """The best by loss of the prompts that the vectors passed; one that survives re-tokenisation if there is."""
@@ -77,28 +75,27 @@ class PEZ:
     def nearest(self) -> Int[Tensor, " length"]:
         """The token of the highest cosine in each place, of those that may stand there."""
         cosine = normalize(self.vectors, dim=-1) @ self._unit.T
-        allowed = torch.stack([self._objective.opens, *[self._objective.follows] * (len(self.vectors) - 1)])
-        return cosine.masked_fill(~allowed, -torch.inf).argmax(-1)
+        return cosine.masked_fill(~allowed(self._objective, len(cosine)), -torch.inf).argmax(-1)
 
     def tell(self, proposal: Proposal, rewards: Float[Tensor, " n"]) -> dict[str, float]:
         """Remember the reward."""
-        self._seen.add(proposal.prompts, rewards.tolist())
+        self._record.add(proposal, rewards)
         return {}
 
     def recommend(self) -> list[str]:
         """The best prompts seen by training reward."""
-        return self._seen.best(self._recommended)
+        return self._record.best()
 
     def state_dict(self) -> dict[str, Any]:
         """The vectors, AdamW's state and what was seen."""
         return {
             "vectors": self.vectors.detach().clone(),
             "adam": adam_state(self._adam),
-            "seen": self._seen.state_dict(),
+            **self._record.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what ``state_dict`` returned."""
         self.vectors.data.copy_(state["vectors"])
         load_adam(self._adam, state["adam"])
-        self._seen.load_state_dict(state["seen"])
+        self._record.load_state_dict(state)

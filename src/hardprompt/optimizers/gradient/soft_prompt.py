@@ -6,9 +6,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from hardprompt.errors import InputError, MissingExtra
+from hardprompt.errors import MissingExtra
 from hardprompt.optimizers.adam import adam_state, load_adam
-from hardprompt.optimizers.gradient.objective import BestSoft, Objective, SoftPrompts, check_objective, gradient
+from hardprompt.optimizers.checks import MANY, TINY, check
+from hardprompt.optimizers.gradient.objective import Objective, gradient, soft_prompts
+from hardprompt.optimizers.gradient.soft import BestSoft
 from hardprompt.search.engine import EVERYTHING, Proposal
 
 
@@ -35,14 +37,9 @@ class SoftPrompt:
     def __init__(
         self, *, objective: Objective, length: int = 5, seed: int = 0, passes: int = 15, learning_rate: float = 0.01
     ) -> None:
-        check_objective(objective, "prompt tuning")
-        if not (1 <= length <= 1024 and passes >= 1 and learning_rate > 0):
-            raise InputError(
-                f"length={length}, passes={passes}, learning_rate={learning_rate}: length must lie between 1 and 1024, "
-                "passes be at least 1 and the rate above 0."
-            )
+        self._soft = soft_prompts(objective, "prompt tuning")
+        check(length=(length, 1, 1024), passes=(passes, 1, MANY), learning_rate=(learning_rate, TINY, MANY))
         self._objective, self._passes = objective, passes
-        self._soft = soft_prompts_of(objective, "prompt tuning")
         self._embedding = _begun(objective, length, seed)
         self._adam = torch.optim.Adam([self._embedding.weight], lr=learning_rate)
         self._best = BestSoft(self._soft)
@@ -80,13 +77,6 @@ class SoftPrompt:
         self._embedding.weight.data.copy_(state["vectors"])
         load_adam(self._adam, state["adam"])
         self._best.load_state_dict(state["best"])
-
-
-def soft_prompts_of(objective: Objective, method: str) -> SoftPrompts:
-    """Where the reward looks for prompts that are no text; an InputError when it takes texts only."""
-    if objective.soft is None:
-        raise InputError(f"{method} finds vectors that are no text, and the reward of this task reads texts only.")
-    return objective.soft
 
 
 def _begun(objective: Objective, length: int, seed: int) -> Any:

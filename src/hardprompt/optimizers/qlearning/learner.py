@@ -1,6 +1,7 @@
 """The Q-learner: PIN, with a prior or without, and through its settings every variant that the paper compares."""
 
 import copy
+import functools
 from typing import Any, Literal
 
 import torch
@@ -14,16 +15,17 @@ from hardprompt.lms.placing import put, read
 from hardprompt.lms.policy import PolicyLM
 from hardprompt.lms.vocabulary import survives
 from hardprompt.optimizers.adam import adam_state, load_adam
+from hardprompt.optimizers.checks import check
+from hardprompt.optimizers.drawing import Ids, drawn
 from hardprompt.optimizers.qlearning.entropy import TsallisEntropy
 from hardprompt.optimizers.qlearning.losses import LOSSES, LossName, Values
-from hardprompt.optimizers.qlearning.prefix import Ids, PrefixTree, proper_prefixes
+from hardprompt.optimizers.qlearning.prefix import PrefixTree, proper_prefixes
 from hardprompt.optimizers.qlearning.qhead import QHead
 from hardprompt.optimizers.qlearning.replay import Replay
 from hardprompt.search.engine import EVERYTHING, Proposal
 from hardprompt.search.seen import keep_best
 
 Normalise = Literal["none", "step", "replay"]
-_DRAWS = 1000  # attempts at one prompt that survives re-tokenisation, before giving up
 _HEAT = 1.1  # growth of the temperature from one redraw to the next
 _STATES = 128  # whose logits of the whole vocabulary are held at a time
 _MOST = 64  # prompts that recommend() may return
@@ -90,7 +92,7 @@ class QLearner:
         redraws: int = 0,
         recommended: int = 8,
     ) -> None:
-        _check(
+        check(
             length=(length, 1, 32), alpha=(alpha, 1e-6, 1e6), prior=(prior, 0.0, 1e6), gamma=(gamma, 1e-6, 1.0),
             rho=(rho, 0.0, 1.0), replay=(replay, 0, 10**8), batch=(batch, 1, 10**6), updates=(updates, 1, 10**4),
             proposals=(proposals, 1, 10**4), learning_rate=(learning_rate, 1e-12, 10.0), hidden=(hidden, 1, 10**6),
@@ -209,39 +211,32 @@ class QLearner:
 
     def _sample(self, count: int, *, heat: float = 1.0) -> tuple[list[Ids], list[int]]:
         """Draw prompts that survive re-tokenisation, and the support sizes met on the way."""
-        prompts: list[Ids] = [()] * count
         sizes: list[int] = []
-        waiting = list(range(count))
-        for _ in range(_DRAWS):
-            for _ in range(self._length):
-                self._extend(prompts, waiting, sizes, heat)
-            dead = []
-            for i in waiting:
-                if not survives(self._policy.tokenizer, list(prompts[i])):
-                    self.tree.block(prompts[i])
-                    prompts[i] = ()
-                    dead.append(i)
-            waiting = dead
-            if not waiting:
-                return prompts, sizes
-        raise InputError(f"no surviving prompt of {self._length} tokens was found in {_DRAWS} draws.")
+        draw = functools.partial(self._draw, sizes, heat)
+        return drawn(count, self._policy.tokenizer, draw, self.tree.block), sizes
 
-    def _extend(self, prompts: list[Ids], waiting: list[int], sizes: list[int], heat: float) -> None:
-        prefixes = list(dict.fromkeys(prompts[i] for i in waiting))
-        choices = dict(zip(prefixes, self.tree.actions_of(prefixes), strict=True))
+    def _draw(self, sizes: list[int], heat: float, count: int) -> list[Ids]:
+        prompts: list[Ids] = [()] * count
+        for _ in range(self._length):
+            prefixes = list(dict.fromkeys(prompts))
+            choices = dict(zip(prefixes, self.tree.actions_of(prefixes), strict=True))
+            policies = dict(zip(prefixes, self._policies(prefixes, heat), strict=True))
+            sizes.extend(int((policy > 0).sum()) for policy in policies.values())
+            at = [int(torch.multinomial(policies[p], 1, generator=self._generator)) for p in prompts]
+            (tokens,) = read([torch.stack([choices[p].ids[k] for p, k in zip(prompts, at, strict=True)])])
+            prompts = [(*p, token) for p, token in zip(prompts, tokens.tolist(), strict=True)]
+        return prompts
+
+    def _policies(self, prefixes: list[Ids], heat: float) -> list[Float[Tensor, " _"]]:
         computed = []
         for logits in self.logits(prefixes, self.online):
             if self._sample_top is not None and self._sample_top < len(logits):
                 logits = logits.masked_fill(logits < logits.topk(self._sample_top).values[-1], -torch.inf)
             computed.append(self._entropy.policy(logits / heat))
-        policies = dict(zip(prefixes, read(computed), strict=True))
-        if not all(bool(policy.isfinite().all()) for policy in policies.values()):
+        policies = read(computed)
+        if not all(bool(policy.isfinite().all()) for policy in policies):
             raise InputError("the policy holds NaN: the action values have diverged; try a smaller learning_rate.")
-        sizes.extend(int((policy > 0).sum()) for policy in policies.values())
-        drawn = [int(torch.multinomial(policies[prompts[i]], 1, generator=self._generator)) for i in waiting]
-        (tokens,) = read([torch.stack([choices[prompts[i]].ids[k] for i, k in zip(waiting, drawn, strict=True)])])
-        for i, token in zip(waiting, tokens.tolist(), strict=True):
-            prompts[i] = (*prompts[i], token)
+        return policies
 
     def _update(self, ids: Tensor, rewards: Tensor) -> Float[Tensor, ""]:
         """One gradient step on the loss, then theta' <- rho theta + (1 - rho) theta'; nothing waits for a GPU."""
@@ -286,9 +281,3 @@ class QLearner:
             rows = self._logits(prefixes[i : i + _STATES], adapted[i : i + _STATES])
             values.append(self._entropy.value(pad_sequence(rows, batch_first=True, padding_value=-torch.inf)))
         return torch.cat(values)
-
-
-def _check(**settings: tuple[float, float, float]) -> None:
-    for name, (value, low, high) in settings.items():
-        if not low <= value <= high:
-            raise InputError(f"{name} is {value}; it must lie between {low:g} and {high:g}.")

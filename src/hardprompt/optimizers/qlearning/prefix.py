@@ -13,8 +13,7 @@ from torch import Tensor
 from hardprompt.errors import InputError
 from hardprompt.lms.placing import put
 from hardprompt.lms.policy import PolicyLM
-
-Ids = tuple[int, ...]
+from hardprompt.optimizers.drawing import Ids
 
 _ROWS = 16  # of one product with the vocabulary, always: its bits depend on its size
 _BLOCK = 4096  # states

@@ -15,7 +15,7 @@ from hardprompt.lms.masked import MaskedLM
 from hardprompt.lms.tokens import ids_behind, plain_ids, special_ids
 from hardprompt.lms.vectors import substituted, token_vectors
 from hardprompt.lms.vocabulary import Tokens, allowed_tokens, begins_with_space, first_tokens
-from hardprompt.optimizers.gradient.objective import SoftPrompts
+from hardprompt.optimizers.gradient.soft import SoftPrompts
 from hardprompt.tasks.template import Template
 
 _ROWS = 64  # sequences of one forward pass

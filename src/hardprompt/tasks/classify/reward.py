@@ -10,7 +10,7 @@ from hardprompt.data.tables import Example
 from hardprompt.errors import InputError
 from hardprompt.lms import TaskLM
 from hardprompt.lms.vocabulary import Tokens
-from hardprompt.optimizers.gradient.objective import SoftPrompts
+from hardprompt.optimizers.gradient.soft import SoftPrompts
 from hardprompt.tasks.classify.loss import ClassificationObjective
 from hardprompt.tasks.template import Template
 

@@ -13,7 +13,7 @@ from hardprompt.lms import TaskLM
 from hardprompt.lms.placing import search_copy
 from hardprompt.lms.vocabulary import Tokens
 from hardprompt.optimizers import Need
-from hardprompt.optimizers.gradient.objective import SoftPrompts
+from hardprompt.optimizers.gradient.soft import SoftPrompts
 from hardprompt.search.choice import choose
 from hardprompt.search.engine import Trial
 from hardprompt.search.files import write_bytes, write_text

@@ -15,7 +15,7 @@ from hardprompt.lms.image_text import ImageText, check_length
 from hardprompt.lms.tokens import special_ids
 from hardprompt.lms.vectors import substituted, token_vectors
 from hardprompt.lms.vocabulary import Tokens, allowed_tokens, begins_with_space, first_tokens
-from hardprompt.optimizers.gradient.objective import SoftPrompts
+from hardprompt.optimizers.gradient.soft import SoftPrompts
 
 if TYPE_CHECKING:
     from PIL.Image import Image
