@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from hardprompt import optimizers
+from hardprompt.data import films
 from hardprompt.data.named import LABEL, NAMED, TEXT, NamedData, materialise
 from hardprompt.errors import InputError, unknown
 from hardprompt.optimizers import Need
@@ -19,7 +20,8 @@ from hardprompt.tasks.settings import DEFAULT_METHOD
 
 _METHODS = ("manual", "best-of-n", "pin", DEFAULT_METHOD)  # where nothing else is said
 _SEEDS = (0, 1, 2)
-_NAMED = "named"  # the setting of a data set that named_data fills in
+_NAMED = "named"  # the setting of a data set that the program knows
+_KNOWN = (*NAMED, films.NAME)
 _RUN_ONLY = ("fingerprints", "versions", "method", "seed", "threads")  # what a run.yaml has and a comparison does not
 
 
@@ -45,7 +47,8 @@ class Plan:
         title: of the tables.
         source: where the protocol comes from.
         settings: of every search, as the command has them.
-        data: settings of each data set by its name; ``named`` takes one of ``named_data``. In a text, ``{folder}`` and
+        data: settings of each data set by its name; ``named`` takes one that the program knows: those of
+            ``data.named`` have splits; of ``films`` the seed draws the training texts. In a text, ``{folder}`` and
             ``{split}`` stand for the folder of data and the split.
         splits: their names; none where data sets have none.
         seeds: of the searches.
@@ -168,8 +171,8 @@ class Plan:
             changes["methods"] = {name: self.methods.get(name, {"method": name}) for name in methods}
         if data is not None:
             for name in data:
-                if name not in self.data and name not in NAMED:
-                    raise unknown("data set", name, {*self.data, *NAMED})
+                if name not in self.data and name not in _KNOWN:
+                    raise unknown("data set", name, {*self.data, *_KNOWN})
             changes["data"] = {name: self.data.get(name, {_NAMED: name}) for name in data}
         if splits is not None:
             changes["splits"] = list(splits)
@@ -203,14 +206,15 @@ class Plan:
         if self.model is not None and self.model not in self.models:
             raise unknown("set of models", self.model, self.models)
         found: dict[str, Cell] = {}
-        named: dict[tuple[str, str], dict[str, Any]] = {}
+        named: dict[tuple[str, str, int], dict[str, Any]] = {}
         seen: set[str] = set()
         data = self.data or {self.task: {}}
         first = (self.splits or [""])[0]
         for split, (name, own_data), seed in itertools.product(
             dict.fromkeys(self.splits or [""]), data.items(), dict.fromkeys(self.seeds)
         ):
-            if split != first and _NAMED not in own_data and not _by_split({**self.settings, **own_data}):
+            has_splits = own_data.get(_NAMED, films.NAME) != films.NAME
+            if split != first and not has_splits and not _by_split({**self.settings, **own_data}):
                 raise InputError(f"the data set {name!r} has no splits, so {split!r} would be {first!r} again.")
             for label, own in self.methods.items():
                 try:
@@ -244,7 +248,7 @@ class Plan:
         return list(found.values())
 
     def _values(
-        self, data: str, split: str, label: str, seed: int, out: Path, named: dict[tuple[str, str], dict[str, Any]]
+        self, data: str, split: str, label: str, seed: int, out: Path, named: dict[tuple[str, str, int], dict[str, Any]]
     ) -> dict[str, Any]:
         """The settings of one cell: of all, then of the data set, of the models, of the method, and what was typed."""
         chosen = self.chosen
@@ -253,7 +257,7 @@ class Plan:
         of_data = self.data.get(data, {})
         layers = [of_data, mine, chosen.get("data", {}).get(data, {}), self.methods[label]]
         if _NAMED in of_data:
-            key = (str(of_data[_NAMED]), split)
+            key = (str(of_data[_NAMED]), split, seed)
             named[key] = named[key] if key in named else self._named(*key, out)
             values |= named[key]
         values |= self.settings
@@ -269,9 +273,11 @@ class Plan:
             values.setdefault("data_seed", self.seeds[0])  # every search is tested on the same texts
         return {key: self._filled(value, split) for key, value in values.items()}
 
-    def _named(self, name: str, split: str, out: Path) -> dict[str, Any]:
+    def _named(self, name: str, split: str, seed: int, out: Path) -> dict[str, Any]:
+        if name == films.NAME:
+            return films.materialise(out / "data" / name / str(seed), seed=seed, test=self.test)
         if name not in NAMED:
-            raise unknown("data set", name, NAMED)
+            raise unknown("data set", name, _KNOWN)
         if not split:
             raise InputError(f"the data set {name!r} has splits: name one or more, such as 16-100.")
         entry = NAMED[name]
