@@ -1,5 +1,6 @@
 """The figures of docs/results.md and docs/tasks.md, from what their JSON holds."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,10 +71,10 @@ def tasks(found: dict[str, Any], out: Path) -> None:
     figure.savefig(out / "tasks.png", dpi=100)
 
 
-def pictures(found: dict[str, Any], photographs: Path, out: Path) -> None:
+def pictures(found: dict[str, Any], photographs: Sequence[Path], out: Path) -> None:
     """The photographs, which are free, with the best prompt of each method; nothing where they are not there."""
     rows = []
-    for path in sorted(photographs.glob("*")):
+    for path in (path for path in photographs if path.is_file()):
         lines = [path.stem]
         for method in METHODS:
             runs = [v for k, v in found.get("invert", {}).items() if k.startswith(f"{path.stem}-{method}-")]

@@ -4,7 +4,9 @@
     python benchmarks/results.py prior prior-sst-2 fewshot methods yelp yelp-gemma3 pictures
     python benchmarks/results.py                # all of it
     python benchmarks/results.py --tables       # no search: from what is finished, and from what is published
-    python benchmarks/results.py films -- --evaluations 16 --seeds 0     # what follows is for ``hardprompt compare``
+    python benchmarks/results.py films --root /tmp/films --docs /tmp/docs -- --evaluations 16 --seeds 0   # a trial
+
+What follows the two dashes is for ``hardprompt compare``; a trial publishes into a copy of docs/.
 
 Each experiment is ``hardprompt compare`` of a file in ``recipes/`` and has a folder in ``--root``, which goes on where
 it was stopped. What is measured takes the place of what docs/*.json has of the same test set.
@@ -108,7 +110,8 @@ def publish(root: Path, docs: Path) -> None:
     for mark in ("restyle", "invert"):
         fill_from(docs, "tasks.md", mark, tasks)
     drawing.tasks(tasks, figures)
-    drawing.pictures(tasks, root / "pictures-data" / "images" / "photographs", figures)
+    photographs = root / "pictures-data" / "images" / "photographs"
+    drawing.pictures(tasks, [photographs / name for _, names in PHOTOGRAPHS.values() for name in names], figures)
     if "methods" in begun and (begun["methods"] / "result.json").is_file():
         found = collect.comparison(begun["methods"])
         write_json(docs / "compare.json", found)
