@@ -25,6 +25,7 @@ import collect
 import drawing
 from pages import METHODS, fill_from
 
+from hardprompt.cli.interrupt import INTERRUPTED
 from hardprompt.cli.main import main as program
 from hardprompt.compare import folder as folders
 from hardprompt.search.files import write_json, write_text
@@ -136,13 +137,14 @@ def main() -> int:
     for name in arguments.experiments:
         if name not in EXPERIMENTS:
             parser.error(f"unknown experiment {name!r}; valid: {', '.join(EXPERIMENTS)}")
-    code = 0
+    worst = 0
     for name in [] if arguments.tables else arguments.experiments or EXPERIMENTS:
         code = run(name, arguments.root, arguments.folder, more)
-        if code not in (0, 1):  # 1: a cell failed, and the others are of use
+        if code == INTERRUPTED:
             return code
+        worst = max(worst, code)  # a cell failed, or data are missing: what else there is, is of use
     publish(arguments.root, arguments.docs)
-    return code
+    return worst
 
 
 if __name__ == "__main__":
