@@ -15,7 +15,7 @@ help:
 	@echo "make test     run the tests (installs first if need be)"
 	@echo "make check    what CI holds a change to: ruff, types, tests"
 	@echo "make format   format the code and apply ruff's safe fixes"
-	@echo "make results  measure the tables of docs/results.md; resumes, takes hours"
+	@echo "make results  measure docs/results.md, compare.md and tasks.md; resumes, takes many hours"
 	@echo "make performance  measure docs/performance.md on an idle machine; takes an hour"
 	@echo "make install  make $(VENV) with everything in it"
 	@echo "make clean    remove caches and build outputs ($(VENV) and runs/ stay)"

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from hardprompt.cli import demo
+from hardprompt.data import films
 from hardprompt.data.tables import Example, read_rows
 from hardprompt.lms.causal import CausalLM
 from hardprompt.lms.load import load_causal
@@ -30,13 +30,13 @@ RULES = (0.0, 0.5, 1.0, 1.5)  # standard errors
 
 def unused(folder: Path, count: int) -> list[Example]:
     """Texts of the validation films that are not validation texts, classes balanced."""
-    paths = demo.write_data(folder, seed=0)
+    paths = films.write_data(folder, seed=0)
     taken = read_rows(paths["validation"], text="text", label="label", group="film")
-    films = {row.group for row in taken}
+    theirs = {row.group for row in taken}
     texts = {row.text for row in taken}
-    rows = [(text, label) for text, label, film in demo.films() if film in films and text not in texts]
+    rows = [(text, label) for text, label, film in films.films() if film in theirs and text not in texts]
     chosen = []
-    for name in sorted(demo.VERBALIZERS):
+    for name in sorted(films.VERBALIZERS):
         members = [Example(text, label) for text, label in rows if label == name]
         chosen += random.Random(5).sample(members, count // 2)
     return chosen
@@ -57,8 +57,8 @@ def main() -> int:
     prompts = sorted({prompt for c in cells for prompt, _ in c["trials"]})
     lm = CausalLM(*load_causal("embedded:smollm2"))
     task = Classification(
-        lm=lm, examples=unused(arguments.root, arguments.texts), template=Template(demo.TEMPLATE),
-        verbalizers=demo.VERBALIZERS,
+        lm=lm, examples=unused(arguments.root, arguments.texts), template=Template(films.TEMPLATE),
+        verbalizers=films.VERBALIZERS,
     )  # fmt: skip
     print(f"{len(prompts)} prompts of {len(cells)} searches", file=sys.stderr)
     right = {p: float((task.predictions([p])[0] == task.labels).float().mean()) for p in prompts}
@@ -71,7 +71,7 @@ def main() -> int:
         chosen = []
         for cell in cells:
             trials = [Trial(0, p, s) for p, s in cell["trials"]]
-            best = choose(trials, demo.VALIDATION, lambda ps: torch.tensor([perplexity[p] for p in ps]), errors=rule)
+            best = choose(trials, films.VALIDATION, lambda ps: torch.tensor([perplexity[p] for p in ps]), errors=rule)
             chosen.append(best.prompt)
         nats = judge.perplexity([p.strip() for p in chosen]).log().mean()
         accuracy = statistics.fmean(right[p] for p in chosen)

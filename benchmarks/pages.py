@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from hardprompt.compare import tables
+from hardprompt.data import films
 from hardprompt.search.files import write_text
 from hardprompt.tasks.intervals import bootstrap
 
@@ -21,10 +22,7 @@ ALL_FILMS = "films, all"  # the test set of the comparison on films
 FILM_BUDGET = 480  # evaluations of the comparison on films
 SHORT_BUDGET = 96  # evaluations of the comparisons of settings
 HAND_WRITTEN = {
-    "films": {
-        "manual": "The sentiment of this review is",
-        "instruction": "Decide whether the critic liked the film. The answer is",
-    },
+    films.NAME: {"manual": films.MANUAL, "instruction": films.INSTRUCTION},
     "sst-2": {
         "manual": "The sentiment of this review is",
         "instruction": "Decide whether the critic liked the film. The answer is",
@@ -101,7 +99,7 @@ def results(cells: Sequence[dict[str, Any]], tested: dict[str, Any]) -> str:
         name, _, budget = key.rpartition("/")
         n = len(rows[0]["runs"][0]["right"])
         parts.append(f"### {name}, {budget} evaluations, {n} test texts\n\n{_result_table(rows)}\n")
-        if int(budget) != SHORT_BUDGET:
+        if int(budget) != SHORT_BUDGET and any(row["method"] == "pin-prior" for row in rows):
             parts.append(f"{_differences(rows)}\n")
     return "\n".join(parts)
 
@@ -111,8 +109,9 @@ def _rows(cells: Sequence[dict[str, Any]], tested: dict[str, Any]) -> list[dict[
     rows = []
     known = tested["right"][tested_on(cells[0])]
     for label, prompt in hand_written(cells[0]["data"]).items():
-        right = known[prompt]
-        rows.append({"method": label, "runs": [{"prompt": prompt, "right": right, "distinct": 0, "seconds": 0.0}]})
+        if prompt in known:
+            run = {"prompt": prompt, "right": known[prompt], "distinct": 0, "seconds": 0.0}
+            rows.append({"method": label, "runs": [run]})
     groups: dict[str, list[dict[str, Any]]] = {}
     for cell in cells:
         label = " ".join([cell["method"], *(f"{k}={v}" for k, v in sorted(cell["settings"].items()))])

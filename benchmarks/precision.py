@@ -8,16 +8,15 @@ each are validated in float32, and the prompt is chosen.
 
 import sys
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from hardprompt.cli import demo
+from hardprompt.data.films import write_data
+from hardprompt.lms.models import Models
 from hardprompt.lms.placing import device, half
-from hardprompt.runs import run
-from hardprompt.search.choice import choose
-from hardprompt.search.engine import optimize
+from hardprompt.runs import prepare
 
 EVALUATIONS = 96
 
@@ -27,20 +26,18 @@ def main() -> int:
     if dtype is None:
         print("this device has no native half precision", file=sys.stderr)
         return 2
+    models = Models(keep=True)
     for seed in (0, 1, 2):
         rewards, chosen, validated = [], [], []
         with tempfile.TemporaryDirectory() as folder:
-            paths = demo.write_data(Path(folder), seed=seed)
-            base = demo.config(paths, method="best-of-n", seed=seed, evaluations=EVALUATIONS)
+            paths = write_data(Path(folder), seed=seed)
+            recipe = demo.recipe(paths, method="best-of-n", seed=seed, evaluations=EVALUATIONS)
             for precision in ("float32", str(dtype).removeprefix("torch.")):
-                session = run.prepare(replace(base, precision=precision))
-                outcome = optimize(
-                    session.optimizer, session.reward, evaluations=EVALUATIONS, validate=session.validate,
-                    validate_every=10**6,
-                )  # fmt: skip
-                rewards.append(torch.tensor([r for _, r in session.reward.state_dict()["known"]]))
-                validated.append({t.prompt for t in outcome.trials})
-                chosen.append(choose(outcome.trials, demo.VALIDATION, session.policy_lm.perplexity).prompt)
+                search, steps = prepare(recipe.changed(precision=precision), models=models), []
+                found = search.run(evaluations=EVALUATIONS, validate_every=10**6, callbacks=[steps.append])
+                rewards.append(torch.tensor([reward for step in steps for reward in step.rewards]))
+                validated.append({trial.prompt for trial in found.trials})
+                chosen.append(search.task.choose(found.trials, search.policy_lm.perplexity).prompt)
         difference = (rewards[0] - rewards[1]).abs()
         print(
             f"seed {seed}: rewards differ by {float(difference.mean()):.2f} on average, {float(difference.max()):.2f} "

@@ -1,394 +1,150 @@
-"""Fills the tables of docs/results.md: searches cell by cell, tests once per data set, and writes the tables.
+"""Measures docs/results.md, docs/compare.md and docs/tasks.md: runs recipes, then makes tables and figures of them.
 
-Every cell (data set, split or seed, method) is a run folder that is resumed where it was killed and skipped when it
-is done, so this can run for hours in the background, and several processes may share the work: start it twice.
+    python benchmarks/results.py films          # film reviews, three seeds
+    python benchmarks/results.py prior prior-sst-2 fewshot methods yelp yelp-gemma3 pictures
+    python benchmarks/results.py                # all of it
+    python benchmarks/results.py --tables       # no search: from what is finished, and from what is published
+    python benchmarks/results.py films --root /tmp/films --docs /tmp/docs -- --evaluations 16 --seeds 0   # a trial
 
-    python benchmarks/results.py demo       # films: three seeds, every method
-    python benchmarks/results.py prior      # beta on films and sst-2
-    python benchmarks/results.py fewshot    # sst-2, agnews, cr, subj: three splits
-    python benchmarks/results.py loss       # monte_carlo against single_step on films
-    python benchmarks/results.py            # all of it
-    python benchmarks/results.py --tables   # no search: test what was found, write tables and figures
+What follows the two dashes is for ``hardprompt compare``; a trial publishes into a copy of docs/.
 
-The tables go to ``runs/results/tables.md``, the figures to ``docs/figures``, and everything found and tested so far to
-``docs/results.json``, from which a fresh clone goes on. After a change that moves results, delete both and start anew.
+Each experiment is ``hardprompt compare`` of a file in ``recipes/`` and has a folder in ``--root``, which goes on where
+it was stopped. What is measured takes the place of what docs/*.json has of the same test set.
 """
 
 import argparse
+import importlib.util
 import json
-import os
-import random
-import statistics
+import shutil
 import sys
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import torch
-from pages import (
-    ALL_FILMS,
-    FILM_BUDGET,
-    HAND_WRITTEN,
-    METHODS,
-    SHORT_BUDGET,
-    fill,
-    hand_written,
-    result_rows,
-    results,
-    tested_on,
-)
+import collect
+import drawing
+from pages import METHODS, fill_from
 
-from hardprompt.cli import demo
-from hardprompt.data.tables import Row, read_rows
-from hardprompt.lms.causal import CausalLM
-from hardprompt.lms.load import load_causal
-from hardprompt.runs import run
-from hardprompt.search.choice import choose
-from hardprompt.search.engine import Progress, optimize
-from hardprompt.search.files import StateStore, write_json, write_text
-from hardprompt.tasks.classify.reward import Classification
-from hardprompt.tasks.classify.task import Classify
-from hardprompt.tasks.template import Template
+from hardprompt.cli.interrupt import INTERRUPTED
+from hardprompt.cli.main import main as program
+from hardprompt.compare import folder as folders
+from hardprompt.search.files import write_json, write_text
 
-EXPERIMENTS = ("demo", "prior", "fewshot", "loss")
-SEEDS = (0, 1, 2)
-SPLITS = ("16-100", "16-13", "16-21")
-FEW_SHOT_BUDGET = 192
-BETAS = (0.0, 0.05, 0.1, 0.2, 0.4)
-TEST_TEXTS = 500  # of each few-shot test file, drawn once, and of the films where settings are compared
+HOME = Path(__file__).parents[1]
+HAND_WRITTEN = ("empty", "manual", "instruction")
+PHOTOGRAPHS = {
+    "sklearn.datasets": ("images", ("china.jpg", "flower.jpg")),
+    "skimage": ("data", ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg")),
+}
 
 
 @dataclass(frozen=True)
-class DataSet:
-    """A few-shot data set of the papers, posed for the embedded model."""
+class Experiment:
+    """A recipe with what is typed beside it, and the file of docs/ that holds what it finds."""
 
-    name: str
-    text: str
-    template: str
-    verbalizers: dict[str, str]
-    manual: str
-    instruction: str
+    recipe: str
+    page: str
+    flags: Sequence[str] = ()
 
 
-_SENTIMENT = {"0": " negative", "1": " positive"}
-SETS = {
-    "sst-2": DataSet("sst-2", "sentence", "Review: {text}\\n{prompt}", _SENTIMENT, **HAND_WRITTEN["sst-2"]),
-    "cr": DataSet("cr", "sentence", "Review: {text}\\n{prompt}", _SENTIMENT, **HAND_WRITTEN["cr"]),
-    "subj": DataSet(
-        "subj", "sentence", "Text: {text}\\n{prompt}", {"0": " subjective", "1": " objective"}, **HAND_WRITTEN["subj"]
+EXPERIMENTS = {
+    "films": Experiment("films", "results"),
+    "prior": Experiment("prior", "results", ("--test-rows", "500")),
+    "prior-sst-2": Experiment("prior-sst-2", "results", ("--test-rows", "500")),
+    "fewshot": Experiment(
+        "few-shot", "results", ("--test-rows", "500", "--methods", *HAND_WRITTEN, *reversed(METHODS))
     ),
-    "agnews": DataSet(
-        "agnews", "sentence", "News: {text}\\n{prompt}",
-        {"0": " World", "1": " Sports", "2": " Business", "3": " Technology"}, **HAND_WRITTEN["agnews"],
+    "methods": Experiment(
+        "few-shot", "compare",
+        ("--test-rows", "200", "--evaluations", "96", "--reference", "pin-prior", "--data", "sst-2", "cr", "subj",
+         "agnews"),
     ),
+    "yelp": Experiment("yelp", "tasks", ("--models", "smollm2")),
+    "yelp-gemma3": Experiment(
+        "yelp", "tasks", ("--models", "gemma3", "--methods", "best-of-n", "rlprompt", "pin-prior")
+    ),
+    "pictures": Experiment("pictures", "tasks"),
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One search: where it is kept and what it runs."""
-
-    folder: Path
-    config: Classify
-    key: dict[str, Any] = field(default_factory=dict)
-
-
-def films(root: Path, seed: int, method: str, evaluations: int, **settings: Any) -> Cell:
-    """A search on the demonstration's films."""
-    data = _films_data(root, seed)
-    paths = {name: data / f"{name}.csv" for name in ("train", "validation", "test")}
-    base = demo.config(paths, method=method, seed=seed, evaluations=evaluations)
-    return _cell(root, "films", str(seed), base, settings)
+def pictures(data: Path, out: Path) -> Path:
+    """A folder of data with the photographs of two packages, which are not imported, and the papers' targets."""
+    folders = {"photographs": [], "lexica": sorted((data / "images" / "lexica").glob("*.jpg"))}
+    for package, (inside, names) in PHOTOGRAPHS.items():
+        spec = importlib.util.find_spec(package)
+        if spec is None or not spec.submodule_search_locations:
+            raise SystemExit(f"the photographs are in a package that is not installed: {package}")
+        folders["photographs"] += [Path(spec.submodule_search_locations[0]) / inside / name for name in names]
+    for name, files in folders.items():
+        (out / "images" / name).mkdir(parents=True, exist_ok=True)
+        for file in files:
+            shutil.copy(file, out / "images" / name / file.name)
+    return out
 
 
-def _films_data(root: Path, seed: int) -> Path:
-    data = root / "data" / f"films-{seed}"
-    if not (data / "test.csv").is_file():
-        data.mkdir(parents=True, exist_ok=True)
-        demo.write_data(data, seed=seed)
-    return data
+def run(name: str, root: Path, data: Path, more: Sequence[str]) -> int:
+    """Begin or go on with an experiment; the exit code of ``hardprompt compare``."""
+    experiment, out = EXPERIMENTS[name], root / name
+    if (out / folders.FILE).is_file():
+        return program(["resume", str(out)])
+    folder = pictures(data, root / "pictures-data") if name == "pictures" else data
+    given = ["--folder", str(folder)] if folder.is_dir() else []
+    recipe = str(HOME / "recipes" / f"{experiment.recipe}.yaml")
+    return program(["compare", recipe, *experiment.flags, *given, "--out", str(out), *more])
 
 
-def few_shot(
-    root: Path, data: Path, name: str, split: str, method: str, evaluations: int, seed: int = 0, **settings: Any
-) -> Cell:
-    """A search on one split of a few-shot data set."""
-    task = SETS[name]
-    folder = data / "16-shot" / name
-    files = {
-        "train": folder / split / "train.tsv",
-        "validation": folder / split / "dev.tsv",
-        "test": folder / "test.tsv",
-    }
-    paths = {part: str(_one_header(file, root / "data" / name / split)) for part, file in files.items()}
-    base = Classify(
-        **paths, text=task.text, label="label", verbalizers=task.verbalizers,
-        template=task.template, manual=task.manual, method=method, seed=seed, evaluations=evaluations,
-    )  # fmt: skip
-    return _cell(root, name, split if seed == 0 else f"{split}-{seed}", base, settings)
-
-
-def _one_header(file: Path, folder: Path) -> Path:
-    """A copy whose text column is called ``sentence``: in the published files it is sometimes ``text``."""
-    copy = folder / file.name
-    if not copy.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        header, _, rest = file.read_text(encoding="utf-8").partition("\n")
-        write_text(copy, f"{header.replace('text', 'sentence')}\n{rest}")
-    return copy
-
-
-def _cell(root: Path, data: str, split: str, base: Classify, settings: dict[str, Any]) -> Cell:
-    config = Classify(**{**base.to_dict(), "settings": settings, "threads": 1, "validate_every": 6, "save_every": 6})
-    name = "-".join([base.method, *(f"{k}={v}" for k, v in sorted(settings.items())), str(base.evaluations)])
-    key = {"data": data, "split": split, "method": base.method, "settings": settings, "evaluations": base.evaluations}
-    return Cell(root / "cells" / data / split / name, config, key)
-
-
-def plan(experiment: str, root: Path, data: Path) -> Iterator[Cell]:
-    """The cells of an experiment, the cheapest proof first."""
-    if experiment == "demo":
-        for seed in SEEDS:
-            for method in METHODS:
-                yield films(root, seed, method, FILM_BUDGET)
-    elif experiment == "prior":
-        for seed in SEEDS:
-            for beta in BETAS:
-                yield films(root, seed, "pin-prior", SHORT_BUDGET, prior=beta)
-                yield few_shot(root, data, "sst-2", SPLITS[seed], "pin-prior", SHORT_BUDGET, prior=beta)
-    elif experiment == "loss":
-        for seed in SEEDS:
-            # monte_carlo, the default, is prior=0.2 of the experiment before
-            yield films(root, seed, "pin-prior", SHORT_BUDGET, prior=0.2)
-            yield films(root, seed, "pin-prior", SHORT_BUDGET, loss="single_step")
-    elif experiment == "fewshot":
-        for split in SPLITS:
-            for name in SETS:
-                for method in METHODS:
-                    yield few_shot(root, data, name, split, method, FEW_SHOT_BUDGET)
-
-
-def search(cell: Cell) -> None:
-    """Run or continue one cell; what it found goes to ``found.json``, without touching the test set."""
-    if (cell.folder / "found.json").is_file():
-        return
-    cell.folder.mkdir(parents=True, exist_ok=True)
-    lock = cell.folder / "pid"
-    if lock.is_file() and _alive(int(lock.read_text())):
-        return
-    write_text(lock, str(os.getpid()))
-    print(f"{time.strftime('%H:%M:%S')} {cell.folder}", flush=True)
-    session = run.prepare(cell.config)
-    store, progress = StateStore(cell.folder / "checkpoint"), Progress()
-    state = store.load()
-    if state is not None:
-        progress.load_state_dict(state["progress"])
-        session.optimizer.load_state_dict(state["optimizer"])
-        session.reward.load_state_dict(state["reward"])
-    curve: list[dict[str, Any]] = list(state["curve"]) if state is not None and "curve" in state else []
-
-    def save(at: Progress) -> None:
-        parts = {"progress": at, "optimizer": session.optimizer, "reward": session.reward}
-        store.save(at.step, {name: part.state_dict() for name, part in parts.items()} | {"curve": curve})
-
-    outcome = optimize(
-        session.optimizer, session.reward, evaluations=cell.config.evaluations, validate=session.validate,
-        validate_every=cell.config.validate_every, progress=progress, save=save, save_every=cell.config.save_every,
-        callbacks=[lambda s: curve.append({"evaluations": s.evaluations, "mean": statistics.fmean(s.rewards),
-                                           "best": s.best_reward, "support": s.log.get("support_size")})],
-    )  # fmt: skip
-    best = choose(outcome.trials, len(session.work.splits.validation), session.policy_lm.perplexity)
-    write_json(
-        cell.folder / "found.json",
-        {
-            **cell.key, "prompt": best.prompt, "validation": best.score, "seconds": outcome.seconds,
-            "precision": session.work.precision,
-            "distinct": len(session.reward), "best_reward": progress.best_reward, "curve": curve,
-            "trials": [[t.prompt, t.score] for t in outcome.trials],
-        },
-    )  # fmt: skip
-    print(f"{time.strftime('%H:%M:%S')} {cell.folder} {best.score:.3f} {best.prompt!r}", flush=True)
-    for old in (cell.folder / "checkpoint").iterdir():
-        old.unlink()
-
-
-def _alive(pid: int) -> bool:
-    if pid == os.getpid():
-        return False
-    try:
-        os.kill(pid, 0)
-    except OSError:
-        return False
-    return True
-
-
-def restore(root: Path, published: Path) -> None:
-    """Lay out what was found and tested before, where this machine does not have it yet."""
-    if not published.is_file():
-        return
-    known = json.loads(published.read_text())
-    for cell in known["cells"]:
-        folder = root / "cells" / cell.pop("folder")
-        if not (folder / "found.json").is_file():
-            folder.mkdir(parents=True, exist_ok=True)
-            write_json(folder / "found.json", cell)
-    for name, tested in known["tested"].items():
-        if not (root / name).is_file():
-            write_json(root / name, tested)
-
-
-def publish(root: Path, published: Path) -> None:
-    """Store everything found and tested so far in one file."""
-    cells = [c | {"folder": str(Path(c["folder"]).relative_to(root / "cells"))} for c in found_cells(root)]
-    tested = {p.name: json.loads(p.read_text()) for p in sorted(root.glob("tested*.json"))}
-    write_text(published, json.dumps({"cells": cells, "tested": tested}, ensure_ascii=False) + "\n")
-
-
-def found_cells(root: Path) -> list[dict[str, Any]]:
-    """Every finished search."""
-    return [json.loads(p.read_text()) | {"folder": str(p.parent)} for p in sorted(root.glob("cells/*/*/*/found.json"))]
-
-
-def test_rows(key: str, root: Path, data: Path) -> list[Row]:
-    """The rows that a table is tested on: every one for the comparison on films, else a class-balanced sample."""
-    columns = {"text": "text", "label": "label"}
-    if key in ("films", ALL_FILMS):
-        folder = root / "data" / ("films-all" if key == ALL_FILMS else "films-0")
-        if not (folder / "test.csv").is_file():
-            folder.mkdir(parents=True, exist_ok=True)
-            demo.write_data(folder, seed=0, test=None if key == ALL_FILMS else demo.TEST)
-        trained = {r.text for seed in SEEDS for r in read_rows(_films_data(root, seed) / "train.csv", **columns)}
-        # A snippet may stand in the corpus twice, with two films.
-        return [r for r in read_rows(folder / "test.csv", **columns) if r.text not in trained]
-    rows = read_rows(data / "16-shot" / key / "test.tsv", text=SETS[key].text, label="label")
-    each = TEST_TEXTS // len(SETS[key].verbalizers)
-    chosen: list[Row] = []
-    for label in SETS[key].verbalizers:
-        members = [r for r in rows if r.label == label]
-        chosen += random.Random(0).sample(members, min(each, len(members)))
-    return chosen
-
-
-def test(root: Path, data: Path) -> dict[str, Any]:
-    """Accuracy and perplexity of every prompt found, and of the hand-written ones.
-
-    What was tested before is remembered in ``tested.json``.
-    """
-    path = root / "tested.json"
-    tested: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {"right": {}, "perplexity": {}}
-    cells = found_cells(root)
-    model, tokenizer = load_causal("embedded:smollm2")
-    for key in sorted({tested_on(c) for c in cells}):
-        known = tested["right"].setdefault(key, {})
-        prompts = {c["prompt"] for c in cells if tested_on(c) == key} | set(hand_written(key).values())
-        new = sorted(p for p in prompts if p not in known)
-        if not new:
-            continue
-        films = key in ("films", ALL_FILMS)
-        template = Template(demo.TEMPLATE if films else SETS[key].template)
-        verbalizers = demo.VERBALIZERS if films else SETS[key].verbalizers
-        rows = test_rows(key, root, data)
-        print(f"testing {len(new)} prompts on {len(rows)} texts of {key}", flush=True)
-        right = dict.fromkeys(new, "")
-        for i in range(0, len(rows), TEST_TEXTS):  # so many texts are held at a time
-            task = Classification(
-                lm=CausalLM(model, tokenizer), examples=[r.example for r in rows[i : i + TEST_TEXTS]],
-                template=template, verbalizers=verbalizers,
-            )  # fmt: skip
-            for k in range(0, len(new), 8):
-                for prompt, predicted in zip(new[k : k + 8], task.predictions(new[k : k + 8]), strict=True):
-                    right[prompt] += "".join("1" if r else "0" for r in (predicted == task.labels).tolist())
-        known.update(right)
-        write_json(path, tested)
-    everything = sorted({p for known in tested["right"].values() for p in known} - set(tested["perplexity"]))
-    if everything:
-        judge = CausalLM(*load_causal("embedded:gemma3"))
-        values = judge.perplexity([p.strip() for p in everything]).tolist()
-        tested["perplexity"].update({p: v if v == v else None for p, v in zip(everything, values, strict=True)})
-        write_json(path, tested)
-    return tested
-
-
-def write_tables(root: Path, data: Path) -> None:
-    """Write ``tables.md`` and ``tables.json``: per budget and data set, then as one would read them."""
-    tested = test(root, data)
-    # A search may have ended while the others were tested: it waits for the next table.
-    cells = [c for c in found_cells(root) if c["prompt"] in tested["right"][tested_on(c)]]
-    shown = results(cells, tested)
-    values = {
-        key: [{k: v for k, v in row.items() if k != "runs"} for row in rows]
-        for key, rows in result_rows(cells, tested).items()
-    }
-    write_text(root / "tables.md", shown)
-    write_json(root / "tables.json", values)
-    fill(Path(__file__).parents[1] / "docs" / "results.md", "tables", shown)
-    print(shown)
-
-
-def draw(root: Path, out: Path) -> None:
-    """Learning curves on the films, and accuracy against perplexity."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    cells = [c for c in found_cells(root) if c["data"] == "films" and c["evaluations"] == FILM_BUDGET]
-    tested = json.loads((root / "tested.json").read_text())
-    out.mkdir(parents=True, exist_ok=True)
-    if not cells:
-        return
-    figure, (curves, scatter) = pyplot.subplots(1, 2, figsize=(11, 4), layout="constrained")
-    for color, method in zip(("C3", "C0", "C1", "C7"), METHODS, strict=True):
-        runs = [c for c in cells if c["method"] == method]
-        if not runs:
-            continue
-        longest = max((r["curve"] for r in runs), key=len)
-        means = torch.tensor([[p["mean"] for p in r["curve"]] for r in runs if len(r["curve"]) == len(longest)])
-        x = [p["evaluations"] for p in longest]
-        curves.plot(x, means.mean(0), color=color, label=f"{method} ({len(means)} seeds)")
-        curves.fill_between(x, means.amin(0), means.amax(0), color=color, alpha=0.15)
-        right = [tested["right"][ALL_FILMS].get(r["prompt"]) for r in runs]
-        points = [
-            (tested["perplexity"][r["prompt"]], g.count("1") / len(g))
-            for r, g in zip(runs, right, strict=True)
-            if g and tested["perplexity"].get(r["prompt"])
-        ]
-        scatter.scatter(*zip(*points, strict=True), color=color, label=method)
-    for (name, prompt), marker in zip(list(hand_written("films").items())[1:], "x+", strict=True):
-        right = tested["right"][ALL_FILMS][prompt]
-        scatter.scatter(
-            tested["perplexity"][prompt], right.count("1") / len(right), color="k", marker=marker, label=name
-        )
-    curves.set(xlabel="evaluations", ylabel="mean training reward of a step", title="Learning on film reviews")
-    scatter.set(xscale="log", xlabel="perplexity under Gemma 3 270M", ylabel="test accuracy", title="What was found")
-    curves.legend()
-    scatter.legend()
-    figure.savefig(out / "films.png", dpi=110)
-    pyplot.close(figure)
+def publish(root: Path, docs: Path) -> None:
+    """Bring docs/*.json up to what the folders of the experiments hold, and their tables and figures with it."""
+    figures = docs / "figures"
+    begun = {name: root / name for name in EXPERIMENTS if (root / name / folders.FILE).is_file()}
+    of = {page: [out for name, out in begun.items() if EXPERIMENTS[name].page == page] for page in ("results", "tasks")}
+    known = json.loads((docs / "results.json").read_text())
+    if of["results"]:
+        known = collect.results(of["results"], known)
+        write_text(docs / "results.json", json.dumps(known, ensure_ascii=False) + "\n")
+    fill_from(docs, "results.md", "tables", known)
+    drawing.films(known, figures)
+    tasks = json.loads((docs / "tasks.json").read_text())
+    if of["tasks"]:
+        tasks = collect.tasks(of["tasks"], tasks)
+        write_json(docs / "tasks.json", tasks)
+    for mark in ("restyle", "invert"):
+        fill_from(docs, "tasks.md", mark, tasks)
+    drawing.tasks(tasks, figures)
+    photographs = root / "pictures-data" / "images" / "photographs"
+    drawing.pictures(tasks, [photographs / name for _, names in PHOTOGRAPHS.values() for name in names], figures)
+    if "methods" in begun and (begun["methods"] / "result.json").is_file():
+        found = collect.comparison(begun["methods"])
+        write_json(docs / "compare.json", found)
+        for page in ("results.md", "compare.md"):
+            fill_from(docs, page, "compare", found)
+        for name in found["figures"]:
+            shutil.copy(begun["methods"] / name, figures / f"compare-{name}")
 
 
 def main() -> int:
+    own, more = sys.argv[1:], []
+    if "--" in own:
+        at = own.index("--")
+        own, more = own[:at], own[at + 1 :]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("experiments", nargs="*", metavar="EXPERIMENT")
-    parser.add_argument("--tables", action="store_true", help="test what was found and write the tables, nothing else")
-    parser.add_argument("--root", type=Path, default=Path("runs/results"))
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder that holds 16-shot/")
-    arguments = parser.parse_args()
+    parser.add_argument("experiments", nargs="*", metavar="EXPERIMENT", help=f"{', '.join(EXPERIMENTS)}; all if none")
+    parser.add_argument("--tables", action="store_true", help="search nothing")
+    parser.add_argument("--root", type=Path, default=Path("runs/results"), help="folder of the experiments' folders")
+    parser.add_argument("--folder", type=Path, default=Path("../shared/data"), help="of the data sets")
+    parser.add_argument("--docs", type=Path, default=HOME / "docs", help="folder of what is published")
+    arguments = parser.parse_args(own)
     for name in arguments.experiments:
         if name not in EXPERIMENTS:
             parser.error(f"unknown experiment {name!r}; valid: {', '.join(EXPERIMENTS)}")
-    docs = Path(__file__).parents[1] / "docs"
-    restore(arguments.root, docs / "results.json")
-    if not arguments.tables:
-        for experiment in arguments.experiments or EXPERIMENTS:
-            for cell in plan(experiment, arguments.root, arguments.data):
-                search(cell)
-    write_tables(arguments.root, arguments.data)
-    publish(arguments.root, docs / "results.json")
-    draw(arguments.root, docs / "figures")
-    return 0
+    worst = 0
+    for name in [] if arguments.tables else arguments.experiments or EXPERIMENTS:
+        code = run(name, arguments.root, arguments.folder, more)
+        if code == INTERRUPTED:
+            return code
+        worst = max(worst, code)  # a cell failed, or data are missing: what else there is, is of use
+    publish(arguments.root, arguments.docs)
+    return worst
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from typing import Any
 import torch
 
 from hardprompt import optimizers
-from hardprompt.cli import demo
+from hardprompt.data.films import TEMPLATE, VERBALIZERS, films
 from hardprompt.data.tables import Example
 from hardprompt.lms.causal import CausalLM
 from hardprompt.lms.load import load_causal
@@ -32,7 +32,7 @@ from hardprompt.lms.placing import search_copy
 from hardprompt.lms.policy import PolicyLM
 from hardprompt.optimizers.qlearning.learner import QLearner
 from hardprompt.optimizers.qlearning.prefix import proper_prefixes
-from hardprompt.search.engine import Step, optimize
+from hardprompt.search.engine import Proposal, Step, optimize
 from hardprompt.search.files import write_json
 from hardprompt.search.rewards import Cached
 from hardprompt.tasks.classify.reward import Classification
@@ -58,14 +58,14 @@ class Reward:
     def __init__(self) -> None:
         model, self.tokenizer = load_causal("embedded:smollm2")
         self.lm, self.precision = search_copy(CausalLM(model, self.tokenizer), "auto")
-        words = " ".join(text for text, _, _ in demo.films())
+        words = " ".join(text for text, _, _ in films())
         self.ids = self.tokenizer(words[:100_000])["input_ids"]
 
     def __call__(self, prompts: int, examples: int, prompt_length: int, text_length: int) -> Callable[[], Any]:
         texts = [self.tokenizer.decode(self.ids[i * 300 : i * 300 + text_length]) for i in range(examples)]
         task = Classification(
-            lm=self.lm, examples=[Example(t, "negative") for t in texts], template=Template(demo.TEMPLATE),
-            verbalizers=demo.VERBALIZERS,
+            lm=self.lm, examples=[Example(t, "negative") for t in texts], template=Template(TEMPLATE),
+            verbalizers=VERBALIZERS,
         )  # fmt: skip
         generator = torch.Generator().manual_seed(prompts * prompt_length)
         rows = torch.randint(1000, 20_000, (prompts, prompt_length), generator=generator).tolist()
@@ -79,14 +79,15 @@ def learner_of(model: Any, tokenizer: Any, **settings: Any) -> QLearner:
     return QLearner(policy=policy, **{**optimizers.find("pin").settings, "top_k": top_k, **settings})
 
 
-def update_of(learner: QLearner, held: int) -> Callable[[], Any]:
+def update_of(learner: QLearner, held: int, vocabulary: int) -> Callable[[], Any]:
     """One update from a replay of that many random prompts, which share hardly any prefix."""
-    ids = torch.randint(1, learner._policy.vocabulary_size, (held, 5), generator=torch.Generator().manual_seed(held))
-    prefixes = proper_prefixes([tuple(row) for row in ids.tolist()])
+    ids = torch.randint(1, vocabulary, (held, 5), generator=torch.Generator().manual_seed(held)).tolist()
+    prefixes = proper_prefixes([tuple(row) for row in ids])
     for i in range(0, len(prefixes), 1000):
         learner.tree.states(prefixes[i : i + 1000])
-    learner._replay.add(ids, torch.randn(held))  # type: ignore[union-attr]
-    return lambda: learner._update(*learner._replay.sample(256, learner._generator))  # type: ignore[union-attr]
+    learner.tell(Proposal([""] * held, {"ids": ids, "support_size": 0.0}), torch.randn(held))
+    nothing = Proposal([], {"ids": [], "support_size": 0.0})  # nothing new: one update from what is held
+    return lambda: learner.tell(nothing, torch.zeros(0))
 
 
 def points(axis: str) -> dict[int, Callable[[], Any]]:
@@ -94,12 +95,13 @@ def points(axis: str) -> dict[int, Callable[[], Any]]:
     if axis == "vocabulary":
         from shapes import tiny
 
-        return {v: partial(learner_of(*tiny(v))._sample, 16) for v in AXES[axis]}
+        return {v: partial(learner_of(*tiny(v)).ask, 16) for v in AXES[axis]}
     if axis == "replay":
         from shapes import tiny
 
         model, tokenizer = tiny(1000)
-        return {n: update_of(learner_of(model, tokenizer), n) for n in AXES[axis]}
+        vocabulary = model.config.vocab_size
+        return {n: update_of(learner_of(model, tokenizer, normalise="none"), n, vocabulary) for n in AXES[axis]}
     reward = Reward()
     return {value: reward(**{**BASE, axis: value}) for value in AXES[axis]}
 

@@ -36,7 +36,7 @@ def tiny(vocabulary: int) -> tuple[Any, Any]:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-    from hardprompt.cli import demo
+    from hardprompt.data.films import films
 
     inner = Tokenizer(models.BPE())
     inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -45,7 +45,7 @@ def tiny(vocabulary: int) -> tuple[Any, Any]:
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary, special_tokens=["<s>"], initial_alphabet=alphabet, show_progress=False
     )
-    inner.train_from_iterator((text for text, _, _ in demo.films()), trainer)
+    inner.train_from_iterator((text for text, _, _ in films()), trainer)
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, bos_token="<s>", eos_token="<s>")
     config = LlamaConfig(
         vocab_size=len(tokenizer), hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=2,

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from hardprompt import BestOfN, Classification, PolicyLM, Template
-from hardprompt.cli.demo import MANUAL, TEMPLATE, VERBALIZERS, write_data
+from hardprompt.data.films import MANUAL, TEMPLATE, VERBALIZERS, write_data
 from hardprompt.data.tables import read_rows
 from hardprompt.lms.causal import CausalLM
 from hardprompt.lms.load import load_causal

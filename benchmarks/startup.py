@@ -19,20 +19,21 @@ import sys, time
 began = time.perf_counter()
 from pathlib import Path
 from hardprompt.cli import demo
-from hardprompt.runs import run
+from hardprompt.data.films import write_data
 from hardprompt.lms.placing import choose_threads
+from hardprompt.runs import prepare
 parts = {"imports": time.perf_counter() - began}
 folder = Path(sys.argv[1])
-data, threads = demo.write_data(folder, seed=0), choose_threads()
-config = demo.config(data, method="pin-prior", seed=0, evaluations=16, threads=threads)
+data, threads = write_data(folder, seed=0), choose_threads()
+recipe = demo.recipe(data, method="pin-prior", seed=0, evaluations=16, threads=threads)
 last = time.perf_counter()
-session = run.prepare(config)
+search = prepare(recipe)
 parts["models, vocabulary and training texts"] = time.perf_counter() - last
 last = time.perf_counter()
-proposal = session.optimizer.ask()
+proposal = search.optimizer.ask()
 parts["proposing 16 prompts"] = time.perf_counter() - last
 last = time.perf_counter()
-session.reward(proposal.prompts[:1])
+search.task.reward(proposal.prompts[:1])
 parts["scoring the first on 64 texts"] = time.perf_counter() - last
 print("; ".join(f"{name} {seconds:.1f} s" for name, seconds in parts.items()))
 """

@@ -1,10 +1,9 @@
 """What hardprompt computes equals the algorithm as it is written down in benchmarks/plain.py, to 1e-5 in float32."""
 
-import importlib.util
 import math
-from pathlib import Path
 from typing import Any
 
+import plain
 import pytest
 import torch
 
@@ -25,19 +24,8 @@ PROMPTS = [" In one word it was", " In all", " So it is"]
 LAYOUTS = ["{text}{prompt}", "{text}{prompt} It was", "{prompt} {text}", "{text}{prompt} {mask}."]
 
 
-@pytest.fixture(scope="module")
-def plain() -> Any:
-    path = Path(__file__).parents[2] / "benchmarks" / "plain.py"
-    spec = importlib.util.spec_from_file_location("plain", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_rewards(plain: Any, tiny_causal: Any, tiny_masked: Any, layout: str) -> None:
+def test_rewards(tiny_causal: Any, tiny_masked: Any, layout: str) -> None:
     masked = "{mask}" in layout
     model, tokenizer = tiny_masked if masked else tiny_causal
     lm = MaskedLM(model, tokenizer) if masked else CausalLM(model, tokenizer)
@@ -48,7 +36,7 @@ def test_rewards(plain: Any, tiny_causal: Any, tiny_masked: Any, layout: str) ->
 
 
 @pytest.mark.parametrize("loss", ["monte_carlo", "single_step"])
-def test_updates(plain: Any, tiny_causal: Any, loss: str) -> None:
+def test_updates(tiny_causal: Any, loss: str) -> None:
     policy = PolicyLM(*tiny_causal, tokens="any", spaced=False)
     learner = QLearner(policy=policy, length=4, **{**optimizers.find("pin").settings, "top_k": 60, "loss": loss})
     other = plain.PlainLearner(tiny_causal.model, policy._start, policy.follows, length=4, top_k=60, loss=loss)
@@ -68,7 +56,7 @@ def test_updates(plain: Any, tiny_causal: Any, loss: str) -> None:
 
 
 @pytest.mark.parametrize("scale", [0.1, 1.0, 10.0])
-def test_sparsemax_and_its_value(plain: Any, scale: float) -> None:
+def test_sparsemax_and_its_value(scale: float) -> None:
     x = torch.randn(5, 2000, generator=torch.Generator().manual_seed(0)) * scale
     x[:, ::3] = -math.inf
     entropy = TsallisEntropy(2.0)
@@ -76,7 +64,7 @@ def test_sparsemax_and_its_value(plain: Any, scale: float) -> None:
     torch.testing.assert_close(entropy.value(x), plain.spmax(x), rtol=1e-5, atol=1e-5)
 
 
-def test_a_policy_samples_what_it_samples(plain: Any, tiny_causal: Any) -> None:
+def test_a_policy_samples_what_it_samples(tiny_causal: Any) -> None:
     """The chance of each first token is the same, whoever computes it."""
     policy = PolicyLM(*tiny_causal, tokens="any", spaced=False)
     learner = QLearner(policy=policy, length=2, **{**optimizers.find("pin").settings, "top_k": 60})

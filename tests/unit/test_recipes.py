@@ -1,19 +1,21 @@
 """The recipes are of one form, name what exists, and claim what the paper printed."""
 
-import dataclasses
-import importlib
 import re
 import statistics
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pages
 import pytest
+import results
 import yaml
 
 from hardprompt import optimizers
+from hardprompt.cli import demo
+from hardprompt.data import films
 from hardprompt.data.named import LABEL, NAMED, TEXT
-from hardprompt.tasks import find
+from hardprompt.tasks import Settings, find
 from hardprompt.tasks.checks import faults
 
 ROOT = Path(__file__).parents[2]
@@ -25,7 +27,7 @@ METHODS = (
     "soft-prompt", "bbt", "rlprompt", "rlprompt-fluency", "rlprompt-rb", "rlprompt-rb-fluency", "pin",
     "pin-no-fluency", "pin-prior",
 )  # fmt: skip
-OTHERS = {"named", "instruction"}  # what a data set may have without its being a setting of the command
+PICTURES = "{folder}/images/photographs/"  # which benchmarks/results.py copies there
 
 # The last column of PIN's Table 1, in points. That of In-Context Demonstration is left out: the printed 77.3 is not
 # the mean of the printed row, which is 75.2.
@@ -67,7 +69,8 @@ def cells(recipe: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def test_there_is_one_for_each_result() -> None:
     assert [path.stem for path in RECIPES] == [
-        "few-shot", "pin-figure1", "pin-figure3", "pin-table1", "pin-table2", "pin-table3",
+        "few-shot", "films", "pictures", "pin-figure1", "pin-figure3", "pin-table1", "pin-table2", "pin-table3",
+        "prior-sst-2", "prior", "yelp",
     ]  # fmt: skip
 
 
@@ -87,17 +90,16 @@ def test_the_form_is_kept(recipe: dict[str, Any]) -> None:
 
 def test_every_setting_is_one_of_the_command(recipe: dict[str, Any]) -> None:
     settings = find(recipe["task"])
-    others = OTHERS - {field.name for field in dataclasses.fields(settings)}
     for name, values in cells(recipe):
-        given = {key: value for key, value in values.items() if key not in others}
+        given = {key: value for key, value in values.items() if key != "named"}
         if recipe["task"] == "classify":
-            named = NAMED[values["named"]]
             assert values["named"] == name
-            assert set(values.get("verbalizers", named.verbalizers)) == set(named.classes)
             given |= {"train": "train.tsv", "text": TEXT, "label": LABEL}
-        config = settings.from_dict(given)  # names an unknown or missing one
-        assert faults(settings, vars(config)) == ([], [])
-        config.check_task()
+            if name in NAMED:
+                assert set(values.get("verbalizers", NAMED[name].verbalizers)) == set(NAMED[name].classes)
+        made: Settings = settings.from_dict(given)  # names an unknown or missing one
+        assert faults(settings, vars(made)) == ([], [])
+        made.check_task()
 
 
 def test_every_setting_of_a_method_is_one_of_its_own(recipe: dict[str, Any]) -> None:
@@ -120,7 +122,8 @@ def test_every_file_is_in_the_folder_of_data(recipe: dict[str, Any]) -> None:
     assert bool(paths) == (recipe["task"] != "classify")
     assert all(path.startswith("{folder}/") for path in paths)
     if SHARED.is_dir():
-        assert [path for path in paths if not Path(path.replace("{folder}", str(SHARED))).is_file()] == []
+        published = [path for path in paths if not path.startswith(PICTURES)]
+        assert [path for path in published if not Path(path.replace("{folder}", str(SHARED))).is_file()] == []
 
 
 @pytest.mark.parametrize("method", MEANS)
@@ -152,17 +155,34 @@ def test_the_first_models_are_the_papers(name: str) -> None:
 
 def test_our_own_comparison_has_every_method() -> None:
     recipe = load("few-shot")
-    assert recipe["methods"] == {name: {"method": name} for name in METHODS}
+    assert recipe["methods"] == {"empty": {"method": "manual", "manual": ""}, **{m: {"method": m} for m in METHODS}}
     assert next(iter(recipe["models"])) == "embedded"
 
 
-@pytest.mark.parametrize("name", ["few-shot", "pin-table1"])
-def test_the_embedded_model_is_asked_as_in_the_benchmark(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    results = importlib.import_module("results")
+@pytest.mark.parametrize("name", ["few-shot", "pin-table1", "prior-sst-2"])
+def test_the_embedded_model_is_asked_in_one_way(name: str) -> None:
     asked = load(name)["models"]["embedded"]["data"]
-    for key, task in results.SETS.items():
-        assert asked[key] == {
-            "template": task.template, "verbalizers": task.verbalizers, "manual": task.manual,
-            "instruction": task.instruction,
-        }  # fmt: skip
+    once = load("few-shot")["models"]["embedded"]["data"]
+    for key in once.keys() & asked.keys():
+        assert asked[key] == once[key]
+        assert {part: asked[key][part] for part in ("manual", "instruction")} == pages.HAND_WRITTEN[key]
+
+
+def test_the_films_are_asked_as_the_demonstration_does(tmp_path: Path) -> None:
+    posed = films.materialise(tmp_path, seed=0, test=8)
+    shown = demo.recipe({part: Path(posed[part]) for part in ("train", "validation", "test")},
+                        method="pin-prior", seed=0, evaluations=16)  # fmt: skip
+    assert {key: shown.values[key] for key in posed if key != "instruction"} == {
+        key: value for key, value in posed.items() if key != "instruction"
+    }
+
+
+def test_the_page_shows_what_the_recipes_measure() -> None:
+    assert load("films")["settings"]["evaluations"] == pages.FILM_BUDGET
+    assert {load(name)["settings"]["evaluations"] for name in ("prior", "prior-sst-2")} == {pages.SHORT_BUDGET}
+    assert load("yelp")["data"].keys() == pages.DIRECTIONS.keys()
+    shown = {model["task_model"] for model in load("yelp")["models"].values()}
+    assert shown == {name for name, _, _ in pages.TASK_MODELS.values()}
+    assert {one.recipe for one in results.EXPERIMENTS.values()} == {
+        "few-shot", "films", "pictures", "prior", "prior-sst-2", "yelp",
+    }  # fmt: skip

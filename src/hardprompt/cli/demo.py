@@ -9,7 +9,7 @@ from typing import Any
 from hardprompt.cli import run
 from hardprompt.cli.interrupt import INTERRUPTED
 from hardprompt.cli.show import print_parts
-from hardprompt.data.films import films, write_data
+from hardprompt.data.films import MANUAL, TEMPLATE, VERBALIZERS, films, write_data
 from hardprompt.errors import InputError
 from hardprompt.lms.placing import choose_threads, device, half
 from hardprompt.runs import begun, read_result, start
@@ -21,9 +21,6 @@ from hardprompt.tasks.classify.table import rows
 from hardprompt.tasks.classify.table import show as show_tables
 from hardprompt.tasks.settings import DEFAULT_METHOD, check_values
 
-TEMPLATE = "Review: {text}\\n{prompt}"
-VERBALIZERS = {"negative": " negative", "positive": " positive"}
-MANUAL = "The sentiment of this review is"
 EVALUATIONS = 160  # by each of the two searches; ten minutes on two cores hold no more,
 HALF_EVALUATIONS = 480  # except where they compute bfloat16 natively
 PLAN = "demo.json"

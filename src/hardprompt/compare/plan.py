@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field, ValidationError, create_model
 from typing_extensions import TypedDict
 
 from hardprompt import optimizers
+from hardprompt.data import films
 from hardprompt.data.named import LABEL, NAMED, TEXT, materialise
 from hardprompt.errors import InputError, unknown
 from hardprompt.optimizers import Method, Need
@@ -22,7 +23,8 @@ from hardprompt.tasks.settings import DEFAULT_METHOD
 
 _METHODS = ("manual", "best-of-n", "pin", DEFAULT_METHOD)  # where nothing else is said
 _SEEDS = (0, 1, 2)
-_NAMED = "named"  # the setting of a data set that named_data fills in
+_NAMED = "named"  # the setting of a data set that the program knows
+_KNOWN = (*NAMED, films.NAME)
 _RUN_ONLY = ("fingerprints", "versions", "method", "seed", "threads")  # what a run.yaml has and a comparison does not
 _UNSAID = ("data", "settings", "save_every", "validate_every")  # what a note does not speak of
 _STRICT = ConfigDict(strict=True)
@@ -66,7 +68,8 @@ class Plan:
         title: of the tables.
         source: where the protocol comes from.
         settings: of every search, as the command has them.
-        data: settings of each data set by its name; ``named`` takes one of ``named_data``. In a text, ``{folder}`` and
+        data: settings of each data set by its name; ``named`` takes one that the program knows: those of
+            ``data.named`` have splits; of ``films`` the seed draws the training texts. In a text, ``{folder}`` and
             ``{split}`` stand for the folder of data and the split.
         splits: their names; none where data sets have none.
         seeds: of the searches.
@@ -170,8 +173,8 @@ class Plan:
             changes["methods"] = own
         if data is not None:
             for name in data:
-                if name not in self.data and name not in NAMED:
-                    raise unknown("data set", name, {*self.data, *NAMED})
+                if name not in self.data and name not in _KNOWN:
+                    raise unknown("data set", name, {*self.data, *_KNOWN})
             changes["data"] = {name: self.data.get(name, {_NAMED: name}) for name in data}
         changes |= {"splits": splits and list(splits), "seeds": seeds and list(seeds)}
         if settings:
@@ -207,7 +210,8 @@ class Plan:
         for split, (name, own), seed, label in itertools.product(
             splits, data.items(), dict.fromkeys(self.seeds), self.methods
         ):
-            if split != splits[0] and _NAMED not in own and not _by_split({**self.settings, **own}):
+            has_splits = own.get(_NAMED, films.NAME) != films.NAME or _by_split({**self.settings, **own})
+            if split != splits[0] and not has_splits:
                 raise InputError(f"the data set {name!r} has no splits, so {split!r} would be {splits[0]!r} again.")
             try:
                 needs = self._method(label).needs
@@ -245,7 +249,7 @@ class Plan:
     def _values(self, data: str, split: str, label: str, seed: int, out: Path) -> dict[str, Any]:
         """The settings of one cell: of all, then of the data set, of the models, of the method, and what was typed."""
         of_data, own = self.data.get(data, {}), self.methods[label]
-        values = self._named(str(of_data[_NAMED]), split, out) if _NAMED in of_data else {}
+        values = self._named(str(of_data[_NAMED]), split, seed, out) if _NAMED in of_data else {}
         values |= self.settings
         models = {k: v for k, v in self.chosen.items() if k != "data"}
         for layer in (of_data, models, (self.chosen.get("data") or {}).get(data, {}), own):
@@ -260,10 +264,12 @@ class Plan:
             values.setdefault("data_seed", self.seeds[0])  # every search is tested on the same texts
         return {key: self._filled(value, split) for key, value in values.items()}
 
-    def _named(self, name: str, split: str, out: Path) -> dict[str, Any]:
-        """A data set of the papers as settings of a classification: its files, and how the papers pose it."""
+    def _named(self, name: str, split: str, seed: int, out: Path) -> dict[str, Any]:
+        """A data set that the program knows, as settings of a classification: its files, and how it is posed."""
+        if name == films.NAME:
+            return films.materialise(out / "data" / name / str(seed), seed=seed, test=self.test)
         if name not in NAMED:
-            raise unknown("data set", name, NAMED)
+            raise unknown("data set", name, _KNOWN)
         if not split:
             raise InputError(f"the data set {name!r} has splits: name one or more, such as 16-100.")
         files = {part: str(out / "data" / name / split / f"{part}.tsv") for part in ("train", "validation", "test")}
