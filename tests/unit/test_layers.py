@@ -116,3 +116,18 @@ def test_there_is_no_circle(typed: bool) -> None:
         for module in free:
             del below[module]  # it is on no circle, but imports from one
     assert {module: sorted(others & below.keys()) for module, others in below.items()} == {}
+
+
+def test_only_the_command_line_and_the_tasks_settings_see_settings() -> None:
+    allowed = {"tasks", "tasks.settings", "tasks.recipe", "tasks.registry", ""}
+    seen = [
+        str(arrow) for arrow in ARROWS
+        if arrow.other.endswith(".settings") and not arrow.name.startswith("DEFAULT_") and place(arrow.one)[0] != "cli"
+        and not arrow.one.endswith(".settings") and arrow.one.removeprefix("hardprompt").strip(".") not in allowed
+        and place(arrow.one)[0] != "testing"
+    ]  # fmt: skip
+    assert seen == []
+
+
+def test_no_file_has_more_than_350_lines() -> None:
+    assert {m: n for m, path in FILES.items() if (n := len(path.read_text(encoding="utf-8").splitlines())) > 350} == {}

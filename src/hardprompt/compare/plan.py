@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Self, get_type_hints
 
@@ -17,8 +17,8 @@ from hardprompt.data.named import LABEL, NAMED, TEXT, materialise
 from hardprompt.errors import InputError, unknown
 from hardprompt.optimizers import Method, Need
 from hardprompt.runs.folder import read_yaml
-from hardprompt.tasks import Recipe, find
-from hardprompt.tasks.recipe import data_settings, fitting
+from hardprompt.tasks import Recipe
+from hardprompt.tasks.recipe import fitting, setting_names
 from hardprompt.tasks.settings import DEFAULT_METHOD
 
 _METHODS = ("manual", "best-of-n", "pin", DEFAULT_METHOD)  # where nothing else is said
@@ -122,7 +122,7 @@ class Plan:
         Raises:
             InputError: a setting that the task does not have.
         """
-        files = [values[name] for name in data_settings(task) if values.get(name)]
+        files = [values[name] for name in setting_names(task, role="data") if values.get(name)]
         first = files[0] if files else "data"
         called = Path(first if isinstance(first, str) else str(first[0])).stem
         plan = cls(task=task, settings=dict(values), data={called: {}})
@@ -260,7 +260,7 @@ class Plan:
         general = {key: value for key, value in general.items() if key in accepted}  # not every method has an alpha
         values["settings"] = {**general, **(own.get("settings") or {})}
         values["method"], values["seed"] = str(values.get("method", label)), seed
-        if "data_seed" in {f.name for f in fields(find(self.task))}:
+        if "data_seed" in setting_names(self.task):
             values.setdefault("data_seed", self.seeds[0])  # every search is tested on the same texts
         return {key: self._filled(value, split) for key, value in values.items()}
 

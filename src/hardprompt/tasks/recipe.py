@@ -114,9 +114,9 @@ def fitting(task: str, values: Mapping[str, Any], methods: Sequence[str]) -> lis
     return [name for name in methods if not settings.lacking(optimizers.find(name).needs)]
 
 
-def data_settings(task: str) -> list[str]:
-    """The settings of a task that name its files of data."""
-    return [field.name for field in fields(find(task)) if field.metadata.get("role") == "data"]
+def setting_names(task: str, *, role: str | None = None) -> list[str]:
+    """The settings of a task, or those that name its files of data or its models."""
+    return [field.name for field in fields(find(task)) if role in (None, field.metadata.get("role"))]
 
 
 def figure(task: str) -> tuple[str, str]:
