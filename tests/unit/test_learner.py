@@ -12,10 +12,10 @@ from torch import Tensor
 from hardprompt.errors import InputError
 from hardprompt.lms.policy import PolicyLM
 from hardprompt.lms.vocabulary import survives
+from hardprompt.optimizers.drawing import Ids
 from hardprompt.optimizers.qlearning.entropy import TsallisEntropy
 from hardprompt.optimizers.qlearning.learner import QLearner
 from hardprompt.optimizers.qlearning.losses import LOSSES, Values
-from hardprompt.optimizers.qlearning.prefix import Ids
 from tests.conftest import Tiny
 
 SMALL: dict[str, Any] = {
@@ -135,13 +135,14 @@ def test_every_proposed_prompt_survives_and_is_the_text_of_its_ids(
 def test_a_prompt_that_did_not_survive_is_never_drawn_again(policy_of_pieces: PolicyLM) -> None:
     pieces = learner(policy_of_pieces, q=1.0, length=2, top_k=None, proposals=100)
     drawn: list[Ids] = []
-    extend = pieces._extend
+    draw = pieces._draw
 
-    def watched(prompts: list[Ids], waiting: list[int], *rest: Any) -> None:
-        extend(prompts, waiting, *rest)
-        drawn.extend(prompts[i] for i in waiting if len(prompts[i]) == 2)
+    def watched(*how: Any) -> list[Ids]:
+        prompts = draw(*how)
+        drawn.extend(prompts)
+        return prompts
 
-    pieces._extend = watched  # type: ignore[method-assign]
+    pieces._draw = watched  # type: ignore[method-assign]
     for _ in range(10):
         before = {tuple(b) for b in pieces.tree.state_dict()["blocked"]}
         drawn.clear()

@@ -104,7 +104,7 @@ class Cached:
         for prompt in dict.fromkeys(prompts):
             known = self._known.get(prompt)
             rows[prompt] = torch.full((self.items,), torch.nan, dtype=torch.float64) if known is None else known
-            missing = at[rows[prompt][at].isnan()].tolist()
+            missing = sorted(set(at[rows[prompt][at].isnan()].tolist()))
             if missing:
                 groups.setdefault(tuple(missing), []).append(prompt)
         asked = sum(map(len, groups.values()))
