@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hardprompt import __version__
 from hardprompt.data.files import csv_text
 from hardprompt.lms.models import Models
 from hardprompt.runs.search import Search
@@ -111,8 +112,8 @@ def combine(out: Path, results: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """What the numbers depend on."""
-    names = ("hardprompt", "torch", "transformers", "safetensors", "tokenizers")
-    found = {"python": platform.python_version()}
+    names = ("torch", "transformers", "safetensors", "tokenizers")
+    found = {"python": platform.python_version(), "hardprompt": __version__}
     for name in names:
         try:
             found[name] = importlib.metadata.version(name)
