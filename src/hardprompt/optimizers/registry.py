@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from hardprompt.errors import InputError, unknown
@@ -129,103 +130,85 @@ _FLUENCY = {"top_k": 10_000}  # the value that PIN found best for RLPrompt (App.
 _REPLAY = {"replay": 100_000}
 _OURS = {"prior": 0.2, "normalise": "replay", "updates": 8, "learning_rate": 5e-4, "redraws": 5}
 
-_BASICS = frozenset({Need.LENGTH, Need.SEED})
-_SAMPLED = _BASICS | {Need.POLICY}
-_GRADIENTS = _BASICS | {Need.OBJECTIVE}
-
-
-def _learner(summary: str, source: str, settings: Mapping[str, Any], **differs: Any) -> Method:
-    return Method("hardprompt.optimizers.qlearning.learner:QLearner", summary, source, _SAMPLED, settings, **differs)
-
-
-def _gradient(where: str, summary: str, source: str) -> Method:
-    where = f"hardprompt.optimizers.gradient.{where}"
-    return Method(where, summary, source, _GRADIENTS, tokens="any", in_place=False)
-
-
-def _fixed(name: str, summary: str, source: str, needs: set[Need], **differs: Any) -> Method:
-    return Method(f"hardprompt.optimizers.fixed:{name}", summary, source, frozenset(needs), **differs)
-
-
+_SAMPLED = {Need.LENGTH, Need.SEED, Need.POLICY}
+_GRADIENT = {Need.LENGTH, Need.SEED, Need.OBJECTIVE}
 _FREE = {"tokens": "any", "in_place": False}  # as in the papers
 _BASELINE = "a baseline; nothing is learned"
 
+
+def _ours(
+    where: str, needs: set[Need], summary: str, source: str, settings: Mapping[str, Any] = MappingProxyType({}),
+    **differs: Any,
+) -> Method:  # fmt: skip
+    return Method(f"hardprompt.optimizers.{where}", summary, source, frozenset(needs), settings, **differs)
+
+
+def _learner(summary: str, source: str, settings: Mapping[str, Any], **differs: Any) -> Method:
+    return _ours("qlearning.learner:QLearner", _SAMPLED, summary, source, settings, **differs)
+
+
 _METHODS = {
-    "manual": _fixed("manual", "the hand-written prompt", "the user's own (--manual)", {Need.MANUAL}),
-    "instruction": _fixed(
-        "instruction", "an instruction in a sentence", "the user's own (--instruction)", {Need.INSTRUCTION}
+    "manual": _ours("fixed:manual", {Need.MANUAL}, "the hand-written prompt", "the user's own (--manual)"),
+    "instruction": _ours(
+        "fixed:instruction", {Need.INSTRUCTION}, "an instruction in a sentence", "the user's own (--instruction)"
     ),
-    "demonstrations": _fixed(
-        "demonstrations",
+    "demonstrations": _ours(
+        "fixed:demonstrations", {Need.EXAMPLES, Need.SEED},
         "worked examples before the text, drawn by the seed, no more than the context holds",
-        "Brown et al., 2020; 4 of each class are ours (RLPrompt and PIN: 1)",
-        {Need.EXAMPLES, Need.SEED},
-        leads=True,
+        "Brown et al., 2020; 4 of each class are ours (RLPrompt and PIN: 1)", leads=True,
     ),
-    "random": Method(
-        "hardprompt.optimizers.random_search:RandomSearch",
-        "tokens drawn uniformly, the best prompt by training reward",
-        _BASELINE,
-        _SAMPLED,
+    "random": _ours(
+        "random_search:RandomSearch", _SAMPLED, "tokens drawn uniformly, the best prompt by training reward", _BASELINE,
         in_place=False,
     ),
-    "best-of-n": Method(
-        "hardprompt.optimizers.best_of_n:BestOfN",
-        "samples of the policy LM itself, the best by training reward",
-        _BASELINE,
-        _SAMPLED,
+    "best-of-n": _ours(
+        "best_of_n:BestOfN", _SAMPLED, "samples of the policy LM itself, the best by training reward", _BASELINE
     ),
-    "grips": Method(
-        "hardprompt.optimizers.grips:GrIPS",
-        "edits of an instruction's phrases, kept when the reward rises",
-        "Prasad et al., EACL 2023",
-        frozenset({Need.POLICY, Need.PHRASE, Need.SEED}),
-        {"candidates": 5, "edits": 1, "patience": 2},
-        in_place=False,
+    "grips": _ours(
+        "grips:GrIPS", {Need.POLICY, Need.PHRASE, Need.SEED},
+        "edits of an instruction's phrases, kept when the reward rises", "Prasad et al., EACL 2023",
+        {"candidates": 5, "edits": 1, "patience": 2}, in_place=False,
     ),
-    "autoprompt": _gradient(
-        "coordinate:autoprompt",
+    "autoprompt": _ours(
+        "gradient.coordinate:autoprompt", _GRADIENT,
         "one place a step, the best of the tokens that the gradient puts first",
         "Shin et al., 2020; 15 candidates (the paper: 10 or 100) and one gradient make a step of 16 evaluations",
+        **_FREE,
     ),
-    "gcg": _gradient(
-        "coordinate:gcg",
+    "gcg": _ours(
+        "gradient.coordinate:gcg", _GRADIENT,
         "random single changes among the tokens that the gradient puts first, the best taken over",
         "Zou et al., 2023 (k = 256); 15 candidates (the paper: 512) and one gradient make a step of 16 evaluations",
+        **_FREE,
     ),
-    "pez": _gradient(
-        "pez:PEZ",
-        "gradient descent on vectors, each gradient taken at the nearest tokens",
-        "Wen et al., 2023 (AdamW, 0.1 and 0.1); 7 gradients and one prompt make a step of 8 evaluations",
+    "pez": _ours(
+        "gradient.pez:PEZ", _GRADIENT, "gradient descent on vectors, each gradient taken at the nearest tokens",
+        "Wen et al., 2023 (AdamW, 0.1 and 0.1); 7 gradients and one prompt make a step of 8 evaluations", **_FREE,
     ),
-    "soft-prompt": _gradient(
-        "soft_prompt:SoftPrompt",
+    "soft-prompt": _ours(
+        "gradient.soft_prompt:SoftPrompt", _GRADIENT,
         "vectors trained by gradient: no text, not readable, not transferable",
         "Lester et al., 2021, by PEFT; Adam at 0.01 is ours; 15 gradients and one prompt make a step of 16 evaluations",
+        **_FREE,
     ),
-    "bbt": _gradient(
-        "bbt:BBT",
+    "bbt": _ours(
+        "gradient.bbt:BBT", _GRADIENT,
         "CMA-ES over vectors from rewards alone: no text, not readable, not transferable",
-        "Sun et al., 2022 (500 dimensions, sigma 1), by the cma package; a population of 16 (the paper: 20)",
+        "Sun et al., 2022 (500 dimensions, sigma 1), by the cma package; a population of 16 (the paper: 20)", **_FREE,
     ),
     "pin": _learner(
         "sparse Tsallis entropy over the 10,000 likeliest tokens, with replay",
-        "PIN Algorithm 1, App. A and B.1 (k = 10,000, 1/alpha = 1); loss of the released commands",
-        _PIN,
-        **_FREE,
+        "PIN Algorithm 1, App. A and B.1 (k = 10,000, 1/alpha = 1); loss of the released commands", _PIN, **_FREE,
     ),
     "pin-no-fluency": _learner(
         "PIN without the filter of ignorable tokens", "PIN section 5.4", {**_PIN, "top_k": None}, **_FREE
     ),
     "pin-prior": _learner(
-        "PIN with the language model as prior of the sparse policy",
-        "this project; measured in docs/results.md",
+        "PIN with the language model as prior of the sparse policy", "this project; measured in docs/results.md",
         {**_PIN, **_OURS},
     ),
     "rlprompt": _learner(
-        "softmax policy over all tokens, on-policy soft Q-learning",
-        "Deng et al., 2022; PIN App. B.3",
-        _RLPROMPT,
+        "softmax policy over all tokens, on-policy soft Q-learning", "Deng et al., 2022; PIN App. B.3", _RLPROMPT,
         **_FREE,
     ),
     "rlprompt-fluency": _learner(
@@ -235,4 +218,4 @@ _METHODS = {
     "rlprompt-rb-fluency": _learner(
         "RLPrompt with both", "PIN section 5.4", {**_RLPROMPT, **_FLUENCY, **_REPLAY}, **_FREE
     ),
-}
+}  # fmt: skip
