@@ -132,7 +132,7 @@ _OURS = {"prior": 0.2, "normalise": "replay", "updates": 8, "learning_rate": 5e-
 
 _SAMPLED = {Need.LENGTH, Need.SEED, Need.POLICY}
 _GRADIENT = {Need.LENGTH, Need.SEED, Need.OBJECTIVE}
-_FREE = {"tokens": "any", "in_place": False}  # as in the papers
+_FREE: dict[str, Any] = {"tokens": "any", "in_place": False}  # as in the papers
 _BASELINE = "a baseline; nothing is learned"
 
 
