@@ -73,9 +73,9 @@ def spy(learner: QLearner) -> list[Values]:
 
     def watched(values: Values, *, gamma: float) -> Tensor:
         seen.append(Values(*(None if v is None else v.detach().clone() for v in values)))
-        return loss(values, gamma=gamma)
+        return loss.of(values, gamma=gamma)
 
-    learner._loss = watched
+    learner._loss = loss._replace(of=watched)
     return seen
 
 

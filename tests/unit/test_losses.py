@@ -154,7 +154,7 @@ def test_a_wrong_action_value_anywhere_makes_the_consistency_losses_positive(
     values = solve(q, beta).values()
     wrong = values.q.clone()
     wrong[4, place] += 0.1
-    assert float(LOSSES[name](values._replace(q=wrong), gamma=1.0)) > 1e-5
+    assert float(LOSSES[name].of(values._replace(q=wrong), gamma=1.0)) > 1e-5
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -163,7 +163,7 @@ def test_loss_equals_its_definition_written_out(name: str, gamma: float) -> None
     if name == "path_consistency":
         gamma = 1.0
     values = random_values()
-    assert float(LOSSES[name](values, gamma=gamma)) == pytest.approx(written_out(name, values, gamma), rel=1e-12)
+    assert float(LOSSES[name].of(values, gamma=gamma)) == pytest.approx(written_out(name, values, gamma), rel=1e-12)
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -173,7 +173,7 @@ def test_loss_gradient_equals_central_finite_differences(name: str) -> None:
     inputs = ("q", "v") if name == "path_consistency" else ("q",)
     for what in inputs:
         leaf = getattr(values, what).clone().requires_grad_()
-        (gradient,) = torch.autograd.grad(LOSSES[name](values._replace(**{what: leaf}), gamma=1.0), leaf)
+        (gradient,) = torch.autograd.grad(LOSSES[name].of(values._replace(**{what: leaf}), gamma=1.0), leaf)
         for i, t in itertools.product(range(5), range(4)):
             sides = []
             for sign in (1.0, -1.0):
@@ -186,13 +186,13 @@ def test_loss_gradient_equals_central_finite_differences(name: str) -> None:
 @pytest.mark.parametrize("name", LOSSES)
 def test_loss_of_prompts_of_one_token_is_the_squared_distance_of_value_and_reward(name: str) -> None:
     values = Values(torch.tensor([[1.5]]), torch.tensor([1.0]), torch.tensor([[0.3]]), torch.tensor([[0.3]]))
-    assert float(LOSSES[name](values, gamma=1.0)) == pytest.approx(0.25)
+    assert float(LOSSES[name].of(values, gamma=1.0)) == pytest.approx(0.25)
 
 
 @pytest.mark.parametrize("name", ["single_step", "path_consistency"])
 def test_a_loss_without_the_state_values_that_it_needs_raises(name: str) -> None:
     with pytest.raises(ValueError, match="state values"):
-        LOSSES[name](Values(torch.zeros(2, 3), torch.zeros(2)), gamma=1.0)
+        LOSSES[name].of(Values(torch.zeros(2, 3), torch.zeros(2)), gamma=1.0)
 
 
 def test_monte_carlo_needs_no_state_values() -> None:

@@ -105,12 +105,12 @@ class QLearner:
             raise unknown("normalise", normalise, ("none", "step", "replay"))
         if normalise == "replay" and not replay:
             raise InputError("normalise is 'replay' but replay is 0: there is no replay to take the mean of.")
-        if loss == "path_consistency" and gamma != 1.0:
-            raise InputError(f"gamma is {gamma}; path_consistency is exact for gamma = 1 only.")
+        if gamma != 1.0 and not LOSSES[loss].discounts:
+            raise InputError(f"gamma is {gamma}; {loss} is exact for gamma = 1 only.")
         self._policy = policy
         self._entropy = TsallisEntropy(q)
         self._length, self._alpha, self._prior, self._gamma, self._rho = length, alpha, prior, gamma, rho
-        self._loss, self._loss_name = LOSSES[loss], loss
+        self._loss = LOSSES[loss]
         self._batch, self._updates, self._proposals = batch, updates, proposals
         self._normalise, self._sample_top = normalise, sample_top
         self._redraws, self._recommended = redraws, recommended
@@ -255,12 +255,12 @@ class QLearner:
         if self._policy.head_bias is not None:
             q = q + self._policy.head_bias[ids].float()
         v = target_v = None
-        if self._loss_name != "monte_carlo":
+        if self._loss.target_v:
             with torch.no_grad():
                 target_v = self._values(prefixes, self.target(states))[at]
-        if self._loss_name == "path_consistency":
+        if self._loss.v:
             v = embedding(at, self._values(prefixes, adapted)[:, None])[..., 0]
-        loss = self._loss(Values(q, rewards / self._alpha, v, target_v), gamma=self._gamma)
+        loss = self._loss.of(Values(q, rewards / self._alpha, v, target_v), gamma=self._gamma)
         self._adam.zero_grad()
         loss.backward()
         self._adam.step()

@@ -14,6 +14,7 @@ At q = 1, A_t = log pi(z_t) - beta log p_LM(z_t), so the fixed point is the solu
 pi(z) proportional to p_LM(z)^beta exp(r(z)) over whole prompts.
 """
 
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import torch
@@ -73,5 +74,18 @@ def _need(values: Tensor | None) -> Tensor:
     return values
 
 
+class Loss(NamedTuple):
+    """A loss, and what has to be computed for it."""
+
+    of: Callable[..., Float[Tensor, ""]]
+    target_v: bool = False
+    v: bool = False
+    discounts: bool = True  # else it is exact for gamma = 1 only
+
+
 LossName = Literal["monte_carlo", "single_step", "path_consistency"]
-LOSSES = {"monte_carlo": monte_carlo, "single_step": single_step, "path_consistency": path_consistency}
+LOSSES: dict[str, Loss] = {
+    "monte_carlo": Loss(monte_carlo),
+    "single_step": Loss(single_step, target_v=True),
+    "path_consistency": Loss(path_consistency, target_v=True, v=True, discounts=False),
+}
