@@ -100,7 +100,8 @@ class MaskedLM:
             blank = [*filled, *[mask] * (length - done)]
             here = [ids[: ids.index(mask)] + blank + ids[ids.index(mask) + 1 :] for ids in encoded]
             at = [ids.index(mask) + done for ids in encoded]
-            scores[:, columns] += self._log_probabilities(here, at, [options[c][done] for c in columns])
+            log_p = self._log_probabilities(here, at, [options[c][done] for c in columns])
+            scores[:, put(columns, self.device)] += log_p
         return scores.cpu()
 
     def count(self, text: str) -> int:

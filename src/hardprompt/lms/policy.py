@@ -48,8 +48,13 @@ class PolicyLM:
         self._start = [*start_ids(tokenizer), *(plain_ids(tokenizer, start) if start else [])]
         self.packed.keep([self._start])
         self.logits_computed = 0  # rows of products with the vocabulary: the work, counted instead of timed
-        self.device: torch.device = self.packed.device  # where the model, and so its states, are
         self.vocabulary_size, self.hidden_size = self.head_weight.shape  # rows of the output head, width of the states
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model, and so its states, are."""
+        device: torch.device = self.packed.device
+        return device
 
     def states(self, prefixes: Sequence[Sequence[int]]) -> Float[Tensor, "n hidden"]:
         """Last hidden state e_t after each prefix (token ids, possibly none), float32 on the model's device."""
