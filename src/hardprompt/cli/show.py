@@ -7,11 +7,11 @@ from typing import Any
 
 from rich.console import Console, RenderableType
 from rich.markup import escape
-from rich.table import Table
 
 from hardprompt.optimizers import Method
 from hardprompt.runs.result import behind
 from hardprompt.tasks.recipe import show
+from hardprompt.tasks.tables import table
 
 
 class _Pipeable(Console):
@@ -44,9 +44,7 @@ def print_result(result: Mapping[str, Any], *, as_json: bool) -> None:
 
 def print_methods(found: Mapping[str, Method]) -> None:
     """The registered methods."""
-    table = Table(title="Search methods", title_justify="left")
-    for name in ("method", "what it is", "source of its settings"):
-        table.add_column(name, overflow="fold")
+    listing = table("Search methods", ("method", "what it is", "source of its settings"), ())
     for name, method in found.items():
-        table.add_row(name, method.summary, method.source)
-    standard_output().print(table)
+        listing.add_row(name, method.summary, method.source)
+    standard_output().print(listing)

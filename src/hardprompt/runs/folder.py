@@ -22,6 +22,7 @@ from hardprompt.tasks import Recipe
 RUN = "run.yaml"
 RESULT = "result.json"
 _LOCK = ".lock"
+_RECORDED = ("fingerprints", "versions")  # beside the settings, in ``run.yaml``
 _KINDS = (RUN, "demo.json", "compare.yaml", RESULT)  # what makes a folder one of ours
 
 
@@ -31,14 +32,7 @@ def start(recipe: Recipe, out: Path) -> Recipe:
     Raises:
         InputError: the folder already holds something, or cannot be made.
     """
-    if (out / RUN).exists():
-        raise InputError(
-            f"{str(out)!r} already holds a run; continue it with: hardprompt resume {out}, or name another."
-        )
-    # What begins with a dot may be what a killed start left behind.
-    if out.exists() and (not out.is_dir() or any(path.name[0] != "." for path in out.iterdir())):
-        raise InputError(f"{str(out)!r} exists and is not an empty folder; name another with --out.")
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out, "run", RUN)
     recipe = recipe.changed(threads=recipe.values["threads"] or choose_threads())
     record = {
         **recipe.values,
@@ -50,6 +44,22 @@ def start(recipe: Recipe, out: Path) -> Recipe:
         out / RUN, f"# `hardprompt run` with this file repeats the run; `hardprompt resume` continues it.\n{text}"
     )
     return recipe
+
+
+def make_folder(out: Path, kind: str, file: str) -> None:
+    """Make the folder of a run or a comparison, which is one by its ``file``.
+
+    Raises:
+        InputError: the folder already holds something, or cannot be made.
+    """
+    if (out / file).exists():
+        raise InputError(
+            f"{str(out)!r} already holds a {kind}; continue it with: hardprompt resume {out}, or name another."
+        )
+    # What begins with a dot may be what a killed start left behind.
+    if out.exists() and (not out.is_dir() or any(path.name[0] != "." for path in out.iterdir())):
+        raise InputError(f"{str(out)!r} exists and is not an empty folder; name another with --out.")
+    out.mkdir(parents=True, exist_ok=True)
 
 
 def discard(out: Path) -> None:
@@ -68,10 +78,7 @@ def read_recipe(path: Path) -> Recipe:
     Raises:
         InputError: the file holds no settings, or such as cannot be used.
     """
-    values = read_yaml(path)
-    values.pop("versions", None)
-    values.pop("fingerprints", None)
-    return Recipe.of(values)
+    return Recipe.of({name: value for name, value in read_yaml(path).items() if name not in _RECORDED})
 
 
 def begun(out: Path) -> Recipe:
@@ -147,15 +154,12 @@ def alone(out: Path) -> Iterator[None]:
     Raises:
         InputError: another process holds it.
     """
-    lock = FileLock(out / _LOCK)
     try:
-        lock.acquire(timeout=0)
+        held = FileLock(out / _LOCK).acquire(timeout=0)
     except Timeout as error:
         raise InputError(f"another process is working in {str(out)!r}; wait for it or stop it.") from error
-    try:
+    with held:
         yield
-    finally:
-        lock.release()
 
 
 def _fingerprint(path: Path) -> str:

@@ -112,14 +112,9 @@ def combine(out: Path, results: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """What the numbers depend on."""
-    names = ("torch", "transformers", "safetensors", "tokenizers")
+    packages = ("torch", "transformers", "safetensors", "tokenizers")
     found = {"python": platform.python_version(), "hardprompt": __version__}
-    for name in names:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+    return found | {name: importlib.metadata.version(name) for name in packages}
 
 
 def _perplexity(

@@ -1,7 +1,6 @@
 """What a search may spend: pairs of a prompt and an item, and seconds; asked before anything is spent."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from hardprompt.errors import InputError
 
@@ -66,11 +65,3 @@ class Budget:
         """The used part of what runs out first, in [0, 1]."""
         of_time = seconds / self.seconds if self.seconds is not None else 0.0
         return min(1.0, max(self.pairs / (self.evaluations * self.items), of_time))
-
-    def state_dict(self) -> dict[str, Any]:
-        """What is spent."""
-        return {"pairs": self.pairs, "passes": self.passes}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what ``state_dict`` returned."""
-        self.pairs, self.passes = int(state["pairs"]), int(state["passes"])

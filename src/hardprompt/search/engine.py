@@ -42,23 +42,18 @@ class PromptOptimizer(Protocol):
 
         None when there is nothing left to try, or nothing that fits.
         """
-        ...
 
     def tell(self, proposal: Proposal, rewards: Float[Tensor, " n"]) -> dict[str, float]:
         """Learn from the rewards of a proposal; returns numbers for the log."""
-        ...
 
     def recommend(self) -> list[str]:
         """The prompts that it would stand by now; they are validated."""
-        ...
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that an exact resume needs, of dicts, lists, strings, numbers, None and tensors."""
-        ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what ``state_dict`` returned."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -178,6 +173,23 @@ def optimize(
     began = time.monotonic() - at.seconds
     scored = {trial.prompt for trial in at.trials}
     met: dict[str, float] = {}  # rewards of this process, which need not be asked for again
+
+    def try_recommended() -> None:
+        """Score what is recommended: on validation data, or by the training reward within the budget."""
+        prompts = [p for p in dict.fromkeys(optimizer.recommend()) if p not in scored]
+        if validate is not None:
+            scores = _score(validate, prompts).tolist() if prompts else []
+        else:
+            if isinstance(reward, Memoised):
+                met.update({p: known for p in prompts if (known := reward.recall(p)) is not None})
+            new = [p for p in prompts if p not in met][: budget.room]
+            budget.spend(len(new))
+            met.update(zip(new, _score(reward, new).tolist() if new else [], strict=True))
+            prompts = [p for p in prompts if p in met]
+            scores = [met[p] for p in prompts]
+        scored.update(prompts)
+        at.trials.extend(Trial(at.step, p, s) for p, s in zip(prompts, scores, strict=True))
+
     stopped = budget.ended(at.seconds) if at.step else None
     while stopped is None:
         proposal = optimizer.ask(budget.room)
@@ -200,7 +212,7 @@ def optimize(
         if float(rewards[top]) > at.best_reward:
             at.best_reward, at.best_prompt = float(rewards[top]), proposal.prompts[top]
         if at.step % validate_every == 0:
-            _validate(optimizer, reward, validate, budget, at, scored, met)
+            try_recommended()
         at.evaluations, at.passes, at.pairs = budget.spent, budget.passes, budget.pairs
         step = Step(
             at.step, proposal.prompts, rewards.tolist(), at.evaluations, at.seconds,
@@ -212,7 +224,7 @@ def optimize(
         if save is not None and (stopped == "interrupt" or (stopped is None and at.step % save_every == 0)):
             save(at)
     if stopped != "interrupt":
-        _validate(optimizer, reward, validate, budget, at, scored, met)
+        try_recommended()
         at.evaluations, at.pairs = budget.spent, budget.pairs
         if save is not None:
             save(at)
@@ -223,31 +235,6 @@ def optimize(
 def best_trial(trials: Sequence[Trial]) -> Trial | None:
     """The trial with the highest score, the earliest among equals; None when there is none."""
     return max(trials, key=lambda t: t.score, default=None)
-
-
-def _validate(
-    optimizer: PromptOptimizer,
-    reward: Reward,
-    validate: Reward | None,
-    budget: Budget,
-    at: Progress,
-    scored: set[str],
-    met: dict[str, float],
-) -> None:
-    """Score what is recommended: on validation data, or by the training reward within the budget."""
-    prompts = [p for p in dict.fromkeys(optimizer.recommend()) if p not in scored]
-    if validate is not None:
-        scores = _score(validate, prompts).tolist() if prompts else []
-    else:
-        if isinstance(reward, Memoised):
-            met |= {p: known for p in prompts if (known := reward.recall(p)) is not None}
-        new = [p for p in prompts if p not in met][: budget.room]
-        budget.spend(len(new))
-        met.update(zip(new, _score(reward, new).tolist() if new else [], strict=True))
-        prompts = [p for p in prompts if p in met]
-        scores = [met[p] for p in prompts]
-    scored.update(prompts)
-    at.trials.extend(Trial(at.step, p, s) for p, s in zip(prompts, scores, strict=True))
 
 
 def _score(reward: Reward, prompts: list[str]) -> Float[Tensor, " n"]:

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +18,20 @@ _LARGE = 8_000_000  # bytes from which a tensor has a file of its own
 
 def write_text(path: Path, text: str) -> None:
     """Replace ``path`` with ``text`` in one step, on disk before the name appears."""
-    _replace(path, lambda aside: aside.write_text(text, encoding="utf-8"))
+    write_bytes(path, text.encode("utf-8"))
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Replace ``path`` with ``data`` in one step."""
-    _replace(path, lambda aside: aside.write_bytes(data))
+    """Replace ``path`` with ``data`` in one step, on disk before the name appears."""
+    aside = path.with_name(f".{path.name}-{os.getpid()}")
+    try:
+        with aside.open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -89,7 +96,7 @@ class StateStore:
         # The name follows from the content: a file that state.json names is never changed, and never written twice.
         name = f"{label}-{hashlib.sha256(data).hexdigest()[:12]}.safetensors"
         if not (self._folder / name).is_file():
-            _replace(self._folder / name, lambda aside: aside.write_bytes(data))
+            write_bytes(self._folder / name, data)
         return name
 
 
@@ -108,14 +115,3 @@ def _restore(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
     if isinstance(value, dict):
         return tensors[value[_TENSOR]] if _TENSOR in value else {k: _restore(v, tensors) for k, v in value.items()}
     return [_restore(v, tensors) for v in value] if isinstance(value, list) else value
-
-
-def _replace(path: Path, write: Callable[[Path], Any]) -> None:
-    aside = path.with_name(f".{path.name}-{os.getpid()}")
-    try:
-        write(aside)
-        with aside.open("rb") as stream:
-            os.fsync(stream.fileno())
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)

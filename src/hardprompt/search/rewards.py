@@ -19,11 +19,10 @@ class Reward(Protocol):
 
     def __call__(self, prompts: list[str]) -> Float[Tensor, " n"]:
         """One finite number per prompt."""
-        ...
 
 
 @runtime_checkable
-class ItemReward(Protocol):
+class ItemReward(Reward, Protocol):
     """A Reward that is made of scores on items, such as texts: calling it aggregates the scores on all of them."""
 
     items: int
@@ -31,46 +30,31 @@ class ItemReward(Protocol):
 
     def score(self, prompts: Sequence[str], items: Sequence[int] | None = None) -> Float[Tensor, "n items"]:
         """A number for each prompt on each item, or on those numbered."""
-        ...
 
     def aggregate(self, scores: Float[Tensor, "n items"]) -> Float[Tensor, " n"]:
         """A number for each prompt from its numbers on some items."""
-        ...
-
-    def __call__(self, prompts: list[str]) -> Float[Tensor, " n"]:
-        """One finite number per prompt."""
-        ...
 
 
 @runtime_checkable
-class Memoised(Protocol):
+class Memoised(Reward, Protocol):
     """A Reward that remembers: what it knows is part of a checkpoint."""
 
     @property
     def hits(self) -> int:
         """Prompts that cost nothing."""
-        ...
 
     @property
     def scored(self) -> int:
         """Prompts that the reward behind was asked about."""
-        ...
-
-    def __call__(self, prompts: list[str]) -> Float[Tensor, " n"]:
-        """One finite number per prompt."""
-        ...
 
     def recall(self, prompt: str) -> float | None:
         """The reward of a prompt by what is remembered of it, or None."""
-        ...
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that an exact resume needs."""
-        ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what ``state_dict`` returned."""
-        ...
 
 
 class Cached:

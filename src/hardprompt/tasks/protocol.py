@@ -32,46 +32,36 @@ class Task(Protocol):
     @property
     def reward(self) -> Memoised:
         """Of the training data."""
-        ...
 
     @property
     def validate(self) -> Reward | None:
         """Scores what the search recommends; without it the training reward chooses."""
-        ...
 
     @property
     def start(self) -> str:
         """What the policy model reads before a prompt, unless the user says otherwise."""
-        ...
 
     @property
     def spaced(self) -> bool:
         """Whether a prompt's first word carries a leading space."""
-        ...
 
     def give(self, need: Need, *, tokens: Tokens, script: str) -> Any:
         """What a method needs, where the task's settings do not lack it; for prompts of such tokens."""
-        ...
 
     def choose(self, trials: Sequence[Trial], perplexity: Perplexity) -> Trial:
         """The prompt that the search stands by, of those validated (at least one)."""
-        ...
 
     def shown(self, prompt: str) -> str:
         """A searched prompt as a user pastes it."""
-        ...
 
     def report(self, prompt: str) -> dict[str, Any]:
         """The task's part of ``result.json``; touches the test data, once.
 
         Has ``test``, and ``baselines``: a list of ``{name, prompt, test, evaluations}``.
         """
-        ...
 
     def card(self, result: Mapping[str, Any]) -> str:
         """How to use the prompt: the middle of the run folder's README.md."""
-        ...
 
     def write(self, out: Path) -> None:
         """Store the task's own files, such as its outputs, in the run folder."""
-        ...
