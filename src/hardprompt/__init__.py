@@ -3,7 +3,7 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.2.0"
+from hardprompt.version import __version__
 
 if TYPE_CHECKING:
     from hardprompt.data.tables import Example
@@ -57,9 +57,33 @@ _WHERE = {
     "optimize": "search.engine",
 }
 __all__ = [
-    "BestOfN", "Cached", "CausalLM", "Classification", "ClassifyTask", "Example", "Inversion", "MaskedLM", "Models",
-    "PolicyLM", "Progress", "Proposal", "QHead", "QLearner", "Recipe", "Restyle", "Result", "Step", "Template",
-    "Trial", "TsallisEntropy", "find_prompt", "load_causal", "load_image_text", "load_task_lm", "optimize",
+    "BestOfN",
+    "Cached",
+    "CausalLM",
+    "Classification",
+    "ClassifyTask",
+    "Example",
+    "Inversion",
+    "MaskedLM",
+    "Models",
+    "PolicyLM",
+    "Progress",
+    "Proposal",
+    "QHead",
+    "QLearner",
+    "Recipe",
+    "Restyle",
+    "Result",
+    "Step",
+    "Template",
+    "Trial",
+    "TsallisEntropy",
+    "__version__",
+    "find_prompt",
+    "load_causal",
+    "load_image_text",
+    "load_task_lm",
+    "optimize",
 ]  # fmt: skip
 
 
@@ -70,4 +94,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return [*__all__, "__version__"]
+    return list(__all__)

@@ -338,7 +338,7 @@ def test_without_a_limit_of_seconds_the_evaluations_decide(clock: SimpleNamespac
 
 
 def test_the_seconds_of_the_earlier_part_of_a_run_count(clock: SimpleNamespace) -> None:
-    progress = Progress(step=2, evaluations=8, pairs=8, seconds=18.0)
+    progress = Progress(step=2, evaluations=8, seconds=18.0)
     result = optimize(Scripted(), slow(clock, 10.0), evaluations=400, seconds=25.0, progress=progress)
     assert result.evaluations == 12
     assert progress.seconds == 28.0
@@ -416,7 +416,7 @@ def test_resuming_a_finished_run_asks_nothing_and_returns_its_result() -> None:
 
 
 def test_progress_survives_json() -> None:
-    progress = Progress(3, 12, 1.5, 0.7, "p1", [Trial(2, "p1", 0.25)], 2, 48)
+    progress = Progress(3, 12, 1.5, 0.7, "p1", [Trial(2, "p1", 0.25)], 2)
     restored = Progress()
     restored.load_state_dict(json.loads(json.dumps(progress.state_dict())))
     assert restored == progress

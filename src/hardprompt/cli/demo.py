@@ -13,6 +13,7 @@ from hardprompt.data.films import MANUAL, TEMPLATE, VERBALIZERS, films, write_da
 from hardprompt.errors import InputError
 from hardprompt.lms.placing import choose_threads, device, half
 from hardprompt.runs import begun, read_result, start
+from hardprompt.runs.folder import check_version
 from hardprompt.runs.result import behind
 from hardprompt.search.files import write_json
 from hardprompt.tasks import Recipe
@@ -20,6 +21,7 @@ from hardprompt.tasks.classify.settings import Classify
 from hardprompt.tasks.classify.table import rows
 from hardprompt.tasks.classify.table import show as show_tables
 from hardprompt.tasks.settings import DEFAULT_METHOD, check_values
+from hardprompt.version import __version__
 
 EVALUATIONS = 160  # by each of the two searches; ten minutes on two cores hold no more,
 HALF_EVALUATIONS = 480  # except where they compute bfloat16 natively
@@ -68,13 +70,18 @@ def plan(folder: Path, *, evaluations: int | None, seed: int, threads: int | Non
     films()  # before anything is written: the package may be missing
     folder.mkdir(parents=True, exist_ok=True)
     settings = {"evaluations": _affordable(), "threads": choose_threads(), **given}
-    write_json(folder / PLAN, settings)
+    write_json(folder / PLAN, {**settings, "version": __version__})
     return settings
 
 
 def read_plan(folder: Path) -> dict[str, Any]:
-    """The settings that a demonstration folder was made with."""
+    """The settings that a demonstration folder was made with.
+
+    Raises:
+        InputError: another version of the program began it.
+    """
     found: dict[str, Any] = json.loads((folder / PLAN).read_text(encoding="utf-8"))
+    check_version("demonstration", folder, found.pop("version", None), "hardprompt demo --out NAME")
     return found
 
 

@@ -63,8 +63,8 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, list[str]]]:
         description="Finds short, readable text prompts for a frozen language model.",
         epilog="Start with: hardprompt demo",
     )
-    from hardprompt import __version__
     from hardprompt.tasks import TASKS, find
+    from hardprompt.version import __version__
 
     parser.add_argument("--version", action="version", version=f"hardprompt {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)

@@ -86,8 +86,8 @@ class Plan:
     """
 
     task: str = "classify"
-    title: str = ""
-    source: str = ""
+    title: str | None = ""
+    source: str | None = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
     data: _Named = field(default_factory=dict)
     splits: Sequence[str] = ()
@@ -136,6 +136,7 @@ class Plan:
             InputError: such a value.
         """
         known = get_type_hints(cls, include_extras=True)
+        values = {key: value for key, value in values.items() if key != "version"}  # of a comparison's folder
         for key in values:
             if key not in known:
                 raise unknown("key of a comparison", str(key), known)
@@ -317,7 +318,8 @@ def _said(fault: Any) -> str:
     path = [fault["loc"][0], *map(repr, fault["loc"][1:])]
     if fault["loc"][-1] == "[key]":
         path[-2:] = ["a name"]
-    return f"{' of '.join(reversed(path))} is {fault['input']!r}; {_WANTED[fault['type']]} was expected."
+    wanted = _WANTED.get(fault["type"], "a text for a name" if fault["type"] == "invalid_key" else fault["msg"])
+    return f"{' of '.join(reversed(path))} is {fault['input']!r}; {wanted} was expected."
 
 
 def _by_split(value: Any) -> bool:

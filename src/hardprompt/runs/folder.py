@@ -11,13 +11,13 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
-from hardprompt import __version__
 from hardprompt.errors import InputError
 from hardprompt.lms.placing import choose_threads
 from hardprompt.runs.result import versions
 from hardprompt.runs.steps import FILE as STEPS
 from hardprompt.search.files import write_text
 from hardprompt.tasks import Recipe
+from hardprompt.version import __version__
 
 RUN = "run.yaml"
 RESULT = "result.json"
@@ -88,12 +88,8 @@ def begun(out: Path) -> Recipe:
         InputError: as ``read_recipe``; a data file is not what it was, or another version of the program began.
     """
     recipe, values = read_recipe(out / RUN), read_yaml(out / RUN)
-    by = (values.get("versions") or {}).get("hardprompt", __version__)
-    if by != __version__:
-        raise InputError(
-            f"the run in {str(out)!r} was begun by hardprompt {by}, and {__version__} cannot go on with it; repeat it "
-            f"with: hardprompt run {shlex.quote(str(out / RUN))} --out NAME"
-        )
+    again = f"hardprompt run {shlex.quote(str(out / RUN))} --out NAME"
+    check_version("run", out, (values.get("versions") or {}).get("hardprompt"), again)
     fingerprints = values.get("fingerprints") or {}
     for name, expected in fingerprints.items():
         if _fingerprint(Path(name)) != expected:
@@ -104,6 +100,15 @@ def begun(out: Path) -> Recipe:
     if new:
         raise InputError(f"data file {new[0]!r} was not there when the run began; start another run for it.")
     return recipe
+
+
+def check_version(kind: str, out: Path, by: str | None, again: str) -> None:
+    """Raise an InputError where another version began what is in a folder; ``again`` is the command that repeats it."""
+    if by != __version__:
+        raise InputError(
+            f"the {kind} in {str(out)!r} was begun by hardprompt {by or '0.1.0'}, and {__version__} cannot go on with "
+            f"it; repeat it with: {again}"
+        )
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hardprompt import __version__
 from hardprompt.data.files import csv_text
 from hardprompt.lms.models import Models
 from hardprompt.runs.search import Search
@@ -16,6 +15,7 @@ from hardprompt.search.files import write_json, write_text
 from hardprompt.tasks import Recipe
 from hardprompt.tasks.judging import judge_of
 from hardprompt.tasks.recipe import headline, tested
+from hardprompt.version import __version__
 
 _HEAD = ("prompt", "train_reward", "validation", "test", "perplexity", "evaluations")
 

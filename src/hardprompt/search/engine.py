@@ -109,7 +109,6 @@ class Progress:
     best_prompt: str = ""
     trials: list[Trial] = field(default_factory=list)
     passes: int = 0  # evaluations that were no prompt scored
-    pairs: int = 0  # of prompt and item
 
     def state_dict(self) -> dict[str, Any]:
         """As plain values."""
@@ -169,9 +168,10 @@ def optimize(
         )
     at = progress if progress is not None else Progress()
     items = reward.items if isinstance(reward, ItemReward) else 1
-    budget = Budget(evaluations, items=items, seconds=seconds, pairs=at.pairs, passes=at.passes)
+    budget = Budget(evaluations, items=items, seconds=seconds, pairs=at.evaluations * items, passes=at.passes)
     began = time.monotonic() - at.seconds
     scored = {trial.prompt for trial in at.trials}
+    width = 0  # evaluations of the latest step
     met: dict[str, float] = {}  # rewards of this process, which need not be asked for again
 
     def try_recommended() -> None:
@@ -199,8 +199,9 @@ def optimize(
                     f"the optimizer proposed no prompt within {evaluations} evaluations; its first step needs more, or "
                     "its first ask() must return at least one."
                 )
-            stopped = "nothing left to try"
+            stopped = "evaluations" if budget.room < width else "nothing left to try"
             break
+        width = len(proposal.prompts) + proposal.passes
         budget.spend(len(proposal.prompts), passes=proposal.passes)
         rewards = _score(reward, proposal.prompts)
         met.update(zip(proposal.prompts, rewards.tolist(), strict=True))
@@ -213,7 +214,7 @@ def optimize(
             at.best_reward, at.best_prompt = float(rewards[top]), proposal.prompts[top]
         if at.step % validate_every == 0:
             try_recommended()
-        at.evaluations, at.passes, at.pairs = budget.spent, budget.passes, budget.pairs
+        at.evaluations, at.passes = budget.spent, budget.passes
         step = Step(
             at.step, proposal.prompts, rewards.tolist(), at.evaluations, at.seconds,
             budget.used(at.seconds), log, at.best_reward, best_trial(at.trials), at.passes,
@@ -225,7 +226,7 @@ def optimize(
             save(at)
     if stopped != "interrupt":
         try_recommended()
-        at.evaluations, at.pairs = budget.spent, budget.pairs
+        at.evaluations = budget.spent
         if save is not None:
             save(at)
     best = best_trial(at.trials) or Trial(at.step, at.best_prompt, at.best_reward)

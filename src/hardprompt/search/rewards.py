@@ -100,7 +100,7 @@ class Cached:
                 rows[prompt][list(missing_at)] = fresh
                 if bool(fresh.isfinite().all()):  # what is not is handed on, for the engine to name
                     self._known[prompt] = rows[prompt]
-        scores = torch.stack([rows[prompt][at] for prompt in prompts])
+        scores = torch.stack([rows[prompt][at] for prompt in prompts]) if prompts else torch.zeros(0, len(at)).double()
         while len(self._known) > self._kept:
             del self._known[next(iter(self._known))]
         return scores
@@ -155,21 +155,13 @@ class PerStep:
     def __init__(self, reward: Cached, *, per_step: int, zscore: bool = False, seed: int = 0) -> None:
         if not 1 <= per_step <= reward.items:
             raise InputError(f"per_step is {per_step}; it must lie between 1 and the {reward.items} items there are.")
-        self._reward, self._zscore = reward, zscore
-        self._all, self.items = reward.items, per_step
+        self._reward, self._per_step, self._zscore = reward, per_step, zscore
         self._generator = random.Random(seed)
 
     def __call__(self, prompts: list[str]) -> Float[Tensor, " n"]:
         """The reward of each prompt on the step's items, float64."""
-        at = sorted(self._generator.sample(range(self._all), self.items))
-        return self.aggregate(self.score(prompts, at))
-
-    def score(self, prompts: Sequence[str], items: Sequence[int] | None = None) -> Float[Tensor, "n items"]:
-        """As the reward behind."""
-        return self._reward.score(prompts, items)
-
-    def aggregate(self, scores: Float[Tensor, "n items"]) -> Float[Tensor, " n"]:
-        """That of the reward behind, of scores that are normalised if they are to be."""
+        at = sorted(self._generator.sample(range(self._reward.items), self._per_step))
+        scores = self._reward.score(prompts, at)
         if self._zscore:
             scores = (scores - scores.mean(0)) / (scores.std(0, correction=0) + 1e-4)
         return self._reward.aggregate(scores)
