@@ -25,9 +25,8 @@ def write_bytes(path: Path, data: bytes) -> None:
     """Replace ``path`` with ``data`` in one step, on disk before the name appears."""
     aside = path.with_name(f".{path.name}-{os.getpid()}")
     try:
-        with aside.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
+        aside.write_bytes(data)
+        with aside.open("rb") as stream:
             os.fsync(stream.fileno())
         aside.replace(path)
     finally:
