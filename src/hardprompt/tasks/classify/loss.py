@@ -122,12 +122,8 @@ class ClassificationObjective:
             rows = [row for _, own in group for row in own]
             prompts = max(1, _ROWS // len(rows))
             reads = torch.cat([self._read(rows, v) for v in vectors.split(prompts)])
-            where = [
-                t * self._columns + column
-                for t, (_, own) in enumerate(group)
-                for row in own
-                for column, _, _ in row.reads
-            ]
+            columns = [(t, column) for t, (_, own) in enumerate(group) for row in own for column, _, _ in row.reads]
+            where = [t * self._columns + column for t, column in columns]
             flat = torch.zeros(len(vectors), len(group) * self._columns, device=reads.device)
             # an answer of several tokens is read in several places: they add up
             flat = flat.index_add(1, torch.tensor(where, device=reads.device), reads)
@@ -161,8 +157,8 @@ class ClassificationObjective:
                 states = self._lm.packed.follow([own.left for own in rows] * n, ids.tolist())
             else:  # padding on the right is harmless: no earlier place looks at it
                 states = self._lm.packed.body(input_ids=ids, attention_mask=seen, use_cache=False).last_hidden_state
-        first = [_first(own.reads, column) for own in rows for column, _, _ in own.reads]
-        later = torch.tensor([p != f for (_, p, _), f in zip(_reads(rows), first, strict=True)]).repeat(n)
+        first = [min(p for _, p, _ in own.reads) for own in rows]  # all answers of a row begin in one place
+        later = torch.tensor([p > f for own, f in zip(rows, first, strict=True) for _, p, _ in own.reads]).repeat(n)
         return self._predicted(states[row, place - 1].float(), token, later).reshape(n, -1)
 
     def _predicted(
@@ -190,23 +186,10 @@ def _length(row: _Row) -> int:
     return len(row.left) + len(row.right)
 
 
-def _reads(rows: Sequence[_Row]) -> list[tuple[int, int, int]]:
-    return [read for row in rows for read in row.reads]
-
-
-def _first(reads: Sequence[tuple[int, int, int]], column: int) -> int:
-    return min(place for c, place, _ in reads if c == column)
-
-
 def _sides(template: Template, text: str, mask: str) -> tuple[str, str]:
     """What stands before the prompt's place and behind it, the mask in its own place."""
-    before, after = template.fill(text, "\0")
-    left, _, right = f"{before}{mask}{after}".partition("\0")
+    left, _, right = mask.join(template.fill(text, "\0")).partition("\0")
     return left, right
-
-
-def _prompt_first(template: Template) -> bool:
-    return "\0" in template.fill("", "\0")[0]
 
 
 def _joint(left: str) -> tuple[str, bool]:
@@ -216,10 +199,10 @@ def _joint(left: str) -> tuple[str, bool]:
 
 def _causal_rows(lm: CausalLM, template: Template, text: str, choices: Sequence[str]) -> list[_Row]:
     """A row for each way that the answers but for their last token go on."""
-    if not _prompt_first(template):
-        raise InputError("with a causal model a method that takes gradients needs {prompt} before {mask}.")
     before, after = template.fill(text, "\0")
-    left_text, _, middle = before.partition("\0")
+    left_text, prompt, middle = before.partition("\0")
+    if not prompt:
+        raise InputError("with a causal model a method that takes gradients needs {prompt} before {mask}.")
     (left,) = lm.encode([_joint(left_text)[0]])
     between = ids_behind(lm.tokenizer, middle)
     tails: dict[tuple[int, ...], list[tuple[int, int, int]]] = defaultdict(list)
