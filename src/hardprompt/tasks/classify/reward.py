@@ -80,9 +80,8 @@ class Classification:
 
     def score(self, prompts: Sequence[str], items: Sequence[int] | None = None) -> Float[Tensor, "prompts n"]:
         """Reward of each prompt on each example, or on those numbered, in [-180, 200]."""
-        return self._gaps(
-            self.probabilities(prompts, items), self.labels if items is None else self.labels[list(items)]
-        )
+        labels = self.labels if items is None else self.labels[list(items)]
+        return self._gaps(self.probabilities(prompts, items), labels)
 
     def aggregate(self, scores: Float[Tensor, "prompts n"]) -> Float[Tensor, " prompts"]:
         """The mean over the examples."""
@@ -145,24 +144,19 @@ class Classification:
             tokens=tokens, script=script, soft=self._soft,
         )  # fmt: skip
 
-    @property
-    def prompt_room(self) -> int | None:
-        """Tokens that a prompt may have beside the longest text; None without a limit."""
-        return None if self._lm.context_length is None else self._prompt_room
-
     def hold(self) -> None:
         """Hold the task model's keys and values of the texts from now on."""
         self._lm.prepare([self._template.before_prompt(text) for text in self._texts])
 
     def check_room(self, prompts: Sequence[str]) -> None:
         """Raise an InputError for a prompt that does not fit into the model's context beside the longest text."""
-        if self._lm.context_length is None:
+        if self.prompt_room is None:
             return
         for prompt in prompts:
-            if self._lm.count(prompt) > self._prompt_room:
+            if (count := self._lm.count(prompt)) > self.prompt_room:
                 raise InputError(
-                    f"the prompt {prompt[:60]!r} has {self._lm.count(prompt)} tokens; beside the longest text the task "
-                    f"model has room for {self._prompt_room}."
+                    f"the prompt {prompt[:60]!r} has {count} tokens; beside the longest text the task model has room "
+                    f"for {self.prompt_room}."
                 )
 
     def predictions(self, prompts: Sequence[str]) -> Int[Tensor, "prompts n"]:
@@ -179,7 +173,7 @@ class Classification:
 
     def _fit(self, texts: list[str], reserve: int) -> tuple[list[str], int]:
         """Cut texts that would push prompt or answer out of the model's context; how many were cut."""
-        self._prompt_room = 0
+        self.prompt_room: int | None = None  # tokens that a prompt may have beside the longest text
         if self._lm.context_length is None:
             return texts, 0
         around = self._lm.count("".join(self._template.fill("", ""))) + max(map(self._lm.count, self._choices)) + 2
@@ -191,7 +185,7 @@ class Classification:
                 f"template and verbalizers take {around} and {reserve} are kept for the prompt."
             )
         fitted = [self._lm.truncate(text, room) for text in texts]
-        self._prompt_room = self._lm.context_length - around - max(map(self._lm.count, fitted))
+        self.prompt_room = self._lm.context_length - around - max(map(self._lm.count, fitted))
         return fitted, sum(a != b for a, b in zip(texts, fitted, strict=True))
 
 
@@ -204,11 +198,10 @@ def check_examples(examples: Sequence[Example], verbalizers: Mapping[str, str]) 
     for label, word in verbalizers.items():
         if not word.strip():
             raise InputError(f"the verbalizer of class {label!r} is empty; give a word.")
-    words = list(verbalizers.values())
-    for i, word in enumerate(words):
-        if word in words[:i]:
-            first = list(verbalizers)[words.index(word)]
-            raise InputError(f"classes {first!r} and {list(verbalizers)[i]!r} have one verbalizer, {word!r}.")
+    owners: dict[str, str] = {}
+    for label, word in verbalizers.items():
+        if (first := owners.setdefault(word, label)) != label:
+            raise InputError(f"classes {first!r} and {label!r} have one verbalizer, {word!r}.")
     for number, example in enumerate(examples, 1):
         if not example.text.strip():
             raise InputError(f"example {number} has an empty text.")
