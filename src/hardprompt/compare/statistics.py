@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata, sem
 
 from hardprompt.errors import InputError
-from hardprompt.tasks.intervals import RESAMPLES
+from hardprompt.tasks.intervals import RESAMPLES, percentiles
 
-_LEVEL = (2.5, 97.5)
 _PARTS = 20  # in which resamples are worked on, to hold few of them as large numbers
 _HAIR = 1e-3  # what a score may differ from the mean of its items, relative to 1 and to itself: both may be rounded
 _Key = TypeVar("_Key")
@@ -131,7 +130,7 @@ def interval(runs: Sequence[Outcome]) -> tuple[float, float] | None:
         Davison & Hinkley 1997, 3.8.
     """
     draws = _mean_draws({d: (_figures(own), _units([run.split for run in own])) for d, own in by_data(runs).items()})
-    return None if draws is None else _percentiles(draws)
+    return None if draws is None else percentiles(draws)
 
 
 def standard_error(scores: Sequence[float]) -> float | None:
@@ -197,7 +196,7 @@ def paired(one: Sequence[Outcome], other: Sequence[Outcome]) -> Difference | Non
     count = sum(len(set(units)) for _, units in tables.values())
     floor = 2.0 ** (1 - count) if all(table.shape[1] == 1 for table, _ in tables.values()) else 0.0
     p = min(1.0, max(floor, 2.0 * float(tail + 1) / (len(draws) + 1)))
-    return Difference(value, _percentiles(draws), p, len(matched), tuple(tables))
+    return Difference(value, percentiles(draws), p, len(matched), tuple(tables))
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
@@ -314,11 +313,6 @@ def _item_counts(data: str, items: int) -> NDArray[np.uint8]:
         rng.multinomial(items, equal, size=len(part)).astype(np.uint8)
         for part in np.array_split(np.arange(RESAMPLES), _PARTS)
     ])  # fmt: skip
-
-
-def _percentiles(draws: Float[NDArray[Any], " resamples"]) -> tuple[float, float]:
-    low, high = np.percentile(draws, _LEVEL)
-    return float(low), float(high)
 
 
 def _name(run: Outcome) -> str:
