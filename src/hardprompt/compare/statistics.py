@@ -25,56 +25,34 @@ _Value = TypeVar("_Value")
 class Outcome:
     """One finished cell of a comparison.
 
-    Args:
-        data: name of the data set.
-        split: name of the training data; empty where there is one only, or where the method does not depend on it: a
-            run with an empty one stands for every split.
-        method: as the tables call it.
-        seed: of the search.
-        prompt: what was found; None where that is no text.
-        score: the task's headline figure on the test set (accuracy, J, cosine, reward); higher is better.
-        items: the same figure per test item, in the order that all runs on this data set share, whatever their split,
-            method and seed; None where the task has none.
-        perplexity: of the prompt, at least 1; None where it has none.
-        evaluations: of the training reward, by the search.
-        passes: gradient passes among them.
-        seconds: that the search took.
-        curve: evaluations so far and the best training reward so far, in the order of the search.
-        sown: whether the search depends on its seed; one run of a method that does not stands for all seeds.
+    ``split`` is empty where there is one only, or where the method does not depend on it: such a run stands for every
+    split. ``items`` are in the order that all runs on this data set share, whatever their split, method and seed.
     """
 
-    data: str
-    split: str
-    method: str
-    seed: int
-    prompt: str | None
-    score: float
-    items: tuple[float, ...] | None
-    perplexity: float | None
-    evaluations: int
-    passes: int
-    seconds: float
-    curve: tuple[tuple[int, float], ...]
-    sown: bool = True
+    data: str  # name of the data set
+    split: str  # name of the training data
+    method: str  # as the tables call it
+    seed: int  # of the search
+    prompt: str | None  # what was found; None where that is no text
+    score: float  # the task's headline figure on the test set (accuracy, J, cosine, reward); higher is better
+    items: tuple[float, ...] | None  # the same figure per test item; None where the task has none
+    perplexity: float | None  # of the prompt, at least 1; None where it has none
+    evaluations: int  # of the training reward, by the search
+    passes: int  # gradient passes among them
+    seconds: float  # that the search took
+    curve: tuple[tuple[int, float], ...]  # evaluations so far, best training reward so far, in the search's order
+    sown: bool = True  # whether the search depends on its seed; one run of a method that does not stands for all seeds
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One method minus another over the runs that can be paired.
+    """One method minus another over the runs that can be paired."""
 
-    Args:
-        value: mean over data sets of the mean over pairs, in units of the score.
-        interval: 95 %, low and high; None where nothing can be resampled.
-        p: two-sided; None where nothing can be resampled.
-        pairs: how many there are.
-        data: the data sets that have pairs.
-    """
-
-    value: float
-    interval: tuple[float, float] | None
-    p: float | None
-    pairs: int
-    data: tuple[str, ...]
+    value: float  # mean over data sets of the mean over pairs, in units of the score
+    interval: tuple[float, float] | None  # 95 %, low and high; None where nothing can be resampled
+    p: float | None  # two-sided; None where nothing can be resampled
+    pairs: int  # how many there are
+    data: tuple[str, ...]  # the data sets that have pairs
 
 
 def check(outcomes: Sequence[Outcome]) -> None:

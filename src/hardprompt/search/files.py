@@ -49,10 +49,8 @@ def unused(out: Path) -> Path:
 class StateStore:
     """The latest state of a run in a folder: tensors as safetensors, the rest as JSON, the JSON naming the files.
 
-    Renaming ``state.json`` is the one moment at which a new state takes the place of the old one.
-
-    Args:
-        folder: where the files live; made when first written.
+    Renaming ``state.json`` is the one moment at which a new state takes the place of the old one. The folder is made
+    when it is first written.
     """
 
     def __init__(self, folder: Path) -> None:
