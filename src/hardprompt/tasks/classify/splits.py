@@ -41,17 +41,7 @@ def read_splits(
 ) -> Splits:
     """Read the files of a classification and part what is not given separately.
 
-    Args:
-        train: file of the training texts.
-        validation: file of the texts that choose; None parts them from the training file.
-        test: file of the test texts; None parts them from the training file.
-        text: column of the texts.
-        label: column of the classes.
-        group: column whose rows stay in one set.
-        shots: training texts of each class; None keeps all.
-        words: verbalizers, of which there are as many as classes, or none.
-        seed: of the draw of the shots.
-        data_seed: of the parting.
+    ``words`` are verbalizers, as many as there are classes, or none; ``seed`` draws the shots, ``data_seed`` parts.
 
     Raises:
         InputError: whatever is wrong with a file, a column, a class, a text or a word.
