@@ -117,14 +117,10 @@ def standard_error(scores: Sequence[float]) -> float | None:
 
 
 def pairs(one: Sequence[Outcome], other: Sequence[Outcome]) -> list[tuple[Outcome, Outcome]]:
-    """The runs of two methods that can be compared: of the same data set, split and seed.
+    """The runs of one method and of another that can be compared: of the same data set, split and seed.
 
     A run that is not sown stands for each of the other's seeds, and so do runs that name no split, where a method has
     no others on a data set, for each of the other's splits.
-
-    Args:
-        one: runs of a method.
-        other: runs of another.
     """
     found = []
     others = by_data(other)
@@ -144,10 +140,6 @@ def paired(one: Sequence[Outcome], other: Sequence[Outcome]) -> Difference | Non
     several seeds or splits is not resampled, as befits a method that does not depend on them. Without items p cannot
     go below 2^(1 - n), as in a sign test, n being the number of splits or, where a data set has but one, of pairs: two
     or three that agree by chance would otherwise count as proof. Items are compared only where both have them.
-
-    Args:
-        one: runs of a method.
-        other: runs of another.
 
     Returns:
         None where no run of the one can be paired with any of the other.
