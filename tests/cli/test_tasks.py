@@ -198,7 +198,11 @@ def test_every_kind_of_method_searches_every_task(
         ("restyle", {"template": "{prompt} {text} {mask}"}, "a rewriting follows the template's end"),
         ("restyle", {"template": "{prompt}"}, "has no {text}"),
         ("restyle", {"shots": 1000}, "leaves 31 texts to train on"),
-        ("restyle", {"style-function": "own_rewards:style", "target-examples": None}, "has no attribute 'style'"),
+        (
+            "restyle",
+            {"style-function": "own_rewards:style", "target-examples": None},
+            "unknown name in own_rewards 'style'. Did you mean 'styled'?",
+        ),
         ("restyle", {"acceptability-model": "no/such", "acceptability-label": "1"}, "'no/such' could not be loaded"),
         ("restyle", {"manual": "word " * 300}, "and the task model reads 256"),
         ("restyle", {"task-model": "openai:writer"}, "--task-model openai:NAME with --base-url URL"),
@@ -275,16 +279,16 @@ def test_one_picture_that_fails_does_not_cost_the_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     from hardprompt.errors import InputError
-    from hardprompt.tasks.invert.task import InvertWork
+    from hardprompt.tasks.invert.task import InvertTask
 
-    choose = InvertWork.choose
+    choose = InvertTask.choose
 
-    def refuse_the_second(self: Any, trials: Any) -> Any:
-        if "two.png" in self._config.images[0]:
+    def refuse_the_second(self: Any, trials: Any, perplexity: Any) -> Any:
+        if "two.png" in self.paths[0]:
             raise InputError("no prompt for the second picture.")
-        return choose(self, trials)
+        return choose(self, trials, perplexity)
 
-    monkeypatch.setattr(InvertWork, "choose", refuse_the_second)
+    monkeypatch.setattr(InvertTask, "choose", refuse_the_second)
     assert main(build("invert", first=places["album"], evaluations=32)) == 2
     assert "no prompt for the second" in capsys.readouterr().err
     assert (tmp_path / "run" / "one" / "result.json").is_file()
@@ -403,17 +407,17 @@ def test_a_model_behind_an_api_may_rewrite(
 
 
 def test_the_test_texts_take_no_other_part(build: Callable[..., list[str]]) -> None:
-    from hardprompt.tasks.restyle.task import StyleRun
     from hardprompt.tasks.restyle.texts import read
 
     arguments = build("restyle")
-    config = StyleRun(texts=arguments[1], target_examples=arguments[arguments.index("--target-examples") + 1], shots=3)
+    target = arguments[arguments.index("--target-examples") + 1]
+    given = {"texts": arguments[1], "target_examples": target, "shots": 3, "validate_on": 24, "test_on": 100}
     for seed in (0, 1):
-        texts = read(StyleRun(**{**vars(config), "seed": seed}))
+        texts = read(**given, seed=seed)
         parts = [set(texts.train), set(texts.validation), set(texts.test)]
         assert sum(map(len, parts)) == len(set.union(*parts))
         assert not (parts[1] | parts[2]) & set(texts.source)
-        assert set(texts.test) == set(read(config).test)
+        assert set(texts.test) == set(read(**given).test)
 
 
 @pytest.mark.parametrize("method", ["autoprompt", "gcg", "pez"])

@@ -91,13 +91,10 @@ def test_an_update_waits_for_nothing(reads: list[Tensor], arch: str, loss: Any, 
 
 def test_a_place_of_a_prompt_is_read_twice_however_many_prompts_there_are(reads: list[Tensor]) -> None:
     agent = learner("llama")
-    prompts: list[Ids] = [(), (), (), ()]
-    agent._extend(prompts, [0, 1, 2, 3], [], 1.0)
-    assert len(reads) == 2  # the policies, and the tokens that were drawn from them
-    prompts = list(PROMPTS)
-    reads.clear()
-    agent._extend(prompts, [0, 1, 2, 3], [], 1.0)
-    assert len(reads) == 2
+    for count in (1, 4):
+        reads.clear()
+        agent._draw([], 1.0, count)
+        assert len(reads) == 2 * 3  # at each of three places the policies, and the tokens that were drawn from them
 
 
 @pytest.mark.parametrize("choices", [[" good", " bad"], [" good film", " bad"]], ids=["a token", "several tokens"])
@@ -147,7 +144,7 @@ def test_a_policy_that_is_not_a_number_is_an_error(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(Tensor, "cpu", lambda t: t if t.device != META else torch.full(t.shape, torch.nan))
     agent = learner("llama")
     with pytest.raises(InputError, match="smaller learning_rate"):
-        agent._extend([()], [0], [], 1.0)
+        agent._draw([], 1.0, 1)
 
 
 def test_a_policy_and_its_value_wait_for_nothing() -> None:
@@ -214,23 +211,28 @@ def test_what_is_read_at_a_place_are_the_policies_and_what_was_drawn_from_them(c
             parameter.add_(0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
     generator = torch.Generator()
     generator.set_state(agent._generator.get_state())
-    prompts, sizes = [*PROMPTS[:3], PROMPTS[0]], []
-    agent._extend(prompts, [0, 1, 2, 3], sizes, 2.0)
-    policies, tokens = counted
-    expected = []
-    for prompt in PROMPTS[:3]:
-        whole = torch.tensor([[*policy._start, *prompt]])
-        with torch.no_grad():
-            state = policy.packed.model.get_decoder()(input_ids=whole).last_hidden_state[0, -1]
-            frozen = policy.packed.model.lm_head(state).masked_fill(~policy.follows, -torch.inf)
-            values = policy.packed.model.lm_head(agent.online(state[None])[0]).masked_fill(
-                frozen < frozen.topk(100).values[-1], -torch.inf
-            )
-        expected.append((values / 2.0).softmax(-1))
-    places = [actions.ids for actions in agent.tree.actions_of(PROMPTS[:3])]
-    assert [set(ids.tolist()) for ids in places] == [set(row.nonzero()[:, 0].tolist()) for row in expected]
-    expected = [row[ids] for row, ids in zip(expected, places, strict=True)]
-    torch.testing.assert_close(policies, torch.cat(expected), atol=1e-5, rtol=1e-4)
-    assert sizes == [100, 100, 100]
-    drawn = [places[i][int(torch.multinomial(expected[i], 1, generator=generator))] for i in (0, 1, 2, 0)]
-    assert tokens.tolist() == drawn == [prompt[-1] for prompt in prompts]
+    sizes: list[int] = []
+    prompts = agent._draw(sizes, 2.0, 4)
+    assert len(counted) == 2 * 3
+    model = policy.packed.model
+    for place in range(3):
+        policies, tokens = counted[2 * place : 2 * place + 2]
+        prefixes = list(dict.fromkeys(prompt[:place] for prompt in prompts))
+        places = [actions.ids for actions in agent.tree.actions_of(prefixes)]
+        expected = []
+        for prefix, ids in zip(prefixes, places, strict=True):
+            with torch.no_grad():
+                whole = torch.tensor([[*policy._start, *prefix]])
+                state = model.get_decoder()(input_ids=whole).last_hidden_state[0, -1]
+                allowed = policy.follows if prefix else policy.opens
+                frozen = model.lm_head(state).masked_fill(~allowed, -torch.inf)
+                values = model.lm_head(agent.online(state[None])[0])
+                values = values.masked_fill(frozen < frozen.topk(100).values[-1], -torch.inf)
+            chances = (values / 2.0).softmax(-1)
+            assert set(ids.tolist()) == set(chances.nonzero()[:, 0].tolist())
+            expected.append(chances[ids])
+        torch.testing.assert_close(policies, torch.cat(expected), atol=1e-5, rtol=1e-4)
+        rows = [prefixes.index(prompt[:place]) for prompt in prompts]
+        drawn = [int(places[i][int(torch.multinomial(expected[i], 1, generator=generator))]) for i in rows]
+        assert tokens.tolist() == drawn == [prompt[place] for prompt in prompts]
+    assert sizes == [100] * len(sizes)

@@ -18,9 +18,9 @@ from hardprompt.runs.result import behind
 from hardprompt.search.files import write_json
 from hardprompt.tasks import Recipe
 from hardprompt.tasks.classify.settings import Classify
-from hardprompt.tasks.classify.table import rows
 from hardprompt.tasks.classify.table import show as show_tables
 from hardprompt.tasks.settings import DEFAULT_METHOD, check_values
+from hardprompt.tasks.tables import rows
 from hardprompt.version import __version__
 
 EVALUATIONS = 160  # by each of the two searches; ten minutes on two cores hold no more,

@@ -1,8 +1,6 @@
 """The live lines on standard error: how a search goes, and how many of many searches are done."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from rich.console import Console
 from rich.markup import escape
@@ -28,11 +26,9 @@ class LiveLine:
         )  # fmt: skip
         self._task = self._bar.add_task(escape(label), total=1.0)
 
-    @contextmanager
-    def shown(self) -> Iterator[None]:
-        """Keep the line on the screen while the block runs."""
-        with self._bar:
-            yield
+    def shown(self) -> Progress:
+        """Keeps the line on the screen while a block runs."""
+        return self._bar
 
     def note(self, message: str) -> None:
         """A line of its own: what is being waited for."""
@@ -82,13 +78,11 @@ class CountLine:
         )  # fmt: skip
         self._task = self._bar.add_task(escape(self._line()), total=total, completed=done)
 
-    @contextmanager
-    def shown(self) -> Iterator[None]:
-        """Keep the line on the screen while the block runs."""
+    def shown(self) -> Progress:
+        """Keeps the line on the screen while a block runs."""
         if not self._console.is_terminal:
             self._console.print(self._line(), highlight=False, markup=False, soft_wrap=True)
-        with self._bar:
-            yield
+        return self._bar
 
     def __call__(self, name: str, error: str | None) -> None:
         """One more is done, or has failed."""

@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata, sem
 
 from hardprompt.errors import InputError
-from hardprompt.tasks.intervals import RESAMPLES
+from hardprompt.tasks.intervals import RESAMPLES, percentiles
 
-_LEVEL = (2.5, 97.5)
 _PARTS = 20  # in which resamples are worked on, to hold few of them as large numbers
 _HAIR = 1e-3  # what a score may differ from the mean of its items, relative to 1 and to itself: both may be rounded
 _Key = TypeVar("_Key")
@@ -26,56 +25,34 @@ _Value = TypeVar("_Value")
 class Outcome:
     """One finished cell of a comparison.
 
-    Args:
-        data: name of the data set.
-        split: name of the training data; empty where there is one only, or where the method does not depend on it: a
-            run with an empty one stands for every split.
-        method: as the tables call it.
-        seed: of the search.
-        prompt: what was found; None where that is no text.
-        score: the task's headline figure on the test set (accuracy, J, cosine, reward); higher is better.
-        items: the same figure per test item, in the order that all runs on this data set share, whatever their split,
-            method and seed; None where the task has none.
-        perplexity: of the prompt, at least 1; None where it has none.
-        evaluations: of the training reward, by the search.
-        passes: gradient passes among them.
-        seconds: that the search took.
-        curve: evaluations so far and the best training reward so far, in the order of the search.
-        sown: whether the search depends on its seed; one run of a method that does not stands for all seeds.
+    ``split`` is empty where there is one only, or where the method does not depend on it: such a run stands for every
+    split. ``items`` are in the order that all runs on this data set share, whatever their split, method and seed.
     """
 
-    data: str
-    split: str
-    method: str
-    seed: int
-    prompt: str | None
-    score: float
-    items: tuple[float, ...] | None
-    perplexity: float | None
-    evaluations: int
-    passes: int
-    seconds: float
-    curve: tuple[tuple[int, float], ...]
-    sown: bool = True
+    data: str  # name of the data set
+    split: str  # name of the training data
+    method: str  # as the tables call it
+    seed: int  # of the search
+    prompt: str | None  # what was found; None where that is no text
+    score: float  # the task's headline figure on the test set (accuracy, J, cosine, reward); higher is better
+    items: tuple[float, ...] | None  # the same figure per test item; None where the task has none
+    perplexity: float | None  # of the prompt, at least 1; None where it has none
+    evaluations: int  # of the training reward, by the search
+    passes: int  # gradient passes among them
+    seconds: float  # that the search took
+    curve: tuple[tuple[int, float], ...]  # evaluations so far, best training reward so far, in the search's order
+    sown: bool = True  # whether the search depends on its seed; one run of a method that does not stands for all seeds
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One method minus another over the runs that can be paired.
+    """One method minus another over the runs that can be paired."""
 
-    Args:
-        value: mean over data sets of the mean over pairs, in units of the score.
-        interval: 95 %, low and high; None where nothing can be resampled.
-        p: two-sided; None where nothing can be resampled.
-        pairs: how many there are.
-        data: the data sets that have pairs.
-    """
-
-    value: float
-    interval: tuple[float, float] | None
-    p: float | None
-    pairs: int
-    data: tuple[str, ...]
+    value: float  # mean over data sets of the mean over pairs, in units of the score
+    interval: tuple[float, float] | None  # 95 %, low and high; None where nothing can be resampled
+    p: float | None  # two-sided; None where nothing can be resampled
+    pairs: int  # how many there are
+    data: tuple[str, ...]  # the data sets that have pairs
 
 
 def check(outcomes: Sequence[Outcome]) -> None:
@@ -131,7 +108,7 @@ def interval(runs: Sequence[Outcome]) -> tuple[float, float] | None:
         Davison & Hinkley 1997, 3.8.
     """
     draws = _mean_draws({d: (_figures(own), _units([run.split for run in own])) for d, own in by_data(runs).items()})
-    return None if draws is None else _percentiles(draws)
+    return None if draws is None else percentiles(draws)
 
 
 def standard_error(scores: Sequence[float]) -> float | None:
@@ -140,14 +117,10 @@ def standard_error(scores: Sequence[float]) -> float | None:
 
 
 def pairs(one: Sequence[Outcome], other: Sequence[Outcome]) -> list[tuple[Outcome, Outcome]]:
-    """The runs of two methods that can be compared: of the same data set, split and seed.
+    """The runs of one method and of another that can be compared: of the same data set, split and seed.
 
     A run that is not sown stands for each of the other's seeds, and so do runs that name no split, where a method has
     no others on a data set, for each of the other's splits.
-
-    Args:
-        one: runs of a method.
-        other: runs of another.
     """
     found = []
     others = by_data(other)
@@ -167,10 +140,6 @@ def paired(one: Sequence[Outcome], other: Sequence[Outcome]) -> Difference | Non
     several seeds or splits is not resampled, as befits a method that does not depend on them. Without items p cannot
     go below 2^(1 - n), as in a sign test, n being the number of splits or, where a data set has but one, of pairs: two
     or three that agree by chance would otherwise count as proof. Items are compared only where both have them.
-
-    Args:
-        one: runs of a method.
-        other: runs of another.
 
     Returns:
         None where no run of the one can be paired with any of the other.
@@ -197,7 +166,7 @@ def paired(one: Sequence[Outcome], other: Sequence[Outcome]) -> Difference | Non
     count = sum(len(set(units)) for _, units in tables.values())
     floor = 2.0 ** (1 - count) if all(table.shape[1] == 1 for table, _ in tables.values()) else 0.0
     p = min(1.0, max(floor, 2.0 * float(tail + 1) / (len(draws) + 1)))
-    return Difference(value, _percentiles(draws), p, len(matched), tuple(tables))
+    return Difference(value, percentiles(draws), p, len(matched), tuple(tables))
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
@@ -314,11 +283,6 @@ def _item_counts(data: str, items: int) -> NDArray[np.uint8]:
         rng.multinomial(items, equal, size=len(part)).astype(np.uint8)
         for part in np.array_split(np.arange(RESAMPLES), _PARTS)
     ])  # fmt: skip
-
-
-def _percentiles(draws: Float[NDArray[Any], " resamples"]) -> tuple[float, float]:
-    low, high = np.percentile(draws, _LEVEL)
-    return float(low), float(high)
 
 
 def _name(run: Outcome) -> str:

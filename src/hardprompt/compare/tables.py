@@ -228,10 +228,7 @@ def _figures(block: Mapping[str, Any], headline: str) -> tuple[str, list[list[st
 
 
 def _prompts(block: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Method and prompt; a prompt as a JSON string in which every character can be seen, a dash for none.
-
-    The middle of a long one is left out; the table as CSV has it whole.
-    """
+    """Method and prompt; this as a JSON string in which every character can be seen, without a long one's middle."""
     return [(row["method"], "-" if row["prompt"] is None else _quoted(_short(row["prompt"]))) for row in block["rows"]]
 
 

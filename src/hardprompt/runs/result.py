@@ -23,12 +23,7 @@ _HEAD = ("prompt", "train_reward", "validation", "test", "perplexity", "evaluati
 def report(recipe: Recipe, search: Search, outcome: Result, models: Models, support: float | None) -> dict[str, Any]:
     """Everything that ``result.json`` holds: the task's own part, and what is the same for every task.
 
-    Args:
-        recipe: of the search.
-        search: that was run.
-        outcome: of it, with the chosen prompt.
-        models: loads the judge of perplexity.
-        support: size of the last policy's support, if it has one.
+    ``outcome`` has the chosen prompt; ``support`` is the size of the last policy's support, if it has one.
     """
     task = search.task
     distinct = task.reward.scored  # before a task asks its reward about other prompts
@@ -120,14 +115,12 @@ def versions() -> dict[str, str]:
 def _perplexity(
     prompts: list[str], recipe: Recipe, search: Search, models: Models
 ) -> tuple[dict[str, float | None], str]:
-    """Perplexity of each prompt under the judge, or under the policy model where the judge is absent, and by whom.
-
-    A prompt is judged as a text of its own, without the space that joins it to a template.
-    """
+    """Perplexity of each prompt under the judge, or under the policy model where the judge is absent, and by whom."""
     judge, name = judge_of(
         models, recipe.values["judge"], policy_lm=search.policy_lm, policy_model=recipe.values["policy_model"],
         what="perplexity",
     )  # fmt: skip
+    # A text of its own, without the space that joins it to a template.
     values = judge.perplexity([prompt.strip() for prompt in prompts]).tolist()
     if name in recipe.models:
         name = f"{name} (took part in the search)"

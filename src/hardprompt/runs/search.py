@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 from hardprompt import optimizers
@@ -16,60 +17,47 @@ from hardprompt.tasks.protocol import Task
 from hardprompt.tasks.settings import DEFAULT_METHOD, DEFAULT_MODEL
 
 
+@dataclass(eq=False)
 class Search:
     """A task and the method that looks for its prompt.
-
-    Args:
-        task: loaded.
-        policy_lm: proposes prompts.
-        method: by name.
-        settings: of the method, where they differ from what the name stands for.
-        suggested: settings of the method that suit the task; ``settings`` go before them.
-        length: tokens of the prompt.
-        seed: of everything random.
-        tokens: what a prompt is made of; None is as the method has it.
-        script: of its words.
-        start: text that the policy LM imagines before the prompt; None is as task and method have it.
 
     Raises:
         InputError: anything about method or settings.
     """
 
-    def __init__(
-        self,
-        task: Task,
-        *,
-        policy_lm: CausalLM,
-        method: str = DEFAULT_METHOD,
-        settings: Mapping[str, Any] | None = None,
-        suggested: Mapping[str, Any] | None = None,
-        length: int = 5,
-        seed: int = 0,
-        tokens: Tokens | None = None,
-        script: str = "latin",
-        start: str | None = None,
-    ) -> None:
-        self.task, self.policy_lm = task, policy_lm
-        found = optimizers.find(method)
-        if found.leads and not task.leads:
-            raise InputError(f"prompts of {method!r} stand before everything: load the task with leads=True.")
-        own = settings or {}
-        chosen = {**found.settings, **(suggested or {}), **own}
+    task: Task  # loaded
+    _: KW_ONLY
+    policy_lm: CausalLM  # proposes prompts
+    method: str = DEFAULT_METHOD  # by name
+    settings: Mapping[str, Any] | None = None  # of the method, where they differ from what the name stands for
+    suggested: Mapping[str, Any] | None = None  # those that suit the task; ``settings`` go before them
+    length: int = 5  # tokens of the prompt
+    seed: int = 0  # of everything random
+    tokens: Tokens | None = None  # what a prompt is made of; None is as the method has it
+    script: str = "latin"  # of its words
+    start: str | None = None  # what the policy LM imagines before the prompt; None is as task and method have it
+
+    def __post_init__(self) -> None:
+        found = optimizers.find(self.method)
+        if found.leads and not self.task.leads:
+            raise InputError(f"prompts of {self.method!r} stand before everything: load the task with leads=True.")
+        own = self.settings or {}
+        chosen = {**found.settings, **(self.suggested or {}), **own}
         if "top_k" not in own and chosen.get("top_k"):
             # A method's own k is meant for a vocabulary of 50,000; a smaller one is kept whole.
-            chosen["top_k"] = min(chosen["top_k"], len(policy_lm.packed.head.weight))
-        alphabet = tokens or found.tokens
+            chosen["top_k"] = min(chosen["top_k"], len(self.policy_lm.packed.head.weight))
+        alphabet = self.tokens or found.tokens
 
         def given(need: Need) -> Any:
             if need is Need.POLICY:
-                imagined = task.start if found.in_place else ""
+                lm, imagined = self.policy_lm, self.task.start if found.in_place else ""
                 return PolicyLM(
-                    policy_lm.model, policy_lm.tokenizer, start=imagined if start is None else start, tokens=alphabet,
-                    script=script, spaced=task.spaced, probed=policy_lm.packed,
+                    lm.model, lm.tokenizer, start=imagined if self.start is None else self.start, tokens=alphabet,
+                    script=self.script, spaced=self.task.spaced, probed=lm.packed,
                 )  # fmt: skip
             if need is Need.LENGTH:
-                return length
-            return seed if need is Need.SEED else task.give(need, tokens=alphabet, script=script)
+                return self.length
+            return self.seed if need is Need.SEED else self.task.give(need, tokens=alphabet, script=self.script)
 
         self.optimizer = found.build(**{need.value: given(need) for need in sorted(found.needs)}, **chosen)
 

@@ -12,12 +12,7 @@ FILE = "steps.jsonl"
 
 
 class StepLog:
-    """Appends a line per step; steps after the checkpoint are run again, so theirs are dropped.
-
-    Args:
-        out: the run folder.
-        keep: number of the last step that stays.
-    """
+    """Appends a line per step in a run folder; steps after ``keep``, the checkpoint's, are run again: theirs go."""
 
     def __init__(self, out: Path, *, keep: int) -> None:
         self._path = out / FILE

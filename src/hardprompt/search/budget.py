@@ -11,22 +11,15 @@ class Budget:
 
     An evaluation is one prompt on all items, and so is one gradient pass through them.
 
-    Args:
-        evaluations: the limit.
-        items: pairs of one evaluation.
-        seconds: limit of a whole run, its earlier parts included; None is no limit.
-        pairs: spent so far.
-        passes: evaluations among them that were gradient passes.
-
     Raises:
         InputError: a limit that allows nothing.
     """
 
-    evaluations: int
-    items: int = 1
-    seconds: float | None = None
-    pairs: int = 0
-    passes: int = 0
+    evaluations: int  # the limit
+    items: int = 1  # pairs of one evaluation
+    seconds: float | None = None  # limit of a whole run, its earlier parts included; None is no limit
+    pairs: int = 0  # spent so far
+    passes: int = 0  # evaluations among them that were gradient passes
 
     def __post_init__(self) -> None:
         if self.evaluations < 1 or self.items < 1:

@@ -25,9 +25,8 @@ def write_bytes(path: Path, data: bytes) -> None:
     """Replace ``path`` with ``data`` in one step, on disk before the name appears."""
     aside = path.with_name(f".{path.name}-{os.getpid()}")
     try:
-        with aside.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
+        aside.write_bytes(data)
+        with aside.open("rb") as stream:
             os.fsync(stream.fileno())
         aside.replace(path)
     finally:
@@ -50,10 +49,8 @@ def unused(out: Path) -> Path:
 class StateStore:
     """The latest state of a run in a folder: tensors as safetensors, the rest as JSON, the JSON naming the files.
 
-    Renaming ``state.json`` is the one moment at which a new state takes the place of the old one.
-
-    Args:
-        folder: where the files live; made when first written.
+    Renaming ``state.json`` is the one moment at which a new state takes the place of the old one. The folder is made
+    when it is first written.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -13,9 +13,7 @@ from hardprompt.errors import HardpromptError, InputError, unknown
 def load_object(kind: str, name: str) -> Any:
     """The function or class called ``package.module:name``; the module is looked for where the user stands, too.
 
-    Args:
-        kind: what it is to be, for messages.
-        name: where it is.
+    ``kind`` is what it is to be, for messages.
 
     Raises:
         InputError: no such module or name, a module that fails to load, or something that cannot be called.

@@ -54,20 +54,18 @@ def faults(build: Callable[..., Any], values: Mapping[str, Any]) -> tuple[list[s
 @functools.cache
 def _model(build: Callable[..., Any]) -> type[BaseModel]:
     kinds, ranges = _declared(build)
-    declared: dict[str, Any] = {}
-    for name, kind in kinds.items():
-        low, high = ranges.get(name, (None, None))
-        declared[name] = (kind if low is None else Annotated[kind, Field(ge=low, le=high)], None)
+    declared: dict[str, Any] = {name: (kind, None) for name, kind in kinds.items()}
+    for name, (low, high) in ranges.items():
+        declared[name] = (Annotated[kinds[name], Field(ge=low, le=high)], None)
     return create_model("Values", __config__=_CONFIG, **declared)
 
 
 def _declared(build: Callable[..., Any]) -> tuple[dict[str, Any], dict[str, tuple[Any, Any]]]:
     """The type of each argument, and the ranges of those that have one."""
     if dataclasses.is_dataclass(build):
-        own = {f.name: f for f in dataclasses.fields(build)}
-        hints = get_type_hints(build)
-        ranges = {n: f.metadata["range"] for n, f in own.items() if f.metadata.get("range", (None,))[0] is not None}
-        return {name: hints[name] for name in own}, ranges
+        own, hints = dataclasses.fields(build), get_type_hints(build)
+        ranges = {f.name: f.metadata["range"] for f in own if f.metadata.get("range", (None,))[0] is not None}
+        return {f.name: hints[f.name] for f in own}, ranges
     try:
         hints = get_type_hints(build.__init__ if inspect.isclass(build) else build)
     except (NameError, TypeError):  # a user's own class may say what only it understands
@@ -80,8 +78,8 @@ def _alternatives(kind: Any) -> tuple[Any, ...]:
 
 
 def _choices(kind: Any) -> list[str] | None:
-    named = [own for own in _alternatives(kind) if get_origin(own) is Literal]
-    return [str(choice) for own in named for choice in get_args(own)] if named else None
+    named = [str(choice) for own in _alternatives(kind) if get_origin(own) is Literal for choice in get_args(own)]
+    return named or None
 
 
 def _wanted(kind: Any) -> str:

@@ -15,15 +15,7 @@ _LOG = logging.getLogger(__name__)
 def judge_of(
     models: "Models", judge: str, *, policy_lm: "CausalLM", policy_model: str, what: str
 ) -> "tuple[CausalLM, str]":
-    """The judge and its name.
-
-    Args:
-        models: loads it.
-        judge: its name.
-        policy_lm: stands in for it.
-        policy_model: the name of that one.
-        what: it measures, for the warning where the policy model stands in.
-    """
+    """The judge and its name; the policy model stands in for it, with a warning that says what is measured by that."""
     if judge == policy_model:
         return policy_lm, policy_model
     try:

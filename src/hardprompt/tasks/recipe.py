@@ -23,13 +23,9 @@ _BUDGET = ("evaluations", "seconds", "validate_every")
 
 @dataclass(frozen=True)
 class Recipe:
-    """The settings of one search, as values that can be written down, pickled and sent to another machine.
+    """The settings of one search, as values that can be written down, pickled and sent to another machine."""
 
-    Args:
-        values: every setting by name, and ``task``.
-    """
-
-    values: Mapping[str, Any]
+    values: Mapping[str, Any]  # every setting by name, and ``task``
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self:

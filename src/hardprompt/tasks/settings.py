@@ -41,10 +41,7 @@ def flag(
     called on the command line. ``role`` says that it names a file of data or a model that is run here.
     """
     metadata = {"help": help, "metavar": metavar, "range": (low, high), "positional": positional, "flag": name}
-    metadata["role"] = role
-    if factory is not dataclasses.MISSING:
-        return dataclasses.field(default_factory=factory, metadata=metadata)
-    return dataclasses.field(default=default, metadata=metadata)
+    return dataclasses.field(default=default, default_factory=factory, metadata={**metadata, "role": role})
 
 
 @dataclass(frozen=True, kw_only=True)

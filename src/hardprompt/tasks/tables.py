@@ -1,4 +1,4 @@
-"""What the tables of results are made of: empty tables, and short numbers."""
+"""What the tables of results are made of: empty tables, their rows, and short numbers."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -31,3 +31,13 @@ def spent(row: Mapping[str, Any]) -> str:
     """Evaluations of a row of a table, and how many of them were passes for gradients."""
     passes = row.get("gradient_passes", 0)
     return f"{row['evaluations']} ({passes} passes)" if passes else str(row["evaluations"])
+
+
+def rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The found prompt and its baselines as rows of one table, the found one last."""
+    found = {
+        "name": result["method"],
+        **{k: result[k] for k in ("prompt", "test", "perplexity", "evaluations", "seconds", "support_size")},
+        "gradient_passes": result.get("gradient_passes", 0),  # older results have none
+    }
+    return [*result["baselines"], found]

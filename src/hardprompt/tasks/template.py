@@ -17,16 +17,12 @@ class Template:
     ``{mask}`` is where the answer stands; without it the answer follows the end. ``\n`` and ``\t`` typed on a
     command line mean a line break and a tab.
 
-    Args:
-        source: the string.
-        lead: a prompt that takes the slot's place for good; what is searched for then stands before everything.
-
     Raises:
         InputError: a slot missing, repeated or unknown.
     """
 
-    source: str
-    lead: str | None = None
+    source: str  # the string
+    lead: str | None = None  # takes the prompt's slot for good; what is searched for then stands before everything
 
     def __post_init__(self) -> None:
         found = _SLOT.findall(self.source)

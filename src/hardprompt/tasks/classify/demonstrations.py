@@ -11,19 +11,12 @@ from hardprompt.errors import InputError
 
 @dataclass(frozen=True)
 class Demonstrations:
-    """What worked examples are drawn from, and how much of them fits.
+    """What worked examples are drawn from, and how much of them fits."""
 
-    Args:
-        examples: training texts.
-        render: an example as it stands in a prompt, with its answer.
-        room: tokens that they may have together.
-        count: tokens of a text.
-    """
-
-    examples: Sequence[Example]
-    render: Callable[[Example], str]
-    room: int
-    count: Callable[[str], int]
+    examples: Sequence[Example]  # training texts
+    render: Callable[[Example], str]  # an example as it stands in a prompt, with its answer
+    room: int  # tokens that they may have together
+    count: Callable[[str], int]  # tokens of a text
 
     def draw(self, seed: int, shots: int) -> str:
         """Up to ``shots`` examples of each class, drawn and ordered by the seed, the classes in turn.

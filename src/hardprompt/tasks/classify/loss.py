@@ -32,20 +32,11 @@ class _Row:
     """Of each answer's tokens: column of the answer, place in the sequence without the prompt, the token."""
 
 
+@dataclass(kw_only=True, eq=False)
 class ClassificationObjective:
     """Cross-entropy of the right answer among the verbalizers, averaged over texts.
 
     With a causal model the work on what stands before the prompt is done once.
-
-    Args:
-        lm: the task model, local.
-        texts: training texts.
-        labels: index of each text's class.
-        template: where text, prompt and answer stand.
-        choices: the verbalizers, in the order of the classes.
-        tokens: what a prompt may be made of.
-        script: of its words.
-        soft: takes prompts that are no text.
 
     Raises:
         InputError: a task model without gradients, or a causal one whose prompt comes after the answer.
@@ -53,18 +44,17 @@ class ClassificationObjective:
     Source: the label's likelihood is the loss of AutoPrompt (Shin et al., 2020), PEZ and prompt tuning.
     """
 
-    def __init__(
-        self,
-        *,
-        lm: Any,
-        texts: Sequence[str],
-        labels: Int[Tensor, " n"],
-        template: Template,
-        choices: Sequence[str],
-        tokens: Tokens = "any",
-        script: str = "latin",
-        soft: SoftPrompts | None = None,
-    ) -> None:
+    lm: Any  # the task model, local
+    texts: Sequence[str]  # of the training set
+    labels: Int[Tensor, " n"]  # index of each text's class
+    template: Template  # where text, prompt and answer stand
+    choices: Sequence[str]  # the verbalizers, in the order of the classes
+    tokens: Tokens = "any"  # what a prompt may be made of
+    script: str = "latin"  # of its words
+    soft: SoftPrompts | None = None  # takes prompts that are no text
+
+    def __post_init__(self) -> None:
+        lm, template, choices = self.lm, self.template, self.choices
         if not isinstance(lm, CausalLM | MaskedLM):
             raise InputError(f"the task model is a {type(lm).__name__}, which gives no gradients; use a local model.")
         if isinstance(lm, MaskedLM) and not lm.pads:
@@ -72,24 +62,24 @@ class ClassificationObjective:
                 "the task model's answer changes with padding, and a loss with gradients is of padded batches; "
                 "use another task model, or a method without gradients."
             )
-        self._lm: Any = lm
-        self._labels, self._columns, self._count = labels, len(choices), len(texts)
-        self.tokenizer, self.soft = lm.tokenizer, soft
+        self.tokenizer = lm.tokenizer
         self._embedding = lm.model.get_input_embeddings()
         self.table = token_vectors(self._embedding)
-        allowed = allowed_tokens(lm.tokenizer, len(self.table), tokens=tokens, script=script)
+        allowed = allowed_tokens(lm.tokenizer, len(self.table), tokens=self.tokens, script=self.script)
         left, _ = _sides(template, "a", lm.blank)
         self._lends = _joint(left)[1]  # the template has the space that a prompt's first token begins with
         spaced = template.spaced or self._lends
-        opens, self.follows = first_tokens(lm.tokenizer, allowed, tokens=tokens, spaced=spaced)
+        opens, self.follows = first_tokens(lm.tokenizer, allowed, tokens=self.tokens, spaced=spaced)
         fitting = opens & begins_with_space(lm.tokenizer, len(self.table)) if spaced else opens
         self.opens = fitting if bool(fitting.any()) else opens
         self._blank = int(allowed.nonzero()[0])  # stands in the prompt's place; its vector is never read
         self._pad = lm.tokenizer.pad_token_id or 0
         rows: Any = _causal_rows if isinstance(lm, CausalLM) else _masked_rows
-        found = [(number, rows(lm, template, text, choices)) for number, text in enumerate(texts)]
+        found = [(number, rows(lm, template, text, choices)) for number, text in enumerate(self.texts)]
         # like lengths share a forward pass
-        self._texts: list[tuple[int, list[_Row]]] = sorted(found, key=lambda one: max(map(_length, one[1])))
+        self._rows: list[tuple[int, list[_Row]]] = sorted(
+            found, key=lambda one: max(len(row.left) + len(row.right) for row in one[1])
+        )
         self._held = isinstance(lm, CausalLM) and self._hold(lm)
 
     def text(self, ids: Sequence[int]) -> str:
@@ -104,8 +94,8 @@ class ClassificationObjective:
     def parts(self, vectors: Float[Tensor, "n length d"]) -> Iterator[Float[Tensor, " n"]]:
         """The loss, text group by text group; the parts add up to it."""
         for numbers, scores in self._groups(vectors):
-            right = self._labels[numbers].to(scores.device).expand(len(scores), -1)[..., None]
-            yield -scores.log_softmax(-1).gather(-1, right)[..., 0].sum(-1) / self._count
+            right = self.labels[numbers].to(scores.device).expand(len(scores), -1)[..., None]
+            yield -scores.log_softmax(-1).gather(-1, right)[..., 0].sum(-1) / len(self.texts)
 
     def scores(self, vectors: Float[Tensor, "n length d"]) -> Float[Tensor, "n texts choices"]:
         """Log-probability of each choice in each text, up to one constant per text; differentiable."""
@@ -116,22 +106,18 @@ class ClassificationObjective:
 
     def _groups(self, vectors: Float[Tensor, "n length d"]) -> Iterator[tuple[list[int], Tensor]]:
         """Numbers and scores of some texts at a time, as many as a forward pass holds."""
-        each = max(1, _ROWS // max(len(rows) for _, rows in self._texts))
-        for at in range(0, len(self._texts), each):
-            group = self._texts[at : at + each]
+        each = max(1, _ROWS // max(len(rows) for _, rows in self._rows))
+        for at in range(0, len(self._rows), each):
+            group = self._rows[at : at + each]
             rows = [row for _, own in group for row in own]
             prompts = max(1, _ROWS // len(rows))
             reads = torch.cat([self._read(rows, v) for v in vectors.split(prompts)])
-            where = [
-                t * self._columns + column
-                for t, (_, own) in enumerate(group)
-                for row in own
-                for column, _, _ in row.reads
-            ]
-            flat = torch.zeros(len(vectors), len(group) * self._columns, device=reads.device)
+            columns = [(t, column) for t, (_, own) in enumerate(group) for row in own for column, _, _ in row.reads]
+            where = [t * len(self.choices) + column for t, column in columns]
+            flat = torch.zeros(len(vectors), len(group) * len(self.choices), device=reads.device)
             # an answer of several tokens is read in several places: they add up
             flat = flat.index_add(1, torch.tensor(where, device=reads.device), reads)
-            yield [number for number, _ in group], flat.reshape(len(vectors), len(group), self._columns)
+            yield [number for number, _ in group], flat.reshape(len(vectors), len(group), len(self.choices))
 
     def _read(self, rows: Sequence[_Row], vectors: Float[Tensor, "n length d"]) -> Float[Tensor, "n reads"]:
         """Scores of the answers' tokens, for each prompt those of every row in turn."""
@@ -142,7 +128,7 @@ class ClassificationObjective:
         width = max(map(len, sequences))
         ids = torch.tensor([own + [self._pad] * (width - len(own)) for own in sequences]).repeat(n, 1)
         seen = torch.tensor([[1] * len(own) + [0] * (width - len(own)) for own in sequences]).repeat(n, 1)
-        ids, seen = ids.to(self._lm.device), seen.to(self._lm.device)
+        ids, seen = ids.to(self.lm.device), seen.to(self.lm.device)
         begin = torch.tensor([len(left) for left in lefts]).repeat(n)
         reads = [
             (r, place + (length if place >= len(row.left) else 0) - (len(row.left) if held else 0), token)
@@ -152,24 +138,24 @@ class ClassificationObjective:
         row, place, token = (torch.tensor(column).repeat(n) for column in zip(*reads, strict=True))
         row = row + torch.arange(n).repeat_interleave(len(reads)) * len(rows)
         with substituted(self._embedding, begin, vectors.repeat_interleave(len(rows), 0)):
-            if isinstance(self._lm, MaskedLM):
+            if isinstance(self.lm, MaskedLM):
                 where = torch.zeros(len(ids), dtype=torch.long).index_copy(0, row, place)  # one place in a row
-                logits = self._lm.logits(ids, seen, where.to(ids.device)).float()
+                logits = self.lm.logits(ids, seen, where.to(ids.device)).float()
                 chosen: Tensor = logits.log_softmax(-1)[row, token]
                 return chosen.reshape(n, -1)
             if held:
-                states = self._lm.packed.follow([own.left for own in rows] * n, ids.tolist())
+                states = self.lm.packed.follow([own.left for own in rows] * n, ids.tolist())
             else:  # padding on the right is harmless: no earlier place looks at it
-                states = self._lm.packed.body(input_ids=ids, attention_mask=seen, use_cache=False).last_hidden_state
-        first = [_first(own.reads, column) for own in rows for column, _, _ in own.reads]
-        later = torch.tensor([p != f for (_, p, _), f in zip(_reads(rows), first, strict=True)]).repeat(n)
+                states = self.lm.packed.body(input_ids=ids, attention_mask=seen, use_cache=False).last_hidden_state
+        first = [min(p for _, p, _ in own.reads) for own in rows]  # all answers of a row begin in one place
+        later = torch.tensor([p > f for own, f in zip(rows, first, strict=True) for _, p, _ in own.reads]).repeat(n)
         return self._predicted(states[row, place - 1].float(), token, later).reshape(n, -1)
 
     def _predicted(
         self, states: Float[Tensor, "reads hidden"], token: Int[Tensor, " reads"], later: Bool[Tensor, " reads"]
     ) -> Float[Tensor, " reads"]:
         """Scores of tokens after states of a causal model; those that are not an answer's first are normalised."""
-        packed = self._lm.packed
+        packed = self.lm.packed
         logits: Tensor = (packed.head.weight[token].float() * states).sum(-1)
         if packed.head.bias is not None:
             logits = logits + packed.head.bias[token].float()
@@ -181,32 +167,15 @@ class ClassificationObjective:
 
     def _hold(self, lm: CausalLM) -> bool:
         """Whether what stands before the prompt could be run once and for all."""
-        rows = [row for _, own in self._texts for row in own]
+        rows = [row for _, own in self._rows for row in own]
         lm.packed.keep([row.left for row in rows])
         return all(lm.packed.holds(row.left, len(row.right) + _LONGEST) for row in rows)
 
 
-def _length(row: _Row) -> int:
-    return len(row.left) + len(row.right)
-
-
-def _reads(rows: Sequence[_Row]) -> list[tuple[int, int, int]]:
-    return [read for row in rows for read in row.reads]
-
-
-def _first(reads: Sequence[tuple[int, int, int]], column: int) -> int:
-    return min(place for c, place, _ in reads if c == column)
-
-
 def _sides(template: Template, text: str, mask: str) -> tuple[str, str]:
     """What stands before the prompt's place and behind it, the mask in its own place."""
-    before, after = template.fill(text, "\0")
-    left, _, right = f"{before}{mask}{after}".partition("\0")
+    left, _, right = mask.join(template.fill(text, "\0")).partition("\0")
     return left, right
-
-
-def _prompt_first(template: Template) -> bool:
-    return "\0" in template.fill("", "\0")[0]
 
 
 def _joint(left: str) -> tuple[str, bool]:
@@ -216,10 +185,10 @@ def _joint(left: str) -> tuple[str, bool]:
 
 def _causal_rows(lm: CausalLM, template: Template, text: str, choices: Sequence[str]) -> list[_Row]:
     """A row for each way that the answers but for their last token go on."""
-    if not _prompt_first(template):
-        raise InputError("with a causal model a method that takes gradients needs {prompt} before {mask}.")
     before, after = template.fill(text, "\0")
-    left_text, _, middle = before.partition("\0")
+    left_text, prompt, middle = before.partition("\0")
+    if not prompt:
+        raise InputError("with a causal model a method that takes gradients needs {prompt} before {mask}.")
     (left,) = lm.encode([_joint(left_text)[0]])
     between = ids_behind(lm.tokenizer, middle)
     tails: dict[tuple[int, ...], list[tuple[int, int, int]]] = defaultdict(list)

@@ -1,6 +1,7 @@
 """Few-shot text classification: a prompt is good when the task model picks the right verbalizer."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
@@ -17,22 +18,13 @@ from hardprompt.tasks.template import Template
 _LONG = 128  # tokens
 
 
+@dataclass(kw_only=True, eq=False)
 class Classification:
     """The paper's reward, and predictions, of a frozen task model on one set of examples.
 
-    Args:
-        lm: the task model.
-        examples: texts with labels; the labels are keys of ``verbalizers``.
-        template: where text, prompt and answer stand.
-        verbalizers: for each class the string that stands for it; the order is the order of the classes.
-        reserve: tokens of the model's context that are kept free for a prompt when a text has to be cut.
-        keep: hold the task model's keys and values of the texts; worth it for a set that is scored again and again.
-        correct: weight of a positive gap.
-        incorrect: weight of a negative gap.
-        soft: prompts that are no text; one of their names is scored by its vectors.
-        sharpness: power that the probabilities are raised to, and renormalised, inside the reward. 1 is the paper,
-            whose task model is sure of itself; a small model is not, and its mean gap follows how far a prompt
-            moves the probabilities more than how often it is right. Predictions do not depend on it.
+    ``sharpness`` is the power that the probabilities are raised to, and renormalised, in the reward. 1 is the paper,
+    whose task model is sure of itself; a small model is not, and its mean gap follows how far a prompt moves the
+    probabilities more than how often it is right. Predictions do not depend on it.
 
     Raises:
         InputError: no example, an empty text, a label without a verbalizer, fewer than two classes, two classes
@@ -41,32 +33,26 @@ class Classification:
     Source: PIN App. B.2; RLPrompt (200 and 180).
     """
 
-    def __init__(
-        self,
-        *,
-        lm: TaskLM,
-        examples: Sequence[Example],
-        template: Template,
-        verbalizers: Mapping[str, str],
-        reserve: int = 64,
-        keep: bool = True,
-        correct: float = 200.0,
-        incorrect: float = 180.0,
-        sharpness: float = 1.0,
-        soft: SoftPrompts | None = None,
-    ) -> None:
-        check_examples(examples, verbalizers)
-        self.classes = list(verbalizers)
-        self._choices = list(verbalizers.values())
-        self._lm, self._template = lm, template
-        if not 0.0 < sharpness < torch.inf:
-            raise InputError(f"sharpness is {sharpness}; it must be a number above 0 (1 is the paper).")
-        self._correct, self._incorrect, self._sharpness = correct, incorrect, sharpness
-        self.labels: Int[Tensor, " n"] = torch.tensor([self.classes.index(e.label) for e in examples])
-        self._texts, self.truncated = self._fit([e.text for e in examples], reserve)
-        self._soft = soft
+    lm: TaskLM  # the task model
+    examples: Sequence[Example]  # texts with labels; the labels are keys of ``verbalizers``
+    template: Template  # where text, prompt and answer stand
+    verbalizers: Mapping[str, str]  # for each class the string that stands for it, in the order of the classes
+    reserve: int = 64  # tokens of the model's context that are kept free for a prompt when a text has to be cut
+    keep: bool = True  # hold the task model's keys and values of the texts; worth it for a set that is scored often
+    correct: float = 200.0  # weight of a positive gap
+    incorrect: float = 180.0  # weight of a negative gap
+    sharpness: float = 1.0
+    soft: SoftPrompts | None = None  # prompts that are no text; one of their names is scored by its vectors
+
+    def __post_init__(self) -> None:
+        check_examples(self.examples, self.verbalizers)
+        self.classes, self._choices = list(self.verbalizers), list(self.verbalizers.values())
+        if not 0.0 < self.sharpness < torch.inf:
+            raise InputError(f"sharpness is {self.sharpness}; it must be a number above 0 (1 is the paper).")
+        self.labels: Int[Tensor, " n"] = torch.tensor([self.classes.index(e.label) for e in self.examples])
+        self._texts, self.truncated = self._fit([e.text for e in self.examples], self.reserve)
         self._objective: ClassificationObjective | None = None
-        if keep:
+        if self.keep:
             self.hold()
 
     def __call__(self, prompts: list[str]) -> Float[Tensor, " n"]:
@@ -80,9 +66,8 @@ class Classification:
 
     def score(self, prompts: Sequence[str], items: Sequence[int] | None = None) -> Float[Tensor, "prompts n"]:
         """Reward of each prompt on each example, or on those numbered, in [-180, 200]."""
-        return self._gaps(
-            self.probabilities(prompts, items), self.labels if items is None else self.labels[list(items)]
-        )
+        labels = self.labels if items is None else self.labels[list(items)]
+        return self._gaps(self.probabilities(prompts, items), labels)
 
     def aggregate(self, scores: Float[Tensor, "prompts n"]) -> Float[Tensor, " prompts"]:
         """The mean over the examples."""
@@ -96,13 +81,13 @@ class Classification:
         self, probabilities: Float[Tensor, "prompts n classes"], labels: Int[Tensor, " n"]
     ) -> Float[Tensor, "prompts n"]:
         """200 * gap if gap > 0 else 180 * gap; gap = P(c) - max over c' != c of P(c')."""
-        if self._sharpness != 1.0:
-            probabilities = (probabilities.log() * self._sharpness).softmax(-1)
+        if self.sharpness != 1.0:
+            probabilities = (probabilities.log() * self.sharpness).softmax(-1)
         index = labels.expand(len(probabilities), -1)[..., None]
         right = probabilities.gather(-1, index)[..., 0]
         rival = probabilities.scatter(-1, index, -torch.inf).amax(-1)
         gap = right - rival
-        return torch.where(gap > 0, self._correct * gap, self._incorrect * gap)
+        return torch.where(gap > 0, self.correct * gap, self.incorrect * gap)
 
     def probabilities(
         self, prompts: Sequence[str], items: Sequence[int] | None = None
@@ -114,24 +99,24 @@ class Classification:
         Raises:
             InputError: as ``check_room``.
         """
-        if self._soft is not None and any(prompt in self._soft for prompt in prompts):
+        if self.soft is not None and any(prompt in self.soft for prompt in prompts):
             whole = torch.stack([self._probabilities_of(prompt) for prompt in prompts])
             return whole if items is None else whole[:, list(items)]
         self.check_room(prompts)
-        if not self._template.before_prompt(""):
+        if not self.template.before_prompt(""):
             # A long prompt that stands first, such as worked examples, is run once and not with every text.
-            self._lm.prepare([prompt for prompt in prompts if self._lm.count(prompt) > _LONG])
+            self.lm.prepare([prompt for prompt in prompts if self.lm.count(prompt) > _LONG])
         texts = self._texts if items is None else [self._texts[i] for i in items]
-        filled = [self._template.fill(text, prompt) for prompt in prompts for text in texts]
+        filled = [self.template.fill(text, prompt) for prompt in prompts for text in texts]
         tails = {after for _, after in filled}
-        if self._lm.blank:
-            contexts = [before + self._lm.blank + after for before, after in filled]
-            scores = self._lm.score(contexts, self._choices)
+        if self.lm.blank:
+            contexts = [before + self.lm.blank + after for before, after in filled]
+            scores = self.lm.score(contexts, self._choices)
         elif len(tails) == 1:
             (after,) = tails
-            scores = self._lm.score([before for before, _ in filled], [choice + after for choice in self._choices])
+            scores = self.lm.score([before for before, _ in filled], [choice + after for choice in self._choices])
         else:  # the text or the prompt stands after the answer, so every context has choices of its own
-            scores = torch.cat([self._lm.score([b], [choice + a for choice in self._choices]) for b, a in filled])
+            scores = torch.cat([self.lm.score([b], [choice + a for choice in self._choices]) for b, a in filled])
         return scores.double().softmax(-1).reshape(len(prompts), len(texts), len(self._choices))
 
     def objective(self, *, tokens: Tokens = "any", script: str = "latin") -> ClassificationObjective:
@@ -141,28 +126,23 @@ class Classification:
             InputError: a task model without gradients, or a causal one whose prompt comes after the answer.
         """
         return ClassificationObjective(
-            lm=self._lm, texts=self._texts, labels=self.labels, template=self._template, choices=self._choices,
-            tokens=tokens, script=script, soft=self._soft,
+            lm=self.lm, texts=self._texts, labels=self.labels, template=self.template, choices=self._choices,
+            tokens=tokens, script=script, soft=self.soft,
         )  # fmt: skip
-
-    @property
-    def prompt_room(self) -> int | None:
-        """Tokens that a prompt may have beside the longest text; None without a limit."""
-        return None if self._lm.context_length is None else self._prompt_room
 
     def hold(self) -> None:
         """Hold the task model's keys and values of the texts from now on."""
-        self._lm.prepare([self._template.before_prompt(text) for text in self._texts])
+        self.lm.prepare([self.template.before_prompt(text) for text in self._texts])
 
     def check_room(self, prompts: Sequence[str]) -> None:
         """Raise an InputError for a prompt that does not fit into the model's context beside the longest text."""
-        if self._lm.context_length is None:
+        if self.prompt_room is None:
             return
         for prompt in prompts:
-            if self._lm.count(prompt) > self._prompt_room:
+            if (count := self.lm.count(prompt)) > self.prompt_room:
                 raise InputError(
-                    f"the prompt {prompt[:60]!r} has {self._lm.count(prompt)} tokens; beside the longest text the task "
-                    f"model has room for {self._prompt_room}."
+                    f"the prompt {prompt[:60]!r} has {count} tokens; beside the longest text the task model has room "
+                    f"for {self.prompt_room}."
                 )
 
     def predictions(self, prompts: Sequence[str]) -> Int[Tensor, "prompts n"]:
@@ -170,28 +150,28 @@ class Classification:
         return self.probabilities(prompts).argmax(-1)
 
     def _probabilities_of(self, prompt: str) -> Float[Tensor, "n classes"]:
-        if self._soft is None or prompt not in self._soft:
+        if self.soft is None or prompt not in self.soft:
             return self.probabilities([prompt])[0]
         if self._objective is None:
             self._objective = self.objective()
         with torch.no_grad():
-            return self._objective.scores(self._soft[prompt][None])[0].double().softmax(-1).cpu()
+            return self._objective.scores(self.soft[prompt][None])[0].double().softmax(-1).cpu()
 
     def _fit(self, texts: list[str], reserve: int) -> tuple[list[str], int]:
         """Cut texts that would push prompt or answer out of the model's context; how many were cut."""
-        self._prompt_room = 0
-        if self._lm.context_length is None:
+        self.prompt_room: int | None = None  # tokens that a prompt may have beside the longest text
+        if self.lm.context_length is None:
             return texts, 0
-        around = self._lm.count("".join(self._template.fill("", ""))) + max(map(self._lm.count, self._choices)) + 2
+        around = self.lm.count("".join(self.template.fill("", ""))) + max(map(self.lm.count, self._choices)) + 2
         # a count includes what opens and closes a text, where the model has such tokens
-        room = self._lm.context_length - around - reserve - self._lm.count("")
+        room = self.lm.context_length - around - reserve - self.lm.count("")
         if room < 1:
             raise InputError(
-                f"the template leaves no room for a text: the task model reads {self._lm.context_length} tokens, "
+                f"the template leaves no room for a text: the task model reads {self.lm.context_length} tokens, "
                 f"template and verbalizers take {around} and {reserve} are kept for the prompt."
             )
-        fitted = [self._lm.truncate(text, room) for text in texts]
-        self._prompt_room = self._lm.context_length - around - max(map(self._lm.count, fitted))
+        fitted = [self.lm.truncate(text, room) for text in texts]
+        self.prompt_room = self.lm.context_length - around - max(map(self.lm.count, fitted))
         return fitted, sum(a != b for a, b in zip(texts, fitted, strict=True))
 
 
@@ -204,11 +184,10 @@ def check_examples(examples: Sequence[Example], verbalizers: Mapping[str, str]) 
     for label, word in verbalizers.items():
         if not word.strip():
             raise InputError(f"the verbalizer of class {label!r} is empty; give a word.")
-    words = list(verbalizers.values())
-    for i, word in enumerate(words):
-        if word in words[:i]:
-            first = list(verbalizers)[words.index(word)]
-            raise InputError(f"classes {first!r} and {list(verbalizers)[i]!r} have one verbalizer, {word!r}.")
+    owners: dict[str, str] = {}
+    for label, word in verbalizers.items():
+        if (first := owners.setdefault(word, label)) != label:
+            raise InputError(f"classes {first!r} and {label!r} have one verbalizer, {word!r}.")
     for number, example in enumerate(examples, 1):
         if not example.text.strip():
             raise InputError(f"example {number} has an empty text.")

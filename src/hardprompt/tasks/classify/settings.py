@@ -67,23 +67,19 @@ class Classify(Settings):
 
     def plan(self) -> dict[str, Any]:
         """The template, the words and the sizes of the sets."""
-        from hardprompt.tasks.classify.splits import checked_verbalizers
-
         splits = self._splits()
         return {
             "template": self.template,
-            "verbalizers": checked_verbalizers(splits, self.verbalizers),
+            "verbalizers": splits.verbalizers,
             "texts": {"train": len(splits.train), "validation": len(splits.validation), "test": len(splits.test)},
         }
 
     def load(self, models: "Models", policy_lm: "CausalLM", notify: "Notify") -> "ClassifyTask":
         """The task with its texts and its task model."""
-        from hardprompt.tasks.classify.splits import checked_verbalizers
         from hardprompt.tasks.classify.task import ClassifyTask
         from hardprompt.tasks.template import Template
 
         splits = self._splits()
-        verbalizers = checked_verbalizers(splits, self.verbalizers)
         task_lm: Any = policy_lm
         if self.task_model != self.policy_model:
             notify(f"loading the task model {self.task_model}")
@@ -91,7 +87,7 @@ class Classify(Settings):
         notify(f"{len(splits.train)} training, {len(splits.validation)} validation and {len(splits.test)} test texts")
         return ClassifyTask(
             lm=task_lm, train=splits.train, validation=splits.validation, test=splits.test,
-            template=Template(self.template), verbalizers=verbalizers, manual=self.manual,
+            template=Template(self.template), verbalizers=splits.verbalizers, manual=self.manual,
             instruction=self.instruction, precision=self.precision, sharpness=self.sharpness,
             leads=find(self.method).leads, model=self.task_model,
         )  # fmt: skip

@@ -1,5 +1,6 @@
 """The three sets of a run: which texts train, which choose, and which are touched once."""
 
+import functools
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from types import MappingProxyType
 
 from hardprompt.data.tables import Row, classes, few_shot, read_rows, split
 from hardprompt.errors import InputError, unknown
+from hardprompt.tasks.classify.reward import check_examples
 
 _LOG = logging.getLogger(__name__)
 
@@ -21,7 +23,7 @@ class Splits:
     train: list[Row]
     validation: list[Row]
     test: list[Row]
-    classes: list[str]
+    verbalizers: dict[str, str]  # those given, and for other classes their own name as a word of its own
 
 
 def read_splits(
@@ -39,25 +41,16 @@ def read_splits(
 ) -> Splits:
     """Read the files of a classification and part what is not given separately.
 
-    Args:
-        train: file of the training texts.
-        validation: file of the texts that choose; None parts them from the training file.
-        test: file of the test texts; None parts them from the training file.
-        text: column of the texts.
-        label: column of the classes.
-        group: column whose rows stay in one set.
-        shots: training texts of each class; None keeps all.
-        words: verbalizers, of which there are as many as classes, or none.
-        seed: of the draw of the shots.
-        data_seed: of the parting.
+    ``words`` are verbalizers, as many as there are classes, or none; ``seed`` draws the shots, ``data_seed`` parts.
 
     Raises:
-        InputError: whatever is wrong with a file, a column or a class.
+        InputError: whatever is wrong with a file, a column, a class, a text or a word.
     """
 
-    def read(path: str) -> list[Row]:
-        return read_rows(path, text=text, label=label, group=group)
+    def parted(rows: list[Row], path: str | None, share: float) -> tuple[list[Row], list[Row]]:
+        return split(rows, share, seed=data_seed) if path is None else (rows, read(path))
 
+    read = functools.partial(read_rows, text=text, label=label, group=group)
     rows = read(train)
     names = classes(rows)
     strange = sorted(set(words) - set(names))
@@ -68,19 +61,13 @@ def read_splits(
         raise InputError(
             f"class {missing[0]!r} has no verbalizer; name one for each of: {', '.join(names)}, or for none."
         )
-    if test is not None:
-        tested = read(test)
-    else:
-        rows, tested = split(rows, _TEST_SHARE, seed=data_seed)
-    if validation is not None:
-        choosing = read(validation)
-    else:
-        rows, choosing = split(rows, _VALIDATION_SHARE, seed=data_seed)
-    choosing, shared = _without(choosing, tested)
-    rows, more = _without(rows, tested)
-    if shared + more:
-        _LOG.warning("left out of training and validation: %d with a text or group of the test set", shared + more)
-    common = len(rows) - len(_without(rows, choosing)[0])
+    rows, tested = parted(rows, test, _TEST_SHARE)
+    rows, choosing = parted(rows, validation, _VALIDATION_SHARE)
+    whole = len(rows) + len(choosing)
+    rows, choosing = _without(rows, tested), _without(choosing, tested)
+    if shared := whole - len(rows) - len(choosing):
+        _LOG.warning("left out of training and validation: %d with a text or group of the test set", shared)
+    common = len(rows) - len(_without(rows, choosing))
     if common:  # published few-shot splits do this: they are used as they are
         _LOG.warning(
             "%d of %d training rows stand in the validation set too: it shows less of overfitting", common, len(rows)
@@ -97,26 +84,14 @@ def read_splits(
                     f"row {number} of the {name} set has class {row.label!r}, which the training set does not have; "
                     f"classes: {', '.join(names)}."
                 )
-    return Splits(rows, choosing, tested, names)
+    verbalizers = {name: words.get(name, f" {name}") for name in names}
+    for part in (rows, choosing, tested):
+        check_examples([row.example for row in part], verbalizers)
+    return Splits(rows, choosing, tested, verbalizers)
 
 
-def _without(rows: list[Row], later: Sequence[Row]) -> tuple[list[Row], int]:
-    """The rows whose text and group stand in no later set, and how many others there were."""
+def _without(rows: list[Row], later: Sequence[Row]) -> list[Row]:
+    """The rows whose text and group stand in no later set."""
     texts = {row.text.strip() for row in later}
     groups = {row.group for row in later if row.group is not None}
-    kept = [row for row in rows if row.text.strip() not in texts and row.group not in groups]
-    return kept, len(rows) - len(kept)
-
-
-def checked_verbalizers(splits: Splits, words: Mapping[str, str]) -> dict[str, str]:
-    """The given verbalizers, and for other classes their own name as a word of its own.
-
-    Raises:
-        InputError: faults of the task that need the data but no model: empty texts, words that are no verbalizers.
-    """
-    from hardprompt.tasks.classify.reward import check_examples
-
-    verbalizers = {name: words.get(name, f" {name}") for name in splits.classes}
-    for part in (splits.train, splits.validation, splits.test):
-        check_examples([row.example for row in part], verbalizers)
-    return verbalizers
+    return [row for row in rows if row.text.strip() not in texts and row.group not in groups]

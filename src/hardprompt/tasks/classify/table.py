@@ -9,19 +9,9 @@ from rich.console import RenderableType
 from rich.markup import escape
 
 from hardprompt.data.files import columns
-from hardprompt.tasks.tables import number, spent, table
+from hardprompt.tasks.tables import number, rows, spent, table
 
 PREDICTIONS = "predictions.csv"
-
-
-def rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The found prompt and its baselines as rows of one table, the found one last."""
-    found = {
-        "name": result["method"],
-        **{k: result[k] for k in ("prompt", "test", "perplexity", "evaluations", "seconds", "support_size")},
-        "gradient_passes": result.get("gradient_passes", 0),  # older results have none
-    }
-    return [*result["baselines"], found]
 
 
 def show(result: Mapping[str, Any]) -> list[RenderableType]:

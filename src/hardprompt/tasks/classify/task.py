@@ -1,6 +1,7 @@
 """A classification task that is loaded: its reward, how its prompt is chosen and tested, and how it is used."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -45,88 +46,64 @@ class ValidationAccuracy:
         return accuracy + self.task.rewards(probabilities) / 1e8
 
 
+@dataclass(kw_only=True, eq=False)
 class ClassifyTask:
     """A classification task with its texts and its task model.
-
-    Args:
-        lm: the task model, in float32.
-        train: texts whose reward a search learns from.
-        validation: texts that choose the prompt.
-        test: texts touched once, at the end.
-        template: where text, prompt and answer stand.
-        verbalizers: for each class the string that stands for it.
-        manual: the hand-written prompt to compare with.
-        instruction: for the methods that begin with one.
-        precision: of the rewards that the search learns from; ``auto`` is half where that pays.
-        sharpness: of the reward; 1 is the paper, 8 is closer to accuracy.
-        leads: prompts stand before everything, the template holding the hand-written one.
-        model: what the task model is called on the card.
 
     Raises:
         InputError: anything about texts, template, verbalizers or model.
     """
 
-    def __init__(
-        self,
-        *,
-        lm: TaskLM,
-        train: Sequence[Row],
-        validation: Sequence[Row],
-        test: Sequence[Row],
-        template: Template,
-        verbalizers: Mapping[str, str],
-        manual: str = "The sentiment is",
-        instruction: str | None = None,
-        precision: str = "auto",
-        sharpness: float = 8.0,
-        leads: bool = False,
-        model: str = "the task model",
-    ) -> None:
-        self._written_template = template
-        self._template = Template(template.source, lead=template.joined(manual)) if leads else template
-        self.leads, self._model = leads, model
-        self._manual, self._instruction = manual, instruction
-        self._texts = {"train": list(train), "validation": list(validation), "test": list(test)}
-        self.verbalizers = dict(verbalizers)
-        self.classes = list(verbalizers)
-        self._lm = lm
+    lm: TaskLM  # the task model, in float32
+    train: Sequence[Row]  # texts whose reward a search learns from
+    validation: Sequence[Row]  # texts that choose the prompt
+    test: Sequence[Row]  # texts touched once, at the end
+    template: Template  # where text, prompt and answer stand
+    verbalizers: Mapping[str, str]  # for each class the string that stands for it
+    manual: str = "The sentiment is"  # the hand-written prompt to compare with
+    instruction: str | None = None  # for the methods that begin with one
+    precision: str = "auto"  # of the rewards that the search learns from; ``auto`` is half where that pays
+    sharpness: float = 8.0  # of the reward; 1 is the paper, 8 is closer to accuracy
+    leads: bool = False  # prompts stand before everything, the template holding the hand-written one
+    model: str = "the task model"  # what the task model is called on the card
+
+    def __post_init__(self) -> None:
+        written = self.template.joined(self.manual)
+        self._template = Template(self.template.source, lead=written) if self.leads else self.template
+        self._compared = "" if self.leads else written  # the hand-written prompt as one to be scored
+        self.classes = list(self.verbalizers)
         self._soft = SoftPrompts()
         self._found, self._tested = "", list[str]()
-        search_lm, self.precision = search_copy(lm, precision)
-        self._train = self._classification(train, lm=search_lm, sharpness=sharpness)
-        self._validation = self._classification(validation, sharpness=sharpness, keep=False)
+        search_lm, self.precision = search_copy(self.lm, self.precision)
+        self._train = self._classification(self.train, lm=search_lm, sharpness=self.sharpness)
+        self._validation = self._classification(self.validation, sharpness=self.sharpness, keep=False)
         for task in (self._train, self._validation):
-            task.check_room([self.manual])
+            task.check_room([self._compared])
         self.reward = Cached(self._train)
         self.validate = ValidationAccuracy(self._validation)
-
-    @property
-    def manual(self) -> str:
-        """The hand-written prompt, with the space that the template needs before it."""
-        return "" if self.leads else self._template.joined(self._manual)
 
     def give(self, need: Need, *, tokens: Tokens, script: str) -> Any:
         """What a person wrote, as the template needs it; examples to show; a loss with gradients, in float32."""
         if need is Need.EXAMPLES:
             rooms = [task.prompt_room for task in (self._train, self._validation)]
             return Demonstrations(
-                [row.example for row in self._texts["train"]], self._rendered,
-                min(10**9 if room is None else room for room in rooms), self._lm.count,
+                [row.example for row in self.train], self._rendered,
+                min(10**9 if room is None else room for room in rooms), self.lm.count,
             )  # fmt: skip
         if need is Need.OBJECTIVE:
-            task = self._classification(self._texts["train"], keep=False)
+            task = self._classification(self.train, keep=False)
             return task.objective(tokens=tokens, script=script)
-        written = self._manual if need is Need.MANUAL or self._instruction is None else self._instruction
+        written = self.manual if need is Need.MANUAL or self.instruction is None else self.instruction
         return self._template.joined(written)
 
     def _classification(self, rows: Sequence[Row], *, lm: TaskLM | None = None, **settings: Any) -> Classification:
         return Classification(
-            lm=self._lm if lm is None else lm, examples=[row.example for row in rows], template=self._template,
+            lm=self.lm if lm is None else lm, examples=[row.example for row in rows], template=self._template,
             verbalizers=self.verbalizers, soft=self._soft, **settings,
         )  # fmt: skip
 
     def _rendered(self, example: Example) -> str:
-        before, after = self._written_template.fill(example.text, self._written_template.joined(self._manual))
+        before, after = self.template.fill(example.text, self.template.joined(self.manual))
         return f"{before}{self.verbalizers[example.label]}{after}\n\n"
 
     @property
@@ -141,13 +118,13 @@ class ClassifyTask:
         A prompt is proposed as a continuation of what it will stand behind; a template that begins with the prompt
         leaves nothing to imagine.
         """
-        return self._template.in_place([row.text for row in self._texts["train"]], words=_START_WORDS)
+        return self._template.in_place([row.text for row in self.train], words=_START_WORDS)
 
     def choose(self, trials: Sequence[Trial], perplexity: Perplexity) -> Trial:
         """The most natural of those that validation cannot tell from the best; the best of those that are no text."""
         if len(self._soft):
             return max(trials, key=lambda trial: trial.score)
-        return choose(trials, len(self._texts["validation"]), perplexity)
+        return choose(trials, len(self.validation), perplexity)
 
     def shown(self, prompt: str) -> str:
         """As it is."""
@@ -156,10 +133,9 @@ class ClassifyTask:
     def report(self, prompt: str) -> dict[str, Any]:
         """The found prompt, the empty one and the manual one, side by side on the test texts."""
         self._validation.hold()  # as in a run that was not resumed: what is held decides what shares a batch
-        rows = self._texts["test"]
-        task = self._classification(rows, keep=False, reserve=max(_RESERVE, self._lm.count(prompt)))
-        others = {"manual": ""} if self.leads else {"empty": "", "manual": self.manual}
-        shown = {**others, **({"manual": self._manual} if self.leads else {})}  # there it is in the template
+        task = self._classification(self.test, keep=False, reserve=max(_RESERVE, self.lm.count(prompt)))
+        others = {"manual": self._compared} if self.leads else {"empty": "", "manual": self._compared}
+        shown = {"manual": self.manual} if self.leads else others  # there it is in the template
         names = list(dict.fromkeys([prompt, *others.values()]))
         predicted = dict(zip(names, task.predictions(names).numpy(), strict=True))
         labels = task.labels.numpy()
@@ -172,17 +148,17 @@ class ClassifyTask:
         return {
             "template": self._template.shown,
             "readable": prompt not in self._soft,
-            "verbalizers": self.verbalizers,
+            "verbalizers": dict(self.verbalizers),
             "test": tested(prompt),
-            "difference_to_manual": paired_difference(labels, predicted[prompt], predicted[self.manual]),
+            "difference_to_manual": paired_difference(labels, predicted[prompt], predicted[self._compared]),
             "baselines": [
                 {"name": name, "prompt": shown[name], "test": tested(other), "evaluations": 0}
                 for name, other in others.items()
             ],
             "texts": {
-                "train": len(self._texts["train"]),
-                "validation": len(self._texts["validation"]),
-                "test": len(rows),
+                "train": len(self.train),
+                "validation": len(self.validation),
+                "test": len(self.test),
                 "truncated": self._train.truncated + self._validation.truncated + task.truncated,
             },
         }
@@ -205,7 +181,7 @@ class ClassifyTask:
                 f"model.\n\n"
             )
         return (
-            f"# A prompt for {self._model}\n\n{how}"
+            f"# A prompt for {self.model}\n\n{how}"
             f"Accuracy on {test['n']} texts that took no part: {test['accuracy']:.3f} "
             f"(95 % interval {low:.3f} to {high:.3f}), macro-F1 {test['macro_f1']:.3f}.\n"
         )
@@ -214,7 +190,7 @@ class ClassifyTask:
         """What was predicted for each test text; and a soft prompt, which ``result.json`` can only name."""
         rows = (
             [row.text, row.label, name, int(row.label == name)]
-            for row, name in zip(self._texts["test"], self._tested, strict=True)
+            for row, name in zip(self.test, self._tested, strict=True)
         )
         write_text(out / PREDICTIONS, csv_text(["text", "label", "predicted", "right"], rows))
         if self._found in self._soft:

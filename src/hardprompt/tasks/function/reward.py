@@ -6,6 +6,7 @@ import math
 import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import torch
@@ -40,16 +41,13 @@ def load_reward(name: str) -> Scorer:
     return scorer
 
 
+@dataclass(eq=False)
 class FunctionReward:
-    """A user's function as a reward; every way in which it can fail is one error that names a prompt.
+    """A user's function as a reward; every way in which it can fail is one error that names a prompt."""
 
-    Args:
-        function: takes a list of prompts, returns as many finite numbers, higher is better.
-        timeout: seconds that one call may take; None waits for ever.
-    """
-
-    def __init__(self, function: Scorer, *, timeout: float | None = None) -> None:
-        self._function, self._timeout = function, timeout
+    function: Scorer  # takes a list of prompts, returns as many finite numbers, higher is better
+    _: KW_ONLY
+    timeout: float | None = None  # seconds that one call may take; None waits for ever
 
     def __call__(self, prompts: list[str]) -> Float[Tensor, " n"]:
         """One number per prompt, float64.
@@ -76,7 +74,7 @@ class FunctionReward:
         def work() -> None:
             try:
                 with contextlib.redirect_stdout(sys.stderr):
-                    outcome["values"] = values = self._function(list(texts))
+                    outcome["values"] = values = self.function(list(texts))
                     if isinstance(values, Iterable) and not isinstance(values, str | bytes):
                         # Here, where the clock runs: a generator computes while it is read.
                         outcome["numbers"] = values.tolist() if isinstance(values, Tensor) else list(values)
@@ -85,14 +83,14 @@ class FunctionReward:
 
         # A thread of its own cannot be stopped, but it can be left behind: a daemon does not hold the program.
         thread = threading.Thread(target=work, daemon=True)
-        if self._timeout is None:
+        if self.timeout is None:
             work()
         else:
             thread.start()
-            thread.join(self._timeout)
+            thread.join(self.timeout)
             if thread.is_alive():
                 raise RewardError(
-                    f"the reward gave no answer within {self._timeout:g} seconds (--reward-timeout) for {_of(texts)}."
+                    f"the reward gave no answer within {self.timeout:g} seconds (--reward-timeout) for {_of(texts)}."
                 )
         error = outcome.get("error")
         if isinstance(error, KeyboardInterrupt | HardpromptError):

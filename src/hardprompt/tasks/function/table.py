@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import RenderableType
 from rich.markup import escape
 
-from hardprompt.tasks.tables import number, table
+from hardprompt.tasks.tables import number, rows, table
 
 
 def show(result: Mapping[str, Any]) -> list[RenderableType]:
@@ -17,12 +17,10 @@ def show(result: Mapping[str, Any]) -> list[RenderableType]:
         ("method", "prompt"),
         ("reward", "perplexity", "support", "evaluations", "seconds"),
     )
-    found = {"name": result["method"], **{k: result[k] for k in ("prompt", "test", "perplexity", "evaluations")}}
-    for row in (*result["baselines"], found):
-        own = row is found
+    for row in rows(result):
         listing.add_row(
             row["name"], escape(json.dumps(row["prompt"], ensure_ascii=False)), f"{row['test']['reward']:.6g}",
-            number(row["perplexity"]), number(result["support_size"]) if own else "-", str(row["evaluations"]),
-            number(result["seconds"]) if own else "-",
+            number(row["perplexity"]), number(row.get("support_size")), str(row["evaluations"]),
+            number(row.get("seconds")),
         )  # fmt: skip
     return [listing]

@@ -1,6 +1,7 @@
 """Any reward as a task: there is nothing to validate or test, since the reward is all that is known."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,40 +13,29 @@ from hardprompt.tasks.function.reward import FunctionReward, Scorer
 from hardprompt.tasks.protocol import Perplexity
 
 
+@dataclass(eq=False)
 class FunctionTask:
-    """A user's reward.
-
-    Args:
-        function: from a list of prompts to a list of numbers, higher is better.
-        timeout: seconds that one call of it may take; None waits for ever.
-        manual: a hand-written prompt to compare with.
-        instruction: for the methods that begin with one.
-        spaced: whether a prompt's first word carries a leading space.
-        name: what the reward is called on the card.
-    """
+    """A user's reward."""
 
     validate = None
     start = ""
     precision = "float32"
     leads = False
 
-    def __init__(
-        self,
-        function: Scorer,
-        *,
-        timeout: float | None = None,
-        manual: str | None = None,
-        instruction: str | None = None,
-        spaced: bool = False,
-        name: str = "the reward",
-    ) -> None:
-        self.reward = Cached(FunctionReward(function, timeout=timeout))
-        self.spaced = spaced
-        self._manual, self._instruction, self._name = manual, instruction, name
+    function: Scorer  # from a list of prompts to a list of numbers, higher is better
+    _: KW_ONLY
+    timeout: float | None = None  # seconds that one call of it may take; None waits for ever
+    manual: str | None = None  # a hand-written prompt to compare with
+    instruction: str | None = None  # for the methods that begin with one
+    spaced: bool = False  # whether a prompt's first word carries a leading space
+    name: str = "the reward"  # what the reward is called on the card
+
+    def __post_init__(self) -> None:
+        self.reward = Cached(FunctionReward(self.function, timeout=self.timeout))
 
     def give(self, need: Need, *, tokens: Tokens, script: str) -> str | None:  # noqa: ARG002
         """What a person wrote."""
-        return self._manual if need is Need.MANUAL or self._instruction is None else self._instruction
+        return self.manual if need is Need.MANUAL or self.instruction is None else self.instruction
 
     def choose(self, trials: Sequence[Trial], perplexity: Perplexity) -> Trial:  # noqa: ARG002
         """The one of the highest reward, the earliest among equals."""
@@ -57,7 +47,7 @@ class FunctionTask:
 
     def report(self, prompt: str) -> dict[str, Any]:
         """The reward of the found prompt and of the manual one."""
-        others = {} if self._manual is None else {"manual": self._manual}
+        others = {} if self.manual is None else {"manual": self.manual}
         values = dict(zip([prompt, *others.values()], self.reward([prompt, *others.values()]).tolist(), strict=True))
         return {
             "test": {"reward": values[prompt]},
@@ -70,7 +60,7 @@ class FunctionTask:
     def card(self, result: Mapping[str, Any]) -> str:
         """The prompt itself."""
         return (
-            f"# A prompt for {self._name}\n\n```\n{result['prompt']}\n```\n\n"
+            f"# A prompt for {self.name}\n\n```\n{result['prompt']}\n```\n\n"
             f"Its reward is {result['test']['reward']:g}.\n"
         )
 
