@@ -201,7 +201,7 @@ def test_every_kind_of_method_searches_every_task(
         (
             "restyle",
             {"style-function": "own_rewards:style", "target-examples": None},
-            "unknown name in own_rewards 'style'. Did you mean 'styled'?",
+            "'style'. Did you mean 'styled'?",
         ),
         ("restyle", {"acceptability-model": "no/such", "acceptability-label": "1"}, "'no/such' could not be loaded"),
         ("restyle", {"manual": "word " * 300}, "and the task model reads 256"),

@@ -69,8 +69,8 @@ def load_masked(name: str) -> MaskedLM | None:
     return MaskedLM(load_weights(AutoModelForMaskedLM, name, source)[0], tokenizer)
 
 
-def check_name(name: str) -> None:
-    """Raise an InputError for a name that no local model can have, or a file or folder that is not there."""
+def check_name(name: str, *, own: bool = True) -> None:
+    """Raise an InputError for a name that no local model can have, or is not there; ``own`` allows a user's."""
     if not name.strip():
         raise InputError("the model's name is empty; give a hub name, a folder, a .gguf file or embedded:smollm2.")
     if name.startswith("openai:"):
@@ -83,6 +83,8 @@ def check_name(name: str) -> None:
     if name.startswith("embedded:"):
         if name.removeprefix("embedded:") not in EMBEDDED:
             raise unknown("embedded model", name.removeprefix("embedded:"), EMBEDDED)
+    elif not own and is_own(name):
+        raise InputError(f"model {name!r} is your own; here one of transformers is needed.")
     elif ":" in name and not {"/", "\\"} & {*name} and not is_own(name):  # no path, and no name that the hub could have
         raise unknown("model", name, [f"embedded:{known}" for known in EMBEDDED])
 

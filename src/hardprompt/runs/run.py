@@ -11,7 +11,7 @@ from hardprompt.errors import InputError
 from hardprompt.lms.models import Models
 from hardprompt.runs.folder import RESULT, alone
 from hardprompt.runs.result import page, prompts_csv, report
-from hardprompt.runs.search import Search, chosen
+from hardprompt.runs.search import Search
 from hardprompt.runs.steps import StepLog
 from hardprompt.search.engine import Progress, Step
 from hardprompt.search.files import StateStore, write_json, write_text
@@ -84,11 +84,10 @@ def execute(
         )  # fmt: skip
         if found.stopped == "interrupt" or interrupted():
             return None
-        outcome = chosen(search, found)
-        notify(f"testing {task.shown(outcome.best.prompt)!r}")
-        result = report(recipe, search, outcome, models, log.last_support)
+        notify(f"testing {task.shown(found.best.prompt)!r}")
+        result = report(recipe, search, found, models, log.last_support)
         task.write(out)
-        write_text(out / "prompts.csv", prompts_csv(search, outcome, result))
+        write_text(out / "prompts.csv", prompts_csv(search, found, result))
         write_text(out / "README.md", page(task.card(result), result))
         write_json(out / RESULT, result)  # last: a run with a result is never run again
         return result

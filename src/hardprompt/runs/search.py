@@ -13,6 +13,7 @@ from hardprompt.lms.policy import PolicyLM
 from hardprompt.lms.vocabulary import Tokens
 from hardprompt.optimizers import Need
 from hardprompt.search.engine import Result, optimize
+from hardprompt.tasks.checks import check_settings
 from hardprompt.tasks.protocol import Task
 from hardprompt.tasks.settings import DEFAULT_METHOD, DEFAULT_MODEL
 
@@ -42,6 +43,7 @@ class Search:
         if found.leads and not self.task.leads:
             raise InputError(f"prompts of {self.method!r} stand before everything: load the task with leads=True.")
         own = self.settings or {}
+        check_settings(self.method, found, own)
         chosen = {**found.settings, **(self.suggested or {}), **own}
         if "top_k" not in own and chosen.get("top_k"):
             # A method's own k is meant for a vocabulary of 50,000; a smaller one is kept whole.
@@ -71,7 +73,10 @@ class Search:
             InputError: as ``search.optimize``.
             RewardError: the reward broke its contract.
         """
-        return optimize(self.optimizer, self.task.reward, validate=self.task.validate, **how)
+        found = optimize(self.optimizer, self.task.reward, validate=self.task.validate, **how)
+        if found.stopped == "interrupt" or not found.trials:
+            return found
+        return dataclasses.replace(found, best=self.task.choose(found.trials, self.policy_lm.perplexity))
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that an exact resume needs, beside the engine's progress."""
@@ -117,11 +122,4 @@ def find_prompt(
     """
     policy_lm = policy_model if isinstance(policy_model, CausalLM) else Models().causal(policy_model)
     search = Search(task, policy_lm=policy_lm, method=method, settings=settings, length=length, seed=seed)
-    return chosen(search, search.run(evaluations=evaluations, validate_every=validate_every, **how))
-
-
-def chosen(search: Search, found: Result) -> Result:
-    """The result with the trial that the task chooses."""
-    if not found.trials:
-        return found
-    return dataclasses.replace(found, best=search.task.choose(found.trials, search.policy_lm.perplexity))
+    return search.run(evaluations=evaluations, validate_every=validate_every, **how)

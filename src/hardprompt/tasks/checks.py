@@ -7,9 +7,11 @@ from collections.abc import Callable, Mapping
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, PydanticSchemaGenerationError, ValidationError, create_model
+from pydantic_core import SchemaError
 
-from hardprompt.errors import unknown
+from hardprompt.errors import InputError, unknown
+from hardprompt.optimizers import Method
 
 _CONFIG = ConfigDict(strict=True, arbitrary_types_allowed=True, protected_namespaces=())
 _KINDS = {
@@ -32,7 +34,9 @@ def faults(build: Callable[..., Any], values: Mapping[str, Any]) -> tuple[list[s
     found: dict[str, str] = {}
     outside = set()
     try:
-        _model(build)(**values)
+        _model(build, tuple(name for name in values if name in kinds))(**values)
+    except (SchemaError, PydanticSchemaGenerationError):  # types that only the user's own class understands
+        return [], []
     except ValidationError as error:
         for fault in error.errors():
             name = str(fault["loc"][0])
@@ -51,11 +55,28 @@ def faults(build: Callable[..., Any], values: Mapping[str, Any]) -> tuple[list[s
     return [found[n] for n in ordered if n not in outside], [found[n] for n in ordered if n in outside]
 
 
+def check_settings(name: str, method: Method, settings: Mapping[str, Any]) -> None:
+    """Raise an InputError for settings that the method called ``name`` does not take, or not so."""
+    accepted = method.accepted()
+    for key, value in settings.items():
+        if key not in accepted:
+            raise unknown(f"setting of method {name!r}", key, accepted)
+        if key == "top_k" and isinstance(value, int) and value < 1:
+            raise InputError(f"top_k is {value!r}; it must be a whole number of at least 1.")
+        if key == "q" and isinstance(value, int | float) and not value >= 1:
+            raise InputError(f"q is {value!r}; it must be a number of at least 1 (1 softmax, 2 sparsemax).")
+        if key in ("alpha", "learning_rate") and isinstance(value, int | float) and not value > 0:
+            raise InputError(f"{key} is {value!r}; it must be a number above 0.")
+    if found := [fault for kind in faults(method.build, settings) for fault in kind]:
+        raise InputError(" ".join(found))
+
+
 @functools.cache
-def _model(build: Callable[..., Any]) -> type[BaseModel]:
+def _model(build: Callable[..., Any], names: tuple[str, ...]) -> type[BaseModel]:
     kinds, ranges = _declared(build)
-    declared: dict[str, Any] = {name: (kind, None) for name, kind in kinds.items()}
-    for name, (low, high) in ranges.items():
+    declared: dict[str, Any] = {name: (kinds[name], None) for name in names}
+    for name in ranges.keys() & set(names):
+        low, high = ranges[name]
         declared[name] = (Annotated[kinds[name], Field(ge=low, le=high)], None)
     return create_model("Values", __config__=_CONFIG, **declared)
 

@@ -7,8 +7,9 @@ from typing import Any, Protocol, runtime_checkable
 from jaxtyping import Float
 from torch import Tensor
 
+from hardprompt.errors import InputError
 from hardprompt.lms.vocabulary import Tokens
-from hardprompt.optimizers import Need
+from hardprompt.optimizers import DESCRIBED, Need
 from hardprompt.search.engine import Trial
 from hardprompt.search.rewards import Memoised, Reward
 
@@ -65,3 +66,16 @@ class Task(Protocol):
 
     def write(self, out: Path) -> None:
         """Store the task's own files, such as its outputs, in the run folder."""
+
+
+def written(need: Need, manual: str | None, instruction: str | None) -> str:
+    """What a person wrote for a method: the manual prompt, the instruction or, for a phrase, the one or the other.
+
+    Raises:
+        InputError: there is none, or nothing that is written is needed.
+    """
+    phrase = manual if instruction is None else instruction
+    text = {Need.MANUAL: manual, Need.INSTRUCTION: instruction, Need.PHRASE: phrase}.get(need)
+    if text is None:
+        raise InputError(f"the method needs {DESCRIBED[need]}, and the task has none.")
+    return text

@@ -33,12 +33,13 @@ def flag(
     high: float | None = None,
     positional: bool = False,
     name: str | None = None,
-    role: Literal["data", "model"] | None = None,
+    role: Literal["data", "model", "task model"] | None = None,
 ) -> Any:
     """A field of settings with what a command line says of it; ``low`` and ``high`` are the range of a number.
 
     A field without a default is required. A field of strings may be given several times; ``name`` is then what one is
-    called on the command line. ``role`` says that it names a file of data or a model that is run here.
+    called on the command line. ``role`` says that it names a file of data or a model that is run here;
+    a task model may be the user's own.
     """
     metadata = {"help": help, "metavar": metavar, "range": (low, high), "positional": positional, "flag": name}
     return dataclasses.field(default=default, default_factory=factory, metadata={**metadata, "role": role})
@@ -110,7 +111,7 @@ class Settings:
 
     def models(self) -> list[str]:
         """Every model that the settings name and that is run here."""
-        return self._of_role("model")
+        return [*self._of_role("model"), *self._of_role("task model")]
 
     def about(self) -> list[str]:
         """What the default run folder is called after, beside task, method and seed."""
@@ -204,24 +205,17 @@ class Settings:
     def _check_models(self) -> None:
         from hardprompt.lms.load import check_name
 
+        theirs = set(self._of_role("model"))
         for name in dict.fromkeys(self.models()):
-            check_name(name)
+            check_name(name, own=name not in theirs)
 
     def _check_method(self) -> None:
+        from hardprompt.tasks.checks import check_settings
+
         method = find(self.method)
         for need, reason in self.lacking(method.needs).items():
             raise InputError(f"method {self.method!r} needs {DESCRIBED[need]}: {reason}.")
-        accepted = method.accepted()
-        for name, value in self.settings.items():
-            if name not in accepted:
-                raise unknown(f"setting of method {self.method!r}", name, accepted)
-            if name == "top_k" and isinstance(value, int) and value < 1:
-                raise InputError(f"top_k is {value!r}; it must be a whole number of at least 1.")
-            if name == "q" and isinstance(value, int | float) and not value >= 1:
-                raise InputError(f"q is {value!r}; it must be a number of at least 1 (1 softmax, 2 sparsemax).")
-            if name in ("alpha", "learning_rate") and isinstance(value, int | float) and not value > 0:
-                raise InputError(f"{name} is {value!r}; it must be a number above 0.")
-        check_values(method.build, self.settings)
+        check_settings(self.method, method, self.settings)
 
 
 def required(field: "dataclasses.Field[Any]") -> bool:

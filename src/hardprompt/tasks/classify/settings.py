@@ -51,7 +51,7 @@ class Classify(Settings):
         "with {text} and {prompt}; {mask} for a masked model", default="{text}\n{prompt}", metavar="TEXT"
     )
     manual: str = flag("the hand-written prompt to compare with", default="The sentiment is", metavar="PROMPT")
-    task_model: str = flag("model that is prompted", default=DEFAULT_MODEL, metavar="MODEL", role="model")
+    task_model: str = flag("model that is prompted", default=DEFAULT_MODEL, metavar="MODEL", role="task model")
     precision: Precision = flag(
         "of the search's rewards: auto, float32, bfloat16, float16", default="auto", metavar="KIND"
     )

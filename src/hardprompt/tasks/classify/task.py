@@ -23,7 +23,7 @@ from hardprompt.tasks.classify.demonstrations import Demonstrations
 from hardprompt.tasks.classify.metrics import classification_metrics, paired_difference
 from hardprompt.tasks.classify.reward import Classification
 from hardprompt.tasks.classify.table import PREDICTIONS
-from hardprompt.tasks.protocol import Perplexity
+from hardprompt.tasks.protocol import Perplexity, written
 from hardprompt.tasks.template import Template
 
 _SOFT_FILE = "soft_prompt.safetensors"
@@ -93,8 +93,7 @@ class ClassifyTask:
         if need is Need.OBJECTIVE:
             task = self._classification(self.train, keep=False)
             return task.objective(tokens=tokens, script=script)
-        written = self.manual if need is Need.MANUAL or self.instruction is None else self.instruction
-        return self._template.joined(written)
+        return self._template.joined(written(need, self.manual, self.instruction))
 
     def _classification(self, rows: Sequence[Row], *, lm: TaskLM | None = None, **settings: Any) -> Classification:
         return Classification(

@@ -10,7 +10,7 @@ from hardprompt.optimizers import Need
 from hardprompt.search.engine import Trial
 from hardprompt.search.rewards import Cached
 from hardprompt.tasks.function.reward import FunctionReward, Scorer
-from hardprompt.tasks.protocol import Perplexity
+from hardprompt.tasks.protocol import Perplexity, written
 
 
 @dataclass(eq=False)
@@ -33,9 +33,9 @@ class FunctionTask:
     def __post_init__(self) -> None:
         self.reward = Cached(FunctionReward(self.function, timeout=self.timeout))
 
-    def give(self, need: Need, *, tokens: Tokens, script: str) -> str | None:  # noqa: ARG002
+    def give(self, need: Need, *, tokens: Tokens, script: str) -> str:  # noqa: ARG002
         """What a person wrote."""
-        return self.manual if need is Need.MANUAL or self.instruction is None else self.instruction
+        return written(need, self.manual, self.instruction)
 
     def choose(self, trials: Sequence[Trial], perplexity: Perplexity) -> Trial:  # noqa: ARG002
         """The one of the highest reward, the earliest among equals."""

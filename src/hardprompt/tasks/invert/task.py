@@ -19,7 +19,7 @@ from hardprompt.search.rewards import Cached
 from hardprompt.tasks.invert.drawing import draw
 from hardprompt.tasks.invert.images import grid, png
 from hardprompt.tasks.invert.reward import Inversion
-from hardprompt.tasks.protocol import Notify, Perplexity
+from hardprompt.tasks.protocol import Notify, Perplexity, written
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -70,9 +70,9 @@ class InvertTask:
         """What a person wrote; a loss with gradients."""
         if need is Need.OBJECTIVE:
             return self._task.objective(tokens=tokens, script=script)
-        written = self.manual if need is Need.MANUAL or self.instruction is None else self.instruction
         # a caption has its beginning whether a person wrote it or not
-        return " ".join((written or "").split()).removeprefix(" ".join(self.before.split()))
+        said = written(need, self.manual, self.instruction)
+        return " ".join(said.split()).removeprefix(" ".join(self.before.split()))
 
     def choose(self, trials: Sequence[Trial], perplexity: Perplexity) -> Trial:  # noqa: ARG002
         """The one of the highest score, the earliest among equals.

@@ -17,7 +17,7 @@ from hardprompt.search.choice import most_natural
 from hardprompt.search.engine import Trial
 from hardprompt.search.files import write_text
 from hardprompt.search.rewards import Cached, PerStep
-from hardprompt.tasks.protocol import Notify, Perplexity
+from hardprompt.tasks.protocol import Notify, Perplexity, written
 from hardprompt.tasks.restyle.fluency import Fluency
 from hardprompt.tasks.restyle.metrics import bleu, joint, paired_joint, style_metrics
 from hardprompt.tasks.restyle.reward import Content, Output, Restyle, score
@@ -102,8 +102,7 @@ class RestyleTask:
 
     def give(self, need: Need, *, tokens: Tokens, script: str) -> str:  # noqa: ARG002
         """What a person wrote, as the template needs it."""
-        written = self.manual if need is Need.MANUAL or self.instruction is None else self.instruction
-        return self.template.joined(written or "")
+        return self.template.joined(written(need, self.manual, self.instruction))
 
     def choose(self, trials: Sequence[Trial], perplexity: Perplexity) -> Trial:
         """The most natural of those that validation cannot tell from the best.
