@@ -27,20 +27,15 @@ class TaskLM(Protocol):
     @property
     def tokens_run(self) -> int:
         """Tokens that went through the model so far."""
-        ...
 
     def score(self, contexts: Sequence[str], choices: Sequence[str]) -> Float[Tensor, "n choices"]:
         """Log-probability of each choice in each context, up to one constant per context."""
-        ...
 
     def prepare(self, contexts: Sequence[str]) -> None:
         """A hint that later contexts begin with these strings; never changes a score."""
-        ...
 
     def count(self, text: str) -> int:
         """Tokens of ``text``."""
-        ...
 
     def truncate(self, text: str, tokens: int) -> str:
         """The first ``tokens`` tokens of ``text`` as a string."""
-        ...

@@ -25,7 +25,6 @@ class Copyable(Protocol):
 
     def over(self, model: Any) -> Any:
         """The same over a copy of the model."""
-        ...
 
 
 def device() -> str:

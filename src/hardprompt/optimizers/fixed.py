@@ -47,7 +47,6 @@ class Examples(Protocol):
 
     def draw(self, seed: int, shots: int) -> str:
         """Up to ``shots`` of each class as a prompt."""
-        ...
 
 
 def manual(*, manual: str) -> Fixed:

@@ -30,15 +30,12 @@ class ImageText(Protocol):
 
     def images(self, images: Sequence[Image]) -> Float[Tensor, "n d"]:
         """Unit vectors of one picture or more, float32 on the CPU."""
-        ...
 
     def texts(self, texts: Sequence[str]) -> Float[Tensor, "n d"]:
         """Unit vectors of one text or more, float32 on the CPU; an InputError for one above ``text_limit``."""
-        ...
 
     def count(self, text: str) -> int:
         """Tokens of ``text``, special ones included."""
-        ...
 
     tokenizer: Any
     """Of its texts."""
@@ -46,19 +43,15 @@ class ImageText(Protocol):
     @property
     def embedding(self) -> Any:
         """The module that turns a text's tokens into vectors."""
-        ...
 
     def ids(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text as it is read, special ones included."""
-        ...
 
     def padding(self, tokens: int, /) -> int:
         """Columns that ``read`` puts before texts that all have so many tokens."""
-        ...
 
     def read(self, ids: Sequence[Sequence[int]]) -> Float[Tensor, "n d"]:
         """Unit vectors of tokenised texts, with gradients for what the input embedding gives."""
-        ...
 
 
 def check_length(tower: ImageText, text: str, tokens: int) -> None:

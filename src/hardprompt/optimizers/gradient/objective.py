@@ -39,11 +39,9 @@ class Objective(Protocol):
 
     def text(self, ids: Sequence[int]) -> str:
         """A prompt of these tokens as the reward is given it."""
-        ...
 
     def parts(self, vectors: Float[Tensor, "n length d"]) -> Iterator[Float[Tensor, " n"]]:
         """What adds up to the loss of each prompt, lower is better; each part has a graph of its own."""
-        ...
 
 
 def gradient(objective: Objective, vectors: Float[Tensor, "n length d"]) -> tuple[Tensor, Tensor]:

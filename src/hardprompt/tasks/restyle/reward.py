@@ -24,11 +24,9 @@ class Generator(Protocol):
         self, contexts: Sequence[str], *, samples: int, seed: int, longest: Sequence[int], stop: Sequence[str]
     ) -> list[list[str]]:
         """So many continuations of each context."""
-        ...
 
     def count(self, text: str) -> int:
         """Tokens of ``text``."""
-        ...
 
 
 @runtime_checkable
@@ -37,7 +35,6 @@ class Style(Protocol):
 
     def target(self, texts: Sequence[str]) -> Float[Tensor, " n"]:
         """Probability of the target style, in [0, 1]."""
-        ...
 
 
 @dataclass(frozen=True)
