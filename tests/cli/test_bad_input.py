@@ -220,3 +220,12 @@ def test_a_reader_that_goes_is_no_fault(command: tuple[str, ...], environment: d
         program.stdout.close()
         assert program.wait(timeout=120) == 0
         assert program.stderr.read() == ""
+
+
+def test_a_class_that_only_the_validation_file_has_is_named_with_its_row(
+    arguments: Arguments, capsys: pytest.CaptureFixture[str], data_file: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "validation.csv"
+    other.write_text("text,label\nfine,good\nawful,bad\nneither,mixed\n", encoding="utf-8")
+    said = complaint(arguments(validation=other), capsys)
+    assert "row 3 of the validation set has class 'mixed', which the training set does not have" in said

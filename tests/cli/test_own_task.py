@@ -1,6 +1,7 @@
 """A task in a user's own module runs with every feature: no file of the program knows of it."""
 
 import json
+import os
 import shutil
 import signal
 from collections.abc import Callable
@@ -53,7 +54,7 @@ def test_it_resumes_to_the_same_result(
     file = config(evaluations=480)
     assert main(["run", file, "--out", "whole", "--json"]) == 0
     whole = json.loads(capsys.readouterr().out)
-    env = {**environment, "PYTHONPATH": str(tmp_path)}
+    env = {**environment, "PYTHONPATH": os.pathsep.join([str(tmp_path), environment.get("PYTHONPATH", "")])}
     stopped_after(["run", file, "--out", "killed"], Path("killed"), 4, signal.SIGKILL, env)
     assert main(["resume", "killed", "--json"]) == 0
     again = json.loads(capsys.readouterr().out)
