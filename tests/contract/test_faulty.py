@@ -111,5 +111,5 @@ def test_a_faulty_task_is_caught(changes: dict[str, Any], caught: set[str], mess
 
 def test_a_task_that_lacks_what_it_promised_is_caught() -> None:
     case = testing.TaskCase(build=faulty.task, lacks={Need.EXAMPLES})
-    with pytest.raises(AssertionError, match=r"give\(OBJECTIVE\) returned a str"):
+    with pytest.raises(AssertionError, match=r"give\(OBJECTIVE\) raised: the method needs the gradient of a loss"):
         testing.check_task(case)

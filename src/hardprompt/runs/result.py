@@ -72,8 +72,10 @@ def prompts_csv(search: Search, outcome: Result, result: Mapping[str, Any]) -> s
 
 def behind(result: Mapping[str, Any]) -> str | None:
     """A plain word where something that was not searched for scores higher than the found prompt."""
+    if "runs" in result:  # each of which says so itself
+        return None
     task, found = result["task"], result["test"]
-    rows = [row for row in result.get("baselines", []) if tested(task, row["test"]) > tested(task, found)]
+    rows = [row for row in result["baselines"] if tested(task, row["test"]) > tested(task, found)]
     if not rows:
         return None
     best = max(rows, key=lambda row: tested(task, row["test"]))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from hardprompt.errors import InputError
 from hardprompt.optimizers import Need
 from hardprompt.optimizers.fixed import Examples
 from hardprompt.optimizers.gradient.objective import Objective
@@ -61,7 +62,12 @@ def gives_what_it_does_not_lack(case: TaskCase) -> None:
     task = case.build()
     for need, kind in _KINDS.items():
         if need not in case.lacks:
-            given = task.give(need, tokens="words", script=case.script)
+            try:
+                given = task.give(need, tokens="words", script=case.script)
+            except InputError as error:
+                raise AssertionError(
+                    f"give({need.name}) raised: {error}; give it, or say that it is lacked."
+                ) from error
             assert isinstance(given, kind), (
                 f"give({need.name}) returned a {type(given).__name__}; {kind.__name__} was expected, or {need.name} "
                 "among what the task lacks."
