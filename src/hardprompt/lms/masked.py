@@ -22,6 +22,7 @@ _BATCH_TOKENS = 1024  # of one forward pass, padding included,
 _GPU_BATCH_TOKENS = 32_768  # and what it takes to fill a GPU
 _LOGITS = 100_000_000  # of one pass: a long one holds many sequences, and each has a row of the vocabulary
 _ROW_LIMIT = 5e-5  # what a row may differ from sequences run alone; one that mixes them may differ by little more
+_ROUNDING = 1e-5
 
 
 class MaskedLM:
@@ -208,5 +209,6 @@ class MaskedLM:
                 _LOG.debug("probe of a row without padding failed: %s", error)
                 break
         self.logits_computed = self.places_run = 0
-        best = min(found, key=lambda pair: pair[0], default=None)
+        # What rounding alone parts is the same: where positions are relative any first one is right, and 0 is taken.
+        best = min(found, key=lambda pair: max(pair[0], _ROUNDING), default=None)
         return pads, best[1] if best is not None and best[0] <= _ROW_LIMIT else None
