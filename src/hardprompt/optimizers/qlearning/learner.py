@@ -61,7 +61,7 @@ class QLearner:
     proposals: int = 16  # prompts asked for in a step
     learning_rate: float = 5e-5  # of Adam
     hidden: int = 2048  # width of the MLP
-    # Z-score of the rewards over the ``step``'s prompts, over all in ``replay`` at the time of each update, or ``none``.
+    # Z-score of the rewards over the ``step``'s prompts, over all in ``replay`` at the time of an update, or ``none``.
     normalise: Normalise = "step"
     sample_top: int | None = None  # sample among this many largest logits only; None samples the whole policy
     # How often a prompt that was already tried is drawn again, each time with all logits divided by a temperature 1.1
