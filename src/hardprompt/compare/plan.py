@@ -61,46 +61,30 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """The contents of a comparison's YAML file.
+    """The contents of a comparison's YAML file."""
 
-    Args:
-        task: the command whose searches are compared.
-        title: of the tables.
-        source: where the protocol comes from.
-        settings: of every search, as the command has them.
-        data: settings of each data set by its name; ``named`` takes one that the program knows: those of
-            ``data.named`` have splits; of ``films`` the seed draws the training texts. In a text, ``{folder}`` and
-            ``{split}`` stand for the folder of data and the split.
-        splits: their names; none where data sets have none.
-        seeds: of the searches.
-        methods: by the name that the tables show: ``method``, and any settings that are its own.
-        models: sets of settings, of which one is chosen; under ``data`` those of single data sets. The first is the one
-            that ``claims`` are about.
-        model: the chosen set; None is the first.
-        claims: what a paper reports, by method and data set, in the unit of the task's main figure.
-        folder: of the data.
-        test: test rows of a named data set; None is all.
-        reference: the method that the others are tested against; None is that of the best mean rank.
-        typed: settings that were given beside the file; they hold for all cells.
-        workers: searches side by side; None is as many as cores and memory allow.
-    """
-
-    task: str = "classify"
-    title: str | None = ""
-    source: str | None = ""
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    task: str = "classify"  # the command whose searches are compared
+    title: str | None = ""  # of the tables
+    source: str | None = ""  # where the protocol comes from
+    settings: Mapping[str, Any] = field(default_factory=dict)  # of every search, as the command has them
+    # Settings of each data set by its name; ``named`` takes one that the program knows: those of ``data.named`` have
+    # splits; of ``films`` the seed draws the training texts. In a text, ``{folder}`` and ``{split}`` stand for the
+    # folder of data and the split.
     data: _Named = field(default_factory=dict)
-    splits: Sequence[str] = ()
-    seeds: Sequence[int] = _SEEDS
+    splits: Sequence[str] = ()  # their names; none where data sets have none
+    seeds: Sequence[int] = _SEEDS  # of the searches
+    # By the name that the tables show: ``method``, and any settings that are its own.
     methods: Mapping[str, _Own] = field(default_factory=lambda: {name: {"method": name} for name in _METHODS})
+    # Sets of settings, of which one is chosen, under ``data`` those of single data sets; ``claims`` are of the first.
     models: Mapping[str, _Own] = field(default_factory=dict)
-    model: str | None = None
+    model: str | None = None  # the chosen set; None is the first
+    # What a paper reports, by method and data set, in the unit of the task's main figure.
     claims: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    folder: str | None = None
-    test: _AtLeast1 | None = None
-    reference: str | None = None
-    typed: Mapping[str, Any] = field(default_factory=dict)
-    workers: _AtLeast1 | None = None
+    folder: str | None = None  # of the data
+    test: _AtLeast1 | None = None  # test rows of a named data set; None is all
+    reference: str | None = None  # the method that the others are tested against; None is that of the best mean rank
+    typed: Mapping[str, Any] = field(default_factory=dict)  # settings given beside the file; they hold for all cells
+    workers: _AtLeast1 | None = None  # searches side by side; None is as many as cores and memory allow
 
     @classmethod
     def read(cls, path: Path) -> Self:

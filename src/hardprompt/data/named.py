@@ -25,33 +25,19 @@ _BREAK = re.compile(r"[\t\r\n\0]+")  # what cannot stand in a field of a TSV fil
 
 @dataclass(frozen=True, kw_only=True)
 class NamedData:
-    """A data set of the papers: where the hub has it, and how they pose it to a masked model.
+    """A data set of the papers: where the hub has it, and how they pose it to a masked model."""
 
-    Args:
-        name: as the papers' published files have it.
-        hub: repository of the Hugging Face hub.
-        revision: full hash of the commit that is read.
-        config: its configuration there, where it has several.
-        columns: make up the text, joined by a space.
-        label: column of the class.
-        labels: what stands there for our classes "0", "1" and so on, in this order.
-        verbalizers: the word of each class, with a space before it where the papers' code has one.
-        template: in which the papers search for a prompt.
-        manual: the papers' hand-written prompt.
-        instruction: what they tell the model in plain words.
-    """
-
-    name: str
-    hub: str
-    revision: str | None
-    config: str | None = None
-    columns: tuple[str, ...] = ("text",)
-    label: str = "label"
-    labels: tuple[int | str, ...]
-    verbalizers: Mapping[str, str]
-    template: str = "{text} {prompt} {mask} ."
-    manual: str = "It was"
-    instruction: str
+    name: str  # as the papers' published files have it
+    hub: str  # repository of the Hugging Face hub
+    revision: str | None  # full hash of the commit that is read
+    config: str | None = None  # its configuration there, where it has several
+    columns: tuple[str, ...] = ("text",)  # make up the text, joined by a space
+    label: str = "label"  # column of the class
+    labels: tuple[int | str, ...]  # what stands there for our classes "0", "1" and so on, in this order
+    verbalizers: Mapping[str, str]  # the word of each class, with a space before it where the papers' code has one
+    template: str = "{text} {prompt} {mask} ."  # in which the papers search for a prompt
+    manual: str = "It was"  # the papers' hand-written prompt
+    instruction: str  # what they tell the model in plain words
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """Best of N: prompts sampled from the policy LM itself, the best by training reward recommended."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,38 +15,28 @@ from hardprompt.optimizers.record import Record
 from hardprompt.search.engine import EVERYTHING, Proposal
 
 
+@dataclass(kw_only=True, eq=False)
 class BestOfN:
-    """Ancestral samples of the frozen policy LM, over the same tokens that a learner may propose; nothing is learned.
+    """Ancestral samples of the frozen policy LM, over the tokens that a learner may propose; nothing is learned."""
 
-    Args:
-        policy: the frozen policy LM.
-        length: tokens of a prompt.
-        seed: of the sampling.
-        temperature: divides the LM's log-probabilities; 1 samples the LM as it is.
-        proposals: prompts asked for in a step.
-        recommended: how many of the best prompts ``recommend`` returns.
-    """
+    policy: PolicyLM  # frozen
+    length: int = 5  # tokens of a prompt
+    seed: int = 0  # of the sampling
+    temperature: float = 1.0  # divides the LM's log-probabilities; 1 samples the LM as it is
+    proposals: int = 16  # prompts asked for in a step
+    recommended: int = 9  # how many of the best prompts ``recommend`` returns
 
-    def __init__(
-        self,
-        *,
-        policy: PolicyLM,
-        length: int = 5,
-        seed: int = 0,
-        temperature: float = 1.0,
-        proposals: int = 16,
-        recommended: int = 9,
-    ) -> None:
-        check(length=(length, 1, 32), temperature=(temperature, TINY, MANY), proposals=(proposals, 1, MANY))
-        self._policy, self._proposals = policy, proposals
-        self._length, self._temperature = length, temperature
-        self._record = Record(seed=seed, recommended=recommended)
-        self._tree = PrefixTree(policy=policy, top_k=None, tokens_kept=10_000_000)
+    def __post_init__(self) -> None:
+        check(
+            length=(self.length, 1, 32), temperature=(self.temperature, TINY, MANY), proposals=(self.proposals, 1, MANY)
+        )
+        self._record = Record(seed=self.seed, recommended=self.recommended)
+        self._tree = PrefixTree(policy=self.policy, top_k=None, tokens_kept=10_000_000)
 
     def ask(self, room: int = EVERYTHING) -> Proposal:
         """Sample prompts from the LM."""
-        prompts = drawn(min(self._proposals, room), self._policy.tokenizer, self._draw)
-        return Proposal([self._policy.text(p) for p in prompts])
+        prompts = drawn(min(self.proposals, room), self.policy.tokenizer, self._draw)
+        return Proposal([self.policy.text(p) for p in prompts])
 
     def tell(self, proposal: Proposal, rewards: Float[Tensor, " n"]) -> dict[str, float]:
         """Remember the rewards."""
@@ -67,9 +58,9 @@ class BestOfN:
 
     def _draw(self, count: int) -> list[Ids]:
         prompts: list[Ids] = [()] * count
-        for _ in range(self._length):
+        for _ in range(self.length):
             for i, actions in enumerate(self._tree.actions_of(prompts)):
-                p = torch.softmax(actions.log_p.cpu() / self._temperature, -1)
+                p = torch.softmax(actions.log_p.cpu() / self.temperature, -1)
                 token = actions.ids[torch.multinomial(p, 1, generator=self._record.generator)]
                 prompts[i] = (*prompts[i], int(token))
         return prompts

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -178,6 +179,7 @@ def usable(phrase: str, texts: Sequence[str]) -> list[str]:
     return [t for t in found if _PLAIN.fullmatch(t) and t.casefold() != phrase.casefold() and len(t.split()) <= most]
 
 
+@dataclass(kw_only=True, eq=False)
 class GrIPS:
     """Hill climbing over edits of an instruction: delete, swap, paraphrase or put back one of its phrases.
 
@@ -191,40 +193,28 @@ class GrIPS:
     prompt that was already scored is drawn again a few times, none grows beyond 60 tokens or the phrase's own, a mark
     goes with the phrase that it ended, and a phrase is put back wherever one begins or ends, not only after one.
 
-    Args:
-        policy: the frozen policy LM; it paraphrases.
-        phrase: the instruction that the search begins at; every prompt opens with a space if it does.
-        seed: of the draws and the paraphrases.
-        candidates: prompts made of the base in a step (m in the paper).
-        edits: operations that make a candidate.
-        patience: steps without gain after which the search begins again (P in the paper).
-        recommended: how many of the best prompts ``recommend`` returns.
-
     Raises:
         InputError: a phrase without a word, or a setting out of range.
 
     Source: Prasad et al., EACL 2023; the operations and the default settings are those of its run_search.py.
     """
 
-    def __init__(
-        self,
-        *,
-        policy: PolicyLM,
-        phrase: str,
-        seed: int = 0,
-        candidates: int = 5,
-        edits: int = 1,
-        patience: int = 2,
-        recommended: int = 9,
-    ) -> None:
-        check(candidates=(candidates, 1, MANY), edits=(edits, 1, MANY), patience=(patience, 1, MANY))
-        if not places(split(phrase)):
-            raise InputError(f"the phrase is {phrase!r}; give an instruction of at least one word to begin at.")
-        self._lm = CausalLM(policy.packed.model, policy.tokenizer)
-        self._candidates, self._edits, self._patience = candidates, edits, patience
-        self._seed, self._record = seed, Record(seed=seed, recommended=recommended)
-        self._space = " " if phrase.startswith(" ") else ""
-        self._first = self._space + " ".join(phrase.split())
+    policy: PolicyLM  # frozen; it paraphrases
+    phrase: str  # the instruction that the search begins at; every prompt opens with a space if it does
+    seed: int = 0  # of the draws and the paraphrases
+    candidates: int = 5  # prompts made of the base in a step (m in the paper)
+    edits: int = 1  # operations that make a candidate
+    patience: int = 2  # steps without gain after which the search begins again (P in the paper)
+    recommended: int = 9  # how many of the best prompts ``recommend`` returns
+
+    def __post_init__(self) -> None:
+        check(candidates=(self.candidates, 1, MANY), edits=(self.edits, 1, MANY), patience=(self.patience, 1, MANY))
+        if not places(split(self.phrase)):
+            raise InputError(f"the phrase is {self.phrase!r}; give an instruction of at least one word to begin at.")
+        self._lm = CausalLM(self.policy.packed.model, self.policy.tokenizer)
+        self._record = Record(seed=self.seed, recommended=self.recommended)
+        self._space = " " if self.phrase.startswith(" ") else ""
+        self._first = self._space + " ".join(self.phrase.split())
         self._most = max(_LONGEST, self._lm.count(self._first))
         self._first_reward: float | None = None  # until the first step
         self._base, self._base_reward = self._first, float("-inf")
@@ -238,10 +228,10 @@ class GrIPS:
         deleted: list[list[str]] = []
         if self._first_reward is None:
             prompts, deleted = [self._first], [[]]
-        for _ in range(min(self._candidates, room - len(prompts))):
+        for _ in range(min(self.candidates, room - len(prompts))):
             for _ in range(1 + _REDRAWS):
                 text, gone = propose(
-                    self._base, self._deleted, edits=self._edits, paraphrase=self._paraphrase,
+                    self._base, self._deleted, edits=self.edits, paraphrase=self._paraphrase,
                     generator=self._record.generator,
                 )  # fmt: skip
                 prompt = self._space + text
@@ -266,7 +256,7 @@ class GrIPS:
             self._base, self._base_reward = proposal.prompts[best], values[best]
             self._deleted, self._waited = proposal.memo["deleted"][best], 0
         log = {"base_reward": self._base_reward}
-        if self._waited == self._patience:
+        if self._waited == self.patience:
             self._base, self._base_reward = self._first, self._first_reward
             self._deleted, self._waited = [], 0
         return log
@@ -284,7 +274,7 @@ class GrIPS:
             "base_reward": self._base_reward,
             "deleted": list(self._deleted),
             "waited": self._waited,
-            "seed": self._seed,
+            "seed": self.seed,
             **self._record.state_dict(),
         }
 
@@ -293,7 +283,7 @@ class GrIPS:
         self._first, self._first_reward = state["first"], state["first_reward"]
         self._base, self._base_reward = state["base"], state["base_reward"]
         self._deleted, self._waited = list(state["deleted"]), state["waited"]
-        self._seed, self._paraphrases = state["seed"], {}
+        self.seed, self._paraphrases = state["seed"], {}
         self._record.load_state_dict(state)
 
     def _paraphrase(self, phrase: str) -> list[str]:
@@ -301,7 +291,7 @@ class GrIPS:
             tokens = self._lm.count(phrase)
             contexts = [_CONTEXT.format(phrase=phrase)] if tokens <= _TOKENS else []
             texts = self._lm.generate(
-                contexts, samples=_PARAPHRASES, seed=self._seed, longest=2 * tokens + 4, stop=('"', "\n"), top_k=10
+                contexts, samples=_PARAPHRASES, seed=self.seed, longest=2 * tokens + 4, stop=('"', "\n"), top_k=10
             )
             self._paraphrases[phrase] = usable(phrase, [text for row in texts for text in row])
         return self._paraphrases[phrase]

@@ -1,5 +1,6 @@
 """Random search: prompts of tokens drawn uniformly, the best by training reward recommended."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,40 +17,37 @@ from hardprompt.search.engine import EVERYTHING, Proposal
 _DRAWS = 1000  # attempts at a prompt that survives re-tokenisation, before giving up
 
 
+@dataclass(kw_only=True, eq=False)
 class RandomSearch:
     """Uniform draws of the very tokens that a learner may propose; the LM's probabilities are not looked at.
 
     Every prompt that survives re-tokenisation is equally likely.
 
-    Args:
-        policy: the frozen policy LM; only its vocabulary is used.
-        length: tokens of a prompt.
-        seed: of the draws.
-        proposals: prompts asked for in a step.
-        recommended: how many of the best prompts ``recommend`` returns.
-
     Raises:
         InputError: a setting out of range.
     """
 
-    def __init__(
-        self, *, policy: PolicyLM, length: int = 5, seed: int = 0, proposals: int = 16, recommended: int = 9
-    ) -> None:
-        check(length=(length, 1, 32), proposals=(proposals, 1, MANY))
-        self._policy, self._proposals = policy, proposals
-        opens, follows = (mask.nonzero()[:, 0] for mask in (policy.opens, policy.follows))
-        self._choices = [opens, *[follows] * (length - 1)]
-        self._record = Record(seed=seed, recommended=recommended)
+    policy: PolicyLM  # frozen; only its vocabulary is used
+    length: int = 5  # tokens of a prompt
+    seed: int = 0  # of the draws
+    proposals: int = 16  # prompts asked for in a step
+    recommended: int = 9  # how many of the best prompts ``recommend`` returns
+
+    def __post_init__(self) -> None:
+        check(length=(self.length, 1, 32), proposals=(self.proposals, 1, MANY))
+        opens, follows = (mask.nonzero()[:, 0] for mask in (self.policy.opens, self.policy.follows))
+        self._choices = [opens, *[follows] * (self.length - 1)]
+        self._record = Record(seed=self.seed, recommended=self.recommended)
 
     def ask(self, room: int = EVERYTHING) -> Proposal:
         """Draw prompts."""
         prompts: list[str] = []
-        count, generator = min(self._proposals, room), self._record.generator
+        count, generator = min(self.proposals, room), self._record.generator
         for _ in range(_DRAWS):
             wanted = count - len(prompts)
             columns = [ids[torch.randint(len(ids), (wanted,), generator=generator)] for ids in self._choices]
             rows = torch.stack(columns, dim=1).tolist()
-            prompts += [self._policy.text(ids) for ids in rows if survives(self._policy.tokenizer, ids)]
+            prompts += [self.policy.text(ids) for ids in rows if survives(self.policy.tokenizer, ids)]
             if len(prompts) == count:
                 return Proposal(prompts)
         raise InputError(f"no surviving prompt of {len(self._choices)} tokens was found in {_DRAWS} draws.")

@@ -1,6 +1,7 @@
 """Black-box tuning: CMA-ES in a random subspace of the vectors of a prompt that is no text."""
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,18 +16,11 @@ from hardprompt.optimizers.gradient.soft import BestSoft
 from hardprompt.search.engine import EVERYTHING, Proposal
 
 
+@dataclass(kw_only=True, eq=False)
 class BBT:
     """Soft prompts A z + p0 whose z is found by CMA-ES from rewards alone; no gradient is taken.
 
     What is found cannot be read, pasted or moved to another model.
-
-    Args:
-        objective: whose model has the vectors and whose reward takes soft prompts.
-        length: vectors of a prompt.
-        seed: of A, of the tokens p0 and of CMA-ES.
-        dimensions: of z.
-        proposals: the population, prompts of a step.
-        sigma: first step size of CMA-ES.
 
     Raises:
         InputError: a task without vectors or without soft prompts, or a setting out of range.
@@ -36,31 +30,27 @@ class BBT:
     follows that of the vectors, as in the authors' BBTv2 (Sun et al., 2022b, section 4.2).
     """
 
-    def __init__(
-        self,
-        *,
-        objective: Objective,
-        length: int = 5,
-        seed: int = 0,
-        dimensions: int = 500,
-        proposals: int = 16,
-        sigma: float = 1.0,
-    ) -> None:
-        self._soft = soft_prompts(objective, "black-box tuning")
+    objective: Objective  # whose model has the vectors and whose reward takes soft prompts
+    length: int = 5  # vectors of a prompt
+    seed: int = 0  # of A, of the tokens p0 and of CMA-ES
+    dimensions: int = 500  # of z
+    proposals: int = 16  # the population, prompts of a step
+    sigma: float = 1.0  # first step size of CMA-ES
+
+    def __post_init__(self) -> None:
+        self._soft = soft_prompts(self.objective, "black-box tuning")
         check(
-            length=(length, 1, 1024), dimensions=(dimensions, 2, MANY), proposals=(proposals, 4, MANY),
-            sigma=(sigma, TINY, MANY),
+            length=(self.length, 1, 1024), dimensions=(self.dimensions, 2, MANY), proposals=(self.proposals, 4, MANY),
+            sigma=(self.sigma, TINY, MANY),
         )  # fmt: skip
-        self._objective, self._length = objective, length
-        self._dimensions, self._sigma, self._proposals = dimensions, sigma, proposals
-        self._begin(seed)
+        self._begin(self.seed)
         self._asked: list[Any] = []
         self._told: list[list[float]] = []
         self._best = BestSoft(self._soft)
 
     def ask(self, room: int = EVERYTHING) -> Proposal:
         """A population, whole or not at all."""
-        if room < self._proposals:
+        if room < self.proposals:
             return Proposal([])
         self._asked = self._search.ask()
         z = torch.tensor(np.stack(self._asked), dtype=torch.float32)
@@ -81,7 +71,7 @@ class BBT:
     def state_dict(self) -> dict[str, Any]:
         """Every reward so far, from which CMA-ES is built again, and the soft prompts that it ever stood by."""
         return {
-            "seed": self._seed,
+            "seed": self.seed,
             "told": [list(rewards) for rewards in self._told],
             "best": self._best.state_dict(),
         }
@@ -96,14 +86,14 @@ class BBT:
 
     def _begin(self, seed: int) -> None:
         """CMA-ES before its first step, and the subspace that it searches."""
-        self._seed = seed
-        self._search = evolution(self._dimensions, self._sigma, self._proposals, seed)
+        self.seed = seed
+        self._search = evolution(self.dimensions, self.sigma, self.proposals, seed)
         generator = torch.Generator().manual_seed(seed)
-        table = self._objective.table
-        tokens = self._objective.follows.nonzero()[:, 0]
-        self._origin = table[tokens[torch.randint(len(tokens), (self._length,), generator=generator)]]
-        scale = float(table[tokens].std()) / math.sqrt(self._dimensions)
-        self._project = torch.randn(self._dimensions, self._length * table.shape[1], generator=generator) * scale
+        table = self.objective.table
+        tokens = self.objective.follows.nonzero()[:, 0]
+        self._origin = table[tokens[torch.randint(len(tokens), (self.length,), generator=generator)]]
+        scale = float(table[tokens].std()) / math.sqrt(self.dimensions)
+        self._project = torch.randn(self.dimensions, self.length * table.shape[1], generator=generator) * scale
 
 
 def evolution(dimensions: int, sigma: float, population: int, seed: int) -> Any:

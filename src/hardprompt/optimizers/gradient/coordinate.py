@@ -24,25 +24,15 @@ Changes = Callable[[Objective, list[int], Float[Tensor, "length vocabulary"], in
 
 @dataclass(eq=False, kw_only=True)
 class Coordinate:
-    """One gradient a step, the prompts that ``changes`` makes of it, and the best of them in the prompt's place.
+    """One gradient a step, the prompts that ``changes`` makes of it, and the best of them in the prompt's place."""
 
-    Args:
-        objective: a loss with gradients.
-        length: tokens of a prompt.
-        seed: of the first prompt, which is random, and of the changes.
-        candidates: prompts of a step.
-        recommended: how many of the best prompts ``recommend`` returns.
-        changes: makes the prompts.
-        climbs: whether a prompt gives way to a better one only.
-    """
-
-    objective: Objective
-    length: int
-    seed: int
-    candidates: int
-    recommended: int
-    changes: Changes
-    climbs: bool
+    objective: Objective  # a loss with gradients
+    length: int  # tokens of a prompt
+    seed: int  # of the first prompt, which is random, and of the changes
+    candidates: int  # prompts of a step
+    recommended: int  # how many of the best prompts ``recommend`` returns
+    changes: Changes  # makes the prompts
+    climbs: bool  # whether a prompt gives way to a better one only
 
     def __post_init__(self) -> None:
         check(length=(self.length, 1, 32), candidates=(self.candidates, 1, MANY))

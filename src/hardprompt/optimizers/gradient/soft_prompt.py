@@ -1,5 +1,6 @@
 """Prompt tuning: the vectors of a prompt that is no text, trained by their gradient."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,17 +15,11 @@ from hardprompt.optimizers.gradient.soft import BestSoft
 from hardprompt.search.engine import EVERYTHING, Proposal
 
 
+@dataclass(kw_only=True, eq=False)
 class SoftPrompt:
     """Vectors in the prompt's place, trained with Adam on the whole training set.
 
     What is found cannot be read, pasted or moved to another model: it shows what the place of the prompt can hold.
-
-    Args:
-        objective: a loss with gradients whose reward takes soft prompts.
-        length: vectors of a prompt.
-        seed: of the tokens that the vectors begin as.
-        passes: gradient steps between two proposals.
-        learning_rate: of Adam.
 
     Raises:
         InputError: a task without gradients or without soft prompts, or a setting out of range.
@@ -34,23 +29,28 @@ class SoftPrompt:
     the prompt, not before everything. The rate is ours: the paper trains its model family with Adafactor at 0.3.
     """
 
-    def __init__(
-        self, *, objective: Objective, length: int = 5, seed: int = 0, passes: int = 15, learning_rate: float = 0.01
-    ) -> None:
-        self._soft = soft_prompts(objective, "prompt tuning")
-        check(length=(length, 1, 1024), passes=(passes, 1, MANY), learning_rate=(learning_rate, TINY, MANY))
-        self._objective, self._passes = objective, passes
-        self._embedding = _begun(objective, length, seed)
-        self._adam = torch.optim.Adam([self._embedding.weight], lr=learning_rate)
+    objective: Objective  # a loss with gradients whose reward takes soft prompts
+    length: int = 5  # vectors of a prompt
+    seed: int = 0  # of the tokens that the vectors begin as
+    passes: int = 15  # gradient steps between two proposals
+    learning_rate: float = 0.01  # of Adam
+
+    def __post_init__(self) -> None:
+        self._soft = soft_prompts(self.objective, "prompt tuning")
+        check(
+            length=(self.length, 1, 1024), passes=(self.passes, 1, MANY), learning_rate=(self.learning_rate, TINY, MANY)
+        )
+        self._embedding = _begun(self.objective, self.length, self.seed)
+        self._adam = torch.optim.Adam([self._embedding.weight], lr=self.learning_rate)
         self._best = BestSoft(self._soft)
 
     def ask(self, room: int = EVERYTHING) -> Proposal:
         """The vectors after some more steps."""
-        passes = min(self._passes, room - 1)
+        passes = min(self.passes, room - 1)
         if passes < 1:
             return Proposal([])
         for _ in range(passes):
-            _, slope = gradient(self._objective, self._embedding.weight[None])
+            _, slope = gradient(self.objective, self._embedding.weight[None])
             self._embedding.weight.grad = slope[0].to(self._embedding.weight)
             self._adam.step()
         return Proposal([self._soft.add(self._embedding.weight)], passes=passes)

@@ -2,6 +2,7 @@
 
 import copy
 import functools
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -31,36 +32,12 @@ _STATES = 128  # whose logits of the whole vocabulary are held at a time
 _MOST = 64  # prompts that recommend() may return
 
 
+@dataclass(kw_only=True, eq=False)
 class QLearner:
     """Learns action values of the next prompt token and samples prompts from their Tsallis policy.
 
     The logits of the policy are Q/alpha + prior * log p_LM, over the ``top_k`` tokens that the frozen LM finds
     most probable. Every quantity inside is in units of alpha.
-
-    Args:
-        policy: the frozen policy LM.
-        length: tokens of a prompt.
-        seed: of the initial weights and of all sampling.
-        q: entropic index; 1 softmax, 2 sparsemax.
-        alpha: temperature; the reward scale is 1/alpha.
-        prior: beta, the weight of the LM's log-probability in the logits; 0 is the paper.
-        top_k: k of the filter of ignorable tokens; None keeps all.
-        loss: ``monte_carlo``, ``single_step`` or ``path_consistency``.
-        gamma: discount, in (0, 1].
-        rho: rate of the target network's update.
-        replay: capacity of the replay buffer; 0 trains on each step's own prompts (on-policy).
-        batch: prompts replayed for one update.
-        updates: gradient steps after each batch of rewards.
-        proposals: prompts asked for in a step.
-        learning_rate: of Adam.
-        hidden: width of the MLP.
-        normalise: z-score of the rewards over the ``step``'s prompts, over everything in ``replay`` at the time
-            of each update, or ``none``.
-        sample_top: sample among this many largest logits only; None samples the whole policy.
-        redraws: how often a prompt that was already tried is drawn again, each time with all logits divided by a
-            temperature 1.1 times higher, before it is accepted; 0 is the paper. It keeps a policy whose support
-            has collapsed from spending its budget on what it knows.
-        recommended: how many of the best prompts seen ``recommend`` returns, after the greedy one.
 
     Raises:
         InputError: a setting out of range.
@@ -68,71 +45,69 @@ class QLearner:
     Source: PIN Algorithm 1; RLPrompt section 2; the prior is this project's.
     """
 
-    def __init__(
-        self,
-        *,
-        policy: PolicyLM,
-        length: int = 5,
-        seed: int = 0,
-        q: float = 2.0,
-        alpha: float = 1.0,
-        prior: float = 0.0,
-        top_k: int | None = 10_000,
-        loss: LossName = "monte_carlo",
-        gamma: float = 1.0,
-        rho: float = 0.001,
-        replay: int = 100_000,
-        batch: int = 256,
-        updates: int = 1,
-        proposals: int = 16,
-        learning_rate: float = 5e-5,
-        hidden: int = 2048,
-        normalise: Normalise = "step",
-        sample_top: int | None = None,
-        redraws: int = 0,
-        recommended: int = 8,
-    ) -> None:
+    policy: PolicyLM  # frozen
+    length: int = 5  # tokens of a prompt
+    seed: int = 0  # of the initial weights and of all sampling
+    q: float = 2.0  # entropic index; 1 softmax, 2 sparsemax
+    alpha: float = 1.0  # temperature; the reward scale is 1/alpha
+    prior: float = 0.0  # beta, the weight of the LM's log-probability in the logits; 0 is the paper
+    top_k: int | None = 10_000  # k of the filter of ignorable tokens; None keeps all
+    loss: LossName = "monte_carlo"  # or ``single_step``, ``path_consistency``
+    gamma: float = 1.0  # discount, in (0, 1]
+    rho: float = 0.001  # rate of the target network's update
+    replay: int = 100_000  # capacity of the replay buffer; 0 trains on each step's own prompts (on-policy)
+    batch: int = 256  # prompts replayed for one update
+    updates: int = 1  # gradient steps after each batch of rewards
+    proposals: int = 16  # prompts asked for in a step
+    learning_rate: float = 5e-5  # of Adam
+    hidden: int = 2048  # width of the MLP
+    # Z-score of the rewards over the ``step``'s prompts, over all in ``replay`` at the time of an update, or ``none``.
+    normalise: Normalise = "step"
+    sample_top: int | None = None  # sample among this many largest logits only; None samples the whole policy
+    # How often a prompt that was already tried is drawn again, each time with all logits divided by a temperature 1.1
+    # times higher, before it is accepted; 0 is the paper. It keeps a policy whose support has collapsed from spending
+    # its budget on what it knows.
+    redraws: int = 0
+    recommended: int = 8  # how many of the best prompts seen ``recommend`` returns, after the greedy one
+
+    def __post_init__(self) -> None:
         check(
-            length=(length, 1, 32), alpha=(alpha, 1e-6, 1e6), prior=(prior, 0.0, 1e6), gamma=(gamma, 1e-6, 1.0),
-            rho=(rho, 0.0, 1.0), replay=(replay, 0, 10**8), batch=(batch, 1, 10**6), updates=(updates, 1, 10**4),
-            proposals=(proposals, 1, 10**4), learning_rate=(learning_rate, 1e-12, 10.0), hidden=(hidden, 1, 10**6),
-            redraws=(redraws, 0, 10**4), recommended=(recommended, 0, _MOST),
-            sample_top=(1 if sample_top is None else sample_top, 1, 10**7),
+            length=(self.length, 1, 32), alpha=(self.alpha, 1e-6, 1e6), prior=(self.prior, 0.0, 1e6),
+            gamma=(self.gamma, 1e-6, 1.0), rho=(self.rho, 0.0, 1.0), replay=(self.replay, 0, 10**8),
+            batch=(self.batch, 1, 10**6), updates=(self.updates, 1, 10**4), proposals=(self.proposals, 1, 10**4),
+            learning_rate=(self.learning_rate, 1e-12, 10.0), hidden=(self.hidden, 1, 10**6),
+            redraws=(self.redraws, 0, 10**4), recommended=(self.recommended, 0, _MOST),
+            sample_top=(1 if self.sample_top is None else self.sample_top, 1, 10**7),
         )  # fmt: skip
-        if loss not in LOSSES:
-            raise unknown("loss", loss, LOSSES)
-        if normalise not in ("none", "step", "replay"):
-            raise unknown("normalise", normalise, ("none", "step", "replay"))
-        if normalise == "replay" and not replay:
+        if self.loss not in LOSSES:
+            raise unknown("loss", self.loss, LOSSES)
+        if self.normalise not in ("none", "step", "replay"):
+            raise unknown("normalise", self.normalise, ("none", "step", "replay"))
+        if self.normalise == "replay" and not self.replay:
             raise InputError("normalise is 'replay' but replay is 0: there is no replay to take the mean of.")
-        if gamma != 1.0 and not LOSSES[loss].discounts:
-            raise InputError(f"gamma is {gamma}; {loss} is exact for gamma = 1 only.")
-        self._policy = policy
-        self._entropy = TsallisEntropy(q)
-        self._length, self._alpha, self._prior, self._gamma, self._rho = length, alpha, prior, gamma, rho
-        self._loss = LOSSES[loss]
-        self._batch, self._updates, self._proposals = batch, updates, proposals
-        self._normalise, self._sample_top = normalise, sample_top
-        self._redraws, self._recommended = redraws, recommended
-        self._generator = torch.Generator().manual_seed(seed)
-        self.tree = PrefixTree(policy=policy, top_k=top_k)
-        self.online = QHead(policy.hidden_size, hidden=hidden, generator=self._generator).to(policy.device)
+        if self.gamma != 1.0 and not LOSSES[self.loss].discounts:
+            raise InputError(f"gamma is {self.gamma}; {self.loss} is exact for gamma = 1 only.")
+        self._entropy, self._loss = TsallisEntropy(self.q), LOSSES[self.loss]
+        self._generator = torch.Generator().manual_seed(self.seed)
+        self.tree = PrefixTree(policy=self.policy, top_k=self.top_k)
+        self.online = QHead(self.policy.hidden_size, hidden=self.hidden, generator=self._generator)
+        self.online.to(self.policy.device)
         self.target = copy.deepcopy(self.online).requires_grad_(False)
-        self._adam = torch.optim.Adam(self.online.parameters(), lr=learning_rate)
-        self._replay = Replay(capacity=replay, length=length) if replay else None
+        self._adam = torch.optim.Adam(self.online.parameters(), lr=self.learning_rate)
+        self._replay = Replay(capacity=self.replay, length=self.length) if self.replay else None
         self._seen: dict[Ids, float] = {}
 
     def ask(self, room: int = EVERYTHING) -> Proposal:
         """Sample prompts from the current policy; the memo holds their token ids."""
-        prompts, sizes = self._sample(min(self._proposals, room))
-        for attempt in range(self._redraws):
+        prompts, sizes = self._sample(min(self.proposals, room))
+        for attempt in range(self.redraws):
             old = [i for i, p in enumerate(prompts) if p in self._seen or p in prompts[:i]]
             if not old:
                 break
             for i, fresh in zip(old, self._sample(len(old), heat=_HEAT ** (attempt + 1))[0], strict=True):
                 prompts[i] = fresh
         memo = {"ids": [list(p) for p in prompts], "support_size": sum(sizes) / len(sizes)}
-        return Proposal([self._policy.text(p) for p in prompts], memo)
+        return Proposal([self.policy.text(p) for p in prompts], memo)
 
     def tell(self, proposal: Proposal, rewards: Float[Tensor, " n"]) -> dict[str, float]:
         """Store the outcome and train; returns the mean loss of the step and the support size of its policy."""
@@ -140,15 +115,15 @@ class QLearner:
         for prompt, reward in zip(map(tuple, proposal.memo["ids"]), rewards.tolist(), strict=True):
             self._seen[prompt] = reward
         keep_best(self._seen)
-        if self._normalise == "step":
+        if self.normalise == "step":
             rewards = (rewards - rewards.mean()) / (rewards.std(correction=0) + 1e-4)
         if self._replay is not None:
             self._replay.add(ids, rewards.float())
         losses = []
-        for _ in range(self._updates):
+        for _ in range(self.updates):
             if self._replay is not None:
-                ids, rewards = self._replay.sample(self._batch, self._generator)
-                if self._normalise == "replay":
+                ids, rewards = self._replay.sample(self.batch, self._generator)
+                if self.normalise == "replay":
                     held = self._replay.rewards
                     rewards = (rewards - held.mean()) / (held.std(correction=0) + 1e-4)
             losses.append(self._update(ids, rewards.float()))
@@ -163,23 +138,23 @@ class QLearner:
         """
         best: list[Ids] = []
         for prompt in sorted(self._seen, key=lambda p: -self._seen[p]):
-            if len(best) == self._recommended:
+            if len(best) == self.recommended:
                 break
             if all(sum(a != b for a, b in zip(prompt, other, strict=True)) > 1 for other in best):
                 best.append(prompt)
         greedy = self.greedy()
-        return [self._policy.text(p) for p in dict.fromkeys([*([greedy] if greedy else []), *best])]
+        return [self.policy.text(p) for p in dict.fromkeys([*([greedy] if greedy else []), *best])]
 
     def greedy(self) -> Ids | None:
         """The prompt of the most probable token at each place, or None when its text does not survive."""
         prompt: Ids = ()
-        for _ in range(self._length):
+        for _ in range(self.length):
             actions = self.tree.actions(prompt)
             if len(actions.ids) == 0:
                 return None
             (logits,) = self.logits([prompt], self.online)
             prompt = (*prompt, int(actions.ids[logits.argmax()]))
-        return prompt if survives(self._policy.tokenizer, list(prompt)) else None
+        return prompt if survives(self.policy.tokenizer, list(prompt)) else None
 
     @torch.no_grad()
     def logits(self, prefixes: list[Ids], head: QHead) -> list[Float[Tensor, " k"]]:
@@ -213,11 +188,11 @@ class QLearner:
         """Draw prompts that survive re-tokenisation, and the support sizes met on the way."""
         sizes: list[int] = []
         draw = functools.partial(self._draw, sizes, heat)
-        return drawn(count, self._policy.tokenizer, draw, self.tree.block), sizes
+        return drawn(count, self.policy.tokenizer, draw, self.tree.block), sizes
 
     def _draw(self, sizes: list[int], heat: float, count: int) -> list[Ids]:
         prompts: list[Ids] = [()] * count
-        for _ in range(self._length):
+        for _ in range(self.length):
             prefixes = list(dict.fromkeys(prompts))
             choices = dict(zip(prefixes, self.tree.actions_of(prefixes), strict=True))
             policies = dict(zip(prefixes, self._policies(prefixes, heat), strict=True))
@@ -230,8 +205,8 @@ class QLearner:
     def _policies(self, prefixes: list[Ids], heat: float) -> list[Float[Tensor, " _"]]:
         computed = []
         for logits in self.logits(prefixes, self.online):
-            if self._sample_top is not None and self._sample_top < len(logits):
-                logits = logits.masked_fill(logits < logits.topk(self._sample_top).values[-1], -torch.inf)
+            if self.sample_top is not None and self.sample_top < len(logits):
+                logits = logits.masked_fill(logits < logits.topk(self.sample_top).values[-1], -torch.inf)
             computed.append(self._entropy.policy(logits / heat))
         policies = read(computed)
         if not all(bool(policy.isfinite().all()) for policy in policies):
@@ -240,40 +215,40 @@ class QLearner:
 
     def _update(self, ids: Tensor, rewards: Tensor) -> Float[Tensor, ""]:
         """One gradient step on the loss, then theta' <- rho theta + (1 - rho) theta'; nothing waits for a GPU."""
-        device = self._policy.device
+        device = self.policy.device
         prompts: list[Ids] = [tuple(row) for row in ids.tolist()]
         prefixes = proper_prefixes(prompts)
         row = {p: i for i, p in enumerate(prefixes)}
-        at = put([[row[p[:t]] for t in range(self._length)] for p in prompts], device)
+        at = put([[row[p[:t]] for t in range(self.length)] for p in prompts], device)
         ids, rewards = put(ids, device), put(rewards, device)
         states = self.tree.states(prefixes)
         adapted = self.online(states)
-        chosen = self._policy.head_weight[ids].float()
+        chosen = self.policy.head_weight[ids].float()
         # Q of a chosen token is a dot product of two vectors: the vocabulary is not computed. (The gradient of
         # `adapted[at]` would add up in whatever order the threads come.)
         q = (embedding(at, adapted) * chosen).sum(-1)
-        if self._policy.head_bias is not None:
-            q = q + self._policy.head_bias[ids].float()
+        if self.policy.head_bias is not None:
+            q = q + self.policy.head_bias[ids].float()
         v = target_v = None
         if self._loss.target_v:
             with torch.no_grad():
                 target_v = self._values(prefixes, self.target(states))[at]
         if self._loss.v:
             v = embedding(at, self._values(prefixes, adapted)[:, None])[..., 0]
-        loss = self._loss.of(Values(q, rewards / self._alpha, v, target_v), gamma=self._gamma)
+        loss = self._loss.of(Values(q, rewards / self.alpha, v, target_v), gamma=self.gamma)
         self._adam.zero_grad()
         loss.backward()
         self._adam.step()
         with torch.no_grad():
             for slow, fast in zip(self.target.parameters(), self.online.parameters(), strict=True):
-                slow.lerp_(fast, self._rho)
+                slow.lerp_(fast, self.rho)
         return loss.detach()
 
     def _logits(self, prefixes: list[Ids], adapted: Float[Tensor, "n hidden"]) -> list[Float[Tensor, " k"]]:
-        scores = self._policy.head(adapted)
+        scores = self.policy.head(adapted)
         actions = self.tree.actions_of(prefixes)
         chosen = [row.index_select(0, a.ids) for row, a in zip(scores, actions, strict=True)]
-        return [x if self._prior == 0.0 else x + self._prior * a.log_p for x, a in zip(chosen, actions, strict=True)]
+        return [x if self.prior == 0.0 else x + self.prior * a.log_p for x, a in zip(chosen, actions, strict=True)]
 
     def _values(self, prefixes: list[Ids], adapted: Float[Tensor, "n hidden"]) -> Float[Tensor, " n"]:
         values = []

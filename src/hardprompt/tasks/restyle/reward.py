@@ -55,30 +55,20 @@ class Output:
 class Restyle:
     """The paper's reward of a prompt on one set of texts: content preservation plus target style, best of the samples.
 
-    Args:
-        lm: the task model.
-        texts: to be rewritten.
-        template: where text and prompt stand; the rewriting follows its end.
-        content: how much of each source its output keeps, in [0, 1].
-        style: of the target.
-        samples: rewritings of each text, of which the best counts.
-        stop: what ends a rewriting, beside the end of the line.
-        seed: of the sampling.
-
     Raises:
         InputError: no text, an empty one, or a template with something after the answer.
 
     Source: PIN App. C.2; RLPrompt section 3.2 (content and style from 0 to 100, their mean, the best of the samples).
     """
 
-    lm: Generator
-    texts: Sequence[str]
-    template: Template
-    content: Content
-    style: Style
-    samples: int = 4
-    stop: str = '"'
-    seed: int = 0
+    lm: Generator  # the task model
+    texts: Sequence[str]  # to be rewritten
+    template: Template  # where text and prompt stand; the rewriting follows its end
+    content: Content  # how much of each source its output keeps, in [0, 1]
+    style: Style  # of the target
+    samples: int = 4  # rewritings of each text, of which the best counts
+    stop: str = '"'  # what ends a rewriting, beside the end of the line
+    seed: int = 0  # of the sampling
 
     def __post_init__(self) -> None:
         if not self.texts or not all(text.strip() for text in self.texts):
