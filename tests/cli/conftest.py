@@ -58,7 +58,7 @@ def hardprompt(environment: dict[str, str]) -> Callable[..., subprocess.Complete
 
     def call(*args: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "hardprompt.cli.main", *args],
+            [sys.executable, "-m", "hardprompt.cli", *args],
             capture_output=True,
             text=True,
             env=environment,

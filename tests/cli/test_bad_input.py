@@ -212,7 +212,7 @@ def test_several_faults_are_reported_at_once(arguments: Arguments, capsys: pytes
 @pytest.mark.parametrize("command", [("doctor",), ("methods",)])
 def test_a_reader_that_goes_is_no_fault(command: tuple[str, ...], environment: dict[str, str]) -> None:
     with subprocess.Popen(
-        [sys.executable, "-m", "hardprompt.cli.main", *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        [sys.executable, "-m", "hardprompt.cli", *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         env=environment, text=True,
     ) as program:  # fmt: skip
         assert program.stdout is not None

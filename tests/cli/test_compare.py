@@ -107,7 +107,7 @@ def test_a_comparison_that_is_stopped_resumes_to_the_same_result(
     for how in (signal.SIGKILL, signal.SIGINT):
         out = tmp_path / how.name
         process = subprocess.Popen(
-            [sys.executable, "-m", "hardprompt.cli.main", *compared(*flags, out=how.name, evaluations=96)],
+            [sys.executable, "-m", "hardprompt.cli", *compared(*flags, out=how.name, evaluations=96)],
             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True,
         )  # fmt: skip
         log = out / "cells" / "reviews-random-0" / "steps.jsonl"

@@ -22,7 +22,7 @@ def stopped_after(
 ) -> tuple[int, str]:
     """Start a run, send a signal once it has made so many steps, and return exit code and standard error."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "hardprompt.cli.main", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        [sys.executable, "-m", "hardprompt.cli", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
         text=True, env=env,
     )  # fmt: skip
     log = folder / "steps.jsonl"

@@ -1,5 +1,6 @@
 """What is installed, what is ready, and the command that makes the rest so."""
 
+import argparse
 import importlib.metadata
 import importlib.util
 import json
@@ -52,10 +53,10 @@ def examine() -> dict[str, Any]:
     }
 
 
-def show(*, as_json: bool) -> int:
+def show(arguments: argparse.Namespace) -> int:
     """Print the findings; always exit code 0, since nothing missing here is an error by itself."""
     found = examine()
-    if as_json:
+    if arguments.json:
         print(json.dumps(found))
         return 0
     console = standard_output()

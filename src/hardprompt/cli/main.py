@@ -91,9 +91,9 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, list[str]]]:
     run.add_argument("config", metavar="FILE", help="YAML file of settings")
     run.add_argument("--out", metavar="FOLDER", help="run folder")
     run.add_argument("--dry-run", action="store_true", help="check everything, load no model, write nothing")
-    resume = command("resume", _resume, "continue a run that was stopped, to the same result")
+    resume = command("resume", _folder, "continue a run that was stopped, to the same result")
     resume.add_argument("folder", metavar="FOLDER", help="run folder")
-    show = command("show", _show, "show the result of a run, or how far it has come")
+    show = command("show", _folder, "show the result of a run, or how far it has come")
     show.add_argument("folder", metavar="FOLDER", help="run folder")
     compare = command("compare", _of("compare", "begin"), "compare methods, with tests and figures")
     add_compare_flags(compare)
@@ -104,7 +104,7 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, list[str]]]:
     judge.add_argument("--repeats", type=int, default=1, metavar="N", help="questions about each prompt (1)")
     judge.add_argument("--timeout", type=float, default=60.0, metavar="S", help="seconds to wait for an answer (60)")
     command("methods", _methods, "list the search methods and where their settings come from")
-    command("doctor", _doctor, "say what is installed, what is ready, and how to make the rest so")
+    command("doctor", _of("doctor", "show"), "say what is installed, what is ready, and how to make the rest so")
     flags = {
         name: [flag for flag in sub._option_string_actions if flag.startswith("--")]
         for name, sub in commands.choices.items()
@@ -134,22 +134,13 @@ def _demo(arguments: argparse.Namespace) -> int:
     )  # fmt: skip
 
 
-def _resume(arguments: argparse.Namespace) -> int:
-    folder = Path(arguments.folder)
-    return int(_kind(folder).resume(folder, as_json=arguments.json))
-
-
-def _show(arguments: argparse.Namespace) -> int:
-    folder = Path(arguments.folder)
-    return int(_kind(folder).show(folder, as_json=arguments.json))
-
-
-def _kind(folder: Path) -> Any:
-    """The module that knows folders of that kind."""
+def _folder(arguments: argparse.Namespace) -> int:
+    """Resume or show, by the module that knows folders of that kind."""
     from hardprompt.cli import compare, demo, run
 
-    kinds = {compare.PLAN: compare, demo.PLAN: demo}
-    return next((module for file, module in kinds.items() if (folder / file).is_file()), run)
+    folder, kinds = Path(arguments.folder), {compare.PLAN: compare, demo.PLAN: demo}
+    kind: Any = next((module for file, module in kinds.items() if (folder / file).is_file()), run)
+    return int(getattr(kind, arguments.command)(folder, as_json=arguments.json))
 
 
 def _judge(arguments: argparse.Namespace) -> int:
@@ -178,13 +169,3 @@ def _methods(arguments: argparse.Namespace) -> int:
     else:
         print_methods(found)
     return 0
-
-
-def _doctor(arguments: argparse.Namespace) -> int:
-    from hardprompt.cli import doctor
-
-    return doctor.show(as_json=arguments.json)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
