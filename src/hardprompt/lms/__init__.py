@@ -18,11 +18,8 @@ if TYPE_CHECKING:
 class TaskLM(Protocol):
     """A frozen model that is prompted."""
 
-    blank: str
-    """What marks the place of the choice inside a context; empty when the choice follows the context."""
-
-    context_length: int | None
-    """Tokens that the model can read, or None when there is no limit."""
+    blank: str  # what marks the place of the choice inside a context; empty when the choice follows the context
+    context_length: int | None  # tokens that the model can read, or None when there is no limit
 
     @property
     def tokens_run(self) -> int:

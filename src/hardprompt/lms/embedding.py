@@ -38,8 +38,7 @@ class Embedder:
         self.model = model.eval().requires_grad_(False)
         self.tokenizer = tokenizer
         self.width: int = model.config.hidden_size
-        self.texts_run = 0
-        """Texts that went through the model so far: the work, counted instead of timed."""
+        self.texts_run = 0  # texts that went through the model so far: the work, counted instead of timed
         self._limit = text_limit(model, tokenizer)
         self._known: OrderedDict[str, _Vectors] = OrderedDict()
         self._bytes = 0

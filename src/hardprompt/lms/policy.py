@@ -1,6 +1,7 @@
 """The policy language model, frozen: the states of prefixes of a prompt, and what may come next."""
 
 from collections.abc import Sequence
+from dataclasses import KW_ONLY, InitVar, dataclass
 from typing import Any
 
 import torch
@@ -12,40 +13,30 @@ from hardprompt.lms.tokens import plain_ids, start_ids
 from hardprompt.lms.vocabulary import Tokens, allowed_tokens, first_tokens
 
 
+@dataclass(eq=False)
 class PolicyLM:
     """A frozen causal model that gives, for a prefix of a prompt, a state and the probability of the next token.
-
-    Args:
-        model: any causal model of transformers.
-        tokenizer: its tokenizer.
-        start: text that the prompt is imagined to follow; empty for the beginning of a text.
-        tokens: ``words`` (one line of whole words and ordinary punctuation) or ``any`` (the paper).
-        script: the script of the words, by Unicode name.
-        spaced: whether a prompt's first word carries a leading space.
-        probed: as ``PackedModel`` has it.
 
     Raises:
         InputError: no token of the vocabulary may be proposed.
     """
 
-    def __init__(
-        self,
-        model: Any,
-        tokenizer: Any,
-        *,
-        start: str = "",
-        tokens: Tokens = "words",
-        script: str = "latin",
-        spaced: bool = True,
-        probed: PackedModel | None = None,
-    ) -> None:
+    model: InitVar[Any]  # any causal model of transformers
+    tokenizer: Any  # its tokenizer
+    _: KW_ONLY
+    start: str = ""  # text that the prompt is imagined to follow; empty for the beginning of a text
+    tokens: Tokens = "words"  # one line of whole words and ordinary punctuation; ``any`` is the paper
+    script: str = "latin"  # of the words, by Unicode name
+    spaced: bool = True  # whether a prompt's first word carries a leading space
+    probed: InitVar[PackedModel | None] = None  # as ``PackedModel`` has it
+
+    def __post_init__(self, model: Any, probed: PackedModel | None) -> None:
         self.packed = PackedModel(model, probed=probed)
-        self.tokenizer = tokenizer
         self.head_weight: Tensor = self.packed.head.weight.detach()
         self.head_bias: Tensor | None = None if self.packed.head.bias is None else self.packed.head.bias.detach()
-        allowed = allowed_tokens(tokenizer, len(self.head_weight), tokens=tokens, script=script)
-        self.opens, self.follows = first_tokens(tokenizer, allowed, tokens=tokens, spaced=spaced)
-        self._start = [*start_ids(tokenizer), *(plain_ids(tokenizer, start) if start else [])]
+        allowed = allowed_tokens(self.tokenizer, len(self.head_weight), tokens=self.tokens, script=self.script)
+        self.opens, self.follows = first_tokens(self.tokenizer, allowed, tokens=self.tokens, spaced=self.spaced)
+        self._start = [*start_ids(self.tokenizer), *(plain_ids(self.tokenizer, self.start) if self.start else [])]
         self.packed.keep([self._start])
         self.logits_computed = 0  # rows of products with the vocabulary: the work, counted instead of timed
         self.vocabulary_size, self.hidden_size = self.head_weight.shape  # rows of the output head, width of the states

@@ -10,11 +10,7 @@ from hardprompt.search.engine import EVERYTHING, Proposal
 
 
 class Fixed:
-    """Proposes one prompt, once.
-
-    Args:
-        prompt: the prompt.
-    """
+    """Proposes one prompt, once."""
 
     def __init__(self, *, prompt: str) -> None:
         self._prompt, self._asked = prompt, False

@@ -25,8 +25,7 @@ class Reward(Protocol):
 class ItemReward(Reward, Protocol):
     """A Reward that is made of scores on items, such as texts: calling it aggregates the scores on all of them."""
 
-    items: int
-    """How many there are; what one evaluation is, in pairs."""
+    items: int  # how many there are; what one evaluation is, in pairs
 
     def score(self, prompts: Sequence[str], items: Sequence[int] | None = None) -> Float[Tensor, "n items"]:
         """A number for each prompt on each item, or on those numbered."""

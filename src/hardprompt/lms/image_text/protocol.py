@@ -19,14 +19,9 @@ _TEXTS = 64  # at once
 class ImageText(Protocol):
     """A frozen model whose cosine of a picture's and a text's vector says how well they fit."""
 
-    name: str
-    """What the user calls it."""
-
-    stand_in: str | None
-    """A sentence to show wherever its scores are shown, or None when it needs no excuse."""
-
-    text_limit: int
-    """Tokens that a text may have, special ones included."""
+    name: str  # what the user calls it
+    stand_in: str | None  # a sentence to show wherever its scores are shown, or None when it needs no excuse
+    text_limit: int  # tokens that a text may have, special ones included
 
     def images(self, images: Sequence[Image]) -> Float[Tensor, "n d"]:
         """Unit vectors of one picture or more, float32 on the CPU."""
@@ -37,8 +32,7 @@ class ImageText(Protocol):
     def count(self, text: str) -> int:
         """Tokens of ``text``, special ones included."""
 
-    tokenizer: Any
-    """Of its texts."""
+    tokenizer: Any  # of its texts
 
     @property
     def embedding(self) -> Any:

@@ -22,18 +22,10 @@ class Objective(Protocol):
     function, the loss is an approximation of it.
     """
 
-    tokenizer: Any
-    """Of the model that reads the prompt."""
-
-    table: Float[Tensor, "vocabulary d"]
-    """The vector of each token."""
-
-    opens: Bool[Tensor, " vocabulary"]
-    """Tokens that a prompt may begin with."""
-
-    follows: Bool[Tensor, " vocabulary"]
-    """Tokens that may come later in it."""
-
+    tokenizer: Any  # of the model that reads the prompt
+    table: Float[Tensor, "vocabulary d"]  # the vector of each token
+    opens: Bool[Tensor, " vocabulary"]  # tokens that a prompt may begin with
+    follows: Bool[Tensor, " vocabulary"]  # tokens that may come later in it
     soft: SoftPrompts | None
     """Where a prompt that is no text is left for the reward, or None where the reward takes texts only."""
 

@@ -46,11 +46,7 @@ class SoftPrompts:
 
 
 class BestSoft:
-    """The soft prompt of the highest reward, and those that a search ever stood by; the store keeps no others.
-
-    Args:
-        soft: the store.
-    """
+    """The soft prompt of the highest reward, and those that a search ever stood by; the store keeps no others."""
 
     def __init__(self, soft: SoftPrompts) -> None:
         self._soft = soft

@@ -23,16 +23,13 @@ class TsallisEntropy:
     an entry of -inf equals absence. Half precision is computed, and returned, in float32. Rows on a GPU are not checked
     first, since the host would have to wait for the answer: there a faulty row gives NaN.
 
-    Args:
-        q: entropic index, finite and >= 1. Exact at 1, 1.5 and 2; found by bisection elsewhere.
-
     Raises:
         InputError: q below 1 or not finite; a row with NaN, +inf or nothing but -inf.
 
     Source: PIN (Choi et al., 2024) eq. 4 and 5; Martins & Astudillo, 2016; Peters et al., 2019 (normalisation).
     """
 
-    q: float = 2.0
+    q: float = 2.0  # entropic index, finite and >= 1; exact at 1, 1.5 and 2, found by bisection elsewhere
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.q) and self.q >= 1.0):

@@ -30,6 +30,7 @@ class Actions:
     log_p: Float[Tensor, " k"]  # renormalised over the tokens that may be proposed at this place
 
 
+@dataclass(kw_only=True, eq=False)
 class PrefixTree:
     """Hidden states and filters of prefixes, computed on first use and kept within a budget, the latest longest.
 
@@ -37,31 +38,25 @@ class PrefixTree:
     repeat, and floating-point sums depend on it. Logits may depend on the row of the product that they were computed
     in, but not on its other rows: its size is fixed and a state's number gives the row, so filters are computed again.
 
-    Args:
-        policy: the frozen LM.
-        top_k: k of the filter of ignorable tokens; None keeps every token that may be proposed.
-        states_kept: prefixes whose state stays in memory; the oldest are run again when needed.
-        tokens_kept: tokens of the filters that stay in memory; the least recently used are computed again.
-
     Raises:
         InputError: k below 1 or above the vocabulary.
 
     Source: PIN section 4.2, the operator F_I.
     """
 
-    def __init__(
-        self, *, policy: PolicyLM, top_k: int | None, states_kept: int = 65_536, tokens_kept: int = 40_000_000
-    ) -> None:
-        size = policy.vocabulary_size
-        if top_k is not None and not 1 <= top_k <= size:
-            raise InputError(f"top_k is {top_k}; it must lie between 1 and the vocabulary's {size} tokens.")
-        self._policy = policy
-        self._top_k = top_k
-        self._allowed = [put(mask, policy.device) for mask in (policy.opens, policy.follows)]  # by "is there a prefix"
-        self._every = [put(mask.nonzero()[:, 0], policy.device) for mask in (policy.opens, policy.follows)]
-        self._states_kept, self._tokens_kept = states_kept, tokens_kept
+    policy: PolicyLM  # frozen
+    top_k: int | None  # k of the filter of ignorable tokens; None keeps every token that may be proposed
+    states_kept: int = 65_536  # prefixes whose state stays in memory; the oldest are run again when needed
+    tokens_kept: int = 40_000_000  # tokens of the filters in memory; the least recently used are computed again
+
+    def __post_init__(self) -> None:
+        size, masks = self.policy.vocabulary_size, (self.policy.opens, self.policy.follows)
+        if self.top_k is not None and not 1 <= self.top_k <= size:
+            raise InputError(f"top_k is {self.top_k}; it must lie between 1 and the vocabulary's {size} tokens.")
+        self._allowed = [put(mask, self.policy.device) for mask in masks]  # by "is there a prefix"
+        self._every = [put(mask.nonzero()[:, 0], self.policy.device) for mask in masks]
         # States lie in blocks that are filled once and dropped whole, so that a checkpoint writes only the last anew.
-        self._block_size = max(1, min(_BLOCK, states_kept // 4))
+        self._block_size = max(1, min(_BLOCK, self.states_kept // 4))
         self._blocks: dict[int, Float[Tensor, "rows hidden"]] = {}
         self._number: dict[Ids, int] = {}  # of each state, counted from the first ever; in that order
         self._next = 0
@@ -76,15 +71,15 @@ class PrefixTree:
         """e_t of each prefix; those that are not held go through the LM together."""
         new = sorted({p for p in prefixes if p not in self._number})
         if new:
-            self._store(new, self._policy.states(new))
+            self._store(new, self.policy.states(new))
         numbers = torch.tensor([self._number[p] for p in prefixes], dtype=torch.int64)
         blocks = numbers // self._block_size
-        out = torch.empty(len(prefixes), self._policy.hidden_size, device=self._policy.device)
+        out = torch.empty(len(prefixes), self.policy.hidden_size, device=self.policy.device)
         for block in blocks.unique().tolist():
             here = (blocks == block).nonzero()[:, 0]
             rows = put(numbers[here] % self._block_size, out.device)
             out.index_copy_(0, put(here, out.device), self._blocks[block].index_select(0, rows))
-        while len(self._number) > self._states_kept:
+        while len(self._number) > self.states_kept:
             self._drop_oldest()
         return out
 
@@ -104,7 +99,7 @@ class PrefixTree:
             self.states(missing)  # all together, whichever filters are held
         for batch in self._batches(missing):
             known.update(self._filter(batch))
-        while self._tokens > self._tokens_kept and self._actions:
+        while self._tokens > self.tokens_kept and self._actions:
             self._forget(next(iter(self._actions)))
         return [known[p] for p in prefixes]
 
@@ -162,7 +157,7 @@ class PrefixTree:
             self._next += 1
 
     def _empty_block(self) -> Float[Tensor, "rows hidden"]:
-        return torch.zeros(self._block_size, self._policy.hidden_size, device=self._policy.device)
+        return torch.zeros(self._block_size, self.policy.hidden_size, device=self.policy.device)
 
     def _drop_oldest(self) -> None:
         oldest = next(iter(self._blocks))
@@ -190,17 +185,15 @@ class PrefixTree:
 
     def _filter(self, batch: dict[int, Ids]) -> dict[Ids, Actions]:
         rows, prefixes = list(batch), list(batch.values())
-        at = put(rows, self._policy.device)
-        states = torch.zeros(_ROWS, self._policy.hidden_size, device=at.device).index_copy_(
-            0, at, self.states(prefixes)
-        )
+        at = put(rows, self.policy.device)
+        states = torch.zeros(_ROWS, self.policy.hidden_size, device=at.device).index_copy_(0, at, self.states(prefixes))
         allowed = torch.stack([self._allowed[bool(p)] for p in prefixes])
-        log_p = self._policy.logits(states).index_select(0, at).masked_fill(~allowed, -torch.inf).log_softmax(-1)
+        log_p = self.policy.logits(states).index_select(0, at).masked_fill(~allowed, -torch.inf).log_softmax(-1)
         found = {}
         counts = [len(self._every[bool(p)]) for p in prefixes]
-        top = None if self._top_k is None or self._top_k >= max(counts) else log_p.topk(self._top_k)
+        top = None if self.top_k is None or self.top_k >= max(counts) else log_p.topk(self.top_k)
         for i, prefix in enumerate(prefixes):
-            if top is not None and self._top_k is not None and self._top_k < counts[i]:
+            if top is not None and self.top_k is not None and self.top_k < counts[i]:
                 actions = Actions(top.indices[i].int(), top.values[i].clone())
             else:  # nothing to leave out, so nothing to sort
                 ids = self._every[bool(prefix)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import InitVar, dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -24,15 +25,9 @@ _PENALTY = 2.0  # as wide as cosines spread, so that no cosine makes up for a fo
 _CLINGS = (",", ".", ";", ":", "!", "?")  # at a prompt's beginning they need no space before them
 
 
+@dataclass(kw_only=True, eq=False)
 class Inversion:
     """The paper's reward for one picture, or for several that one prompt shall describe.
-
-    Args:
-        model: the image–text model.
-        images: the pictures; they are embedded once, here.
-        before: how every caption begins, such as ``a photo of``.
-        require: words that every caption has; those that a prompt lacks are appended.
-        forbid: words that no caption may have.
 
     Words are whole words, or several in a row, in any case.
 
@@ -43,22 +38,19 @@ class Inversion:
     Source: PIN App. D.2.
     """
 
-    def __init__(
-        self,
-        *,
-        model: ImageText,
-        images: Sequence[Image],
-        before: str = "",
-        require: Sequence[str] = (),
-        forbid: Sequence[str] = (),
-    ) -> None:
+    model: ImageText
+    images: InitVar[Sequence[Image]]  # they are embedded once, here
+    before: str = ""  # how every caption begins, such as ``a photo of``
+    require: Sequence[str] = ()  # words that every caption has; those that a prompt lacks are appended
+    forbid: Sequence[str] = ()  # words that no caption may have
+
+    def __post_init__(self, images: Sequence[Image]) -> None:
         if not images:
             raise InputError("there is no image to find a prompt for.")
-        self._before = " ".join(before.split())
-        self._require, self._forbid = check_words(self._before, require, forbid)
-        self.model = model
-        check_length(model, self.complete(""), model.count(self.complete("")))
-        self.targets: Float[Tensor, "images d"] = model.images(images).double()
+        self.before = " ".join(self.before.split())
+        self.require, self.forbid = check_words(self.before, self.require, self.forbid)
+        check_length(self.model, self.complete(""), self.model.count(self.complete("")))
+        self.targets: Float[Tensor, "images d"] = self.model.images(images).double()
         self.items = len(self.targets)  # how many pictures there are
 
     def __call__(self, prompts: Sequence[str]) -> Float[Tensor, " n"]:
@@ -97,9 +89,9 @@ class Inversion:
         White space is one space between words and none at the ends.
         """
         words = " ".join(prompt.split())
-        gap = " " if self._before and words and not words.startswith(_CLINGS) else ""
-        caption = self._before + gap + words
-        for word in self._require:
+        gap = " " if self.before and words and not words.startswith(_CLINGS) else ""
+        caption = self.before + gap + words
+        for word in self.require:
             if not _occurs(word, caption):
                 caption = f"{caption}, {word}" if caption else word
         return caption
@@ -112,7 +104,7 @@ class Inversion:
         return self.model.count(self.complete(prompt)) <= self.model.text_limit
 
     def _broken(self, prompt: str) -> int:
-        return sum(_occurs(word, self.complete(prompt)) for word in self._forbid)
+        return sum(_occurs(word, self.complete(prompt)) for word in self.forbid)
 
 
 class InversionObjective:

@@ -20,12 +20,8 @@ _HUMAN = 200  # real texts whose median is taken: each takes a pass through the 
 class Fluency:
     """Scores how fluent texts are."""
 
-    name: str
-    """The model that says so."""
-
-    how: str
-    """What a score is, in one sentence, to stand beside every figure."""
-
+    name: str  # the model that says so
+    how: str  # what a score is, in one sentence, to stand beside every figure
     score: Callable[[Sequence[str]], Float[Tensor, " n"]]
     """Fluency of each text, in [0, 1], float32 on the CPU; 0 for a blank text."""
 

@@ -34,8 +34,7 @@ _WEAK = 0.7  # held-out accuracy below which its judgement is worth little
 class StyleModel(Style, Protocol):
     """Says how likely texts are of the target style: float32 on the CPU, 0 for a blank text."""
 
-    name: str
-    """What to call it in a report."""
+    name: str  # what to call it in a report
 
 
 class TrainedStyle:
