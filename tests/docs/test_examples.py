@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from hardprompt import PolicyLM, QLearner, load_causal, optimize
+from hardprompt import PolicyLM, QLearner, load_causal, optimize, testing
 from hardprompt.cli.main import main
+from hardprompt.optimizers import find
 from hardprompt.tasks.function.reward import FunctionReward
 
 ROOT = Path(__file__).parents[2]
@@ -67,3 +68,12 @@ def test_every_command_in_the_documents_exists(capsys: pytest.CaptureFixture[str
             main([command, "--help"])
         assert stop.value.code == 0
         assert "--json" in capsys.readouterr().out
+
+
+def test_the_method_of_ones_own_keeps_what_a_method_promises(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT))
+    method = find("examples.own_method:Exchange")
+    policy = PolicyLM(*load_causal(str(tiny_folder)))
+    testing.check_optimizer(lambda seed: method.build(policy=policy, length=3, seed=seed))

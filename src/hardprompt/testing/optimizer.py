@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hardprompt.errors import InputError
-from hardprompt.search.engine import PromptOptimizer, Proposal, optimize
+from hardprompt.search.engine import EVERYTHING, PromptOptimizer, Proposal, optimize
 from hardprompt.testing.comparing import check_all, differing, stored
 
 Build = Callable[[int], PromptOptimizer]
@@ -33,7 +33,7 @@ def proposes_strings(build: Build) -> None:
     assert isinstance(optimizer, PromptOptimizer), (
         f"{type(optimizer).__name__} is no PromptOptimizer; it needs ask, tell, recommend, state_dict, load_state_dict."
     )
-    proposal = optimizer.ask()
+    proposal = optimizer.ask(EVERYTHING)
     assert isinstance(proposal, Proposal), f"ask() returned a {type(proposal).__name__}; a Proposal was expected."
     assert proposal.prompts, "the first ask() with all the room it likes must propose something."
     wrong = [p for p in proposal.prompts if not isinstance(p, str)]
@@ -121,7 +121,7 @@ def goes_on_from_a_saved_state(build: Build) -> None:
 def _steps(optimizer: PromptOptimizer, count: int) -> list[Told]:
     told: list[Told] = []
     for _ in range(count):
-        proposal = optimizer.ask()
+        proposal = optimizer.ask(EVERYTHING)
         if not proposal.prompts:
             break
         told.append((proposal.prompts, optimizer.tell(proposal, worth(proposal.prompts))))
