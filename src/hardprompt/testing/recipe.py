@@ -5,6 +5,8 @@ import pickle
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 
+import torch
+
 from hardprompt.lms.models import Models
 from hardprompt.tasks import Recipe
 from hardprompt.testing.reward import PROMPTS
@@ -21,7 +23,12 @@ def check_recipe(recipe: Recipe, prompts: Sequence[str] = PROMPTS) -> None:
 
 
 def _rewards(recipe: Recipe, prompts: list[str]) -> list[float]:
-    models = Models()
-    policy_lm = models.causal(recipe.values["policy_model"])
-    rewards: list[float] = recipe.load(models, policy_lm).reward(prompts).tolist()
-    return rewards
+    before = torch.get_num_threads()
+    torch.set_num_threads(recipe.values["threads"] or 1)  # sums by another number of threads have other bits
+    try:
+        models = Models()
+        policy_lm = models.causal(recipe.values["policy_model"])
+        rewards: list[float] = recipe.load(models, policy_lm).reward(prompts).tolist()
+        return rewards
+    finally:
+        torch.set_num_threads(before)
