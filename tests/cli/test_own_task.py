@@ -24,6 +24,8 @@ def config(tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     """A YAML file of the example's task, run where the user stands, on the tiny model."""
     (tmp_path / "examples").mkdir()
     shutil.copy(ROOT / "examples" / "pangram.py", tmp_path / "examples")
+    with (tmp_path / "examples" / "pangram.py").open("a", encoding="utf-8") as stream:
+        stream.write("\n\nclass Bare(Settings):\n    task = 'examples.pangram:Bare'\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
 
@@ -81,6 +83,10 @@ def test_methods_are_compared_on_it(config: Callable[..., str], capsys: pytest.C
         ({"letters": 3}, "letters is 3; a text was expected."),
         ({"task": "examples.pangram:Pangrams"}, "unknown name in examples.pangram 'Pangrams'. Did you mean 'Pangram'?"),
         ({"task": "examples.pangram:PangramTask"}, "is no class of settings"),
+        (
+            {"task": "examples.pangram:Bare"},
+            "'examples.pangram:Bare' does not say how it is loaded; give the class load(",
+        ),
         ({"task": "pangram"}, "unknown task 'pangram'. Valid: classify, invert, optimize, restyle"),
     ],
 )

@@ -101,7 +101,7 @@ def _typed_task(task: str, rest: Sequence[str]) -> dict[str, Any]:
         known = {*parser._option_string_actions, *own._option_string_actions} - {"--method", "--seed", "-h"}
         raise unknown(f"flag of hardprompt compare {task}", name, known)
     for name in ("method", "seed"):
-        if hasattr(arguments, name):
+        if name in arguments:
             raise InputError(f"--{name} is of a single search; compare takes --{name}s.")
     return {name: value for name, value in given(arguments, settings).items() if value is not None}
 

@@ -35,6 +35,10 @@ def find(name: str) -> "type[Settings]":
         raise unknown("task", name, TASKS)
     if not (inspect.isclass(found) and issubclass(found, Settings)):
         raise InputError(f"task {name!r} is no class of settings; it must extend hardprompt.tasks.Settings.")
+    if inspect.isabstract(found):
+        raise InputError(
+            f"task {name!r} does not say how it is loaded; give the class load(models, policy_lm, notify)."
+        )
     if found.task != name:  # a run folder says by it how to find the task again
         raise InputError(f"task {name!r} calls itself {found.task!r}; give the class task = {name!r}.")
     return found

@@ -1,6 +1,7 @@
 """Settings of a search: what every task has in common, how they are checked, and how they are read and written."""
 
 import dataclasses
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -46,7 +47,7 @@ def flag(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(ABC):
     """A search as a user asks for it: the settings that every task has, as ``run.yaml`` holds them.
 
     A task's own settings are a frozen dataclass that extends these; the class stands in the registry of tasks.
@@ -90,13 +91,13 @@ class Settings:
 
     # What a task's own settings say.
 
+    @abstractmethod
     def load(self, models: "Models", policy_lm: "CausalLM", notify: "Notify") -> "Task":
         """The task, its data read and its models loaded.
 
         Raises:
             InputError: anything about data, models or settings.
         """
-        raise NotImplementedError
 
     def plan(self) -> dict[str, Any]:
         """What a dry run says; reads the data and loads no model."""
