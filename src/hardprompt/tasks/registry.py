@@ -35,10 +35,9 @@ def find(name: str) -> "type[Settings]":
         raise unknown("task", name, TASKS)
     if not (inspect.isclass(found) and issubclass(found, Settings)):
         raise InputError(f"task {name!r} is no class of settings; it must extend hardprompt.tasks.Settings.")
-    if inspect.isabstract(found):
-        raise InputError(
-            f"task {name!r} does not say how it is loaded; give the class load(models, policy_lm, notify)."
-        )
+    given = {"load": not inspect.isabstract(found), "figure": found.figure, "table": found.table}
+    if missing := [part for part, there in given.items() if not there]:
+        raise InputError(f"task {name!r} has no {missing[0]!r}; give its class load(), figure and table.")
     if found.task != name:  # a run folder says by it how to find the task again
         raise InputError(f"task {name!r} calls itself {found.task!r}; give the class task = {name!r}.")
     return found

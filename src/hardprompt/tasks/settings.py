@@ -103,7 +103,7 @@ class Settings(ABC):
         """What a dry run says; reads the data and loads no model."""
         return {}
 
-    def check_task(self) -> None:
+    def check_task(self) -> None:  # noqa: B027, most tasks have no more to check
         """Raise an InputError for what is wrong with a task's own settings."""
 
     def files(self) -> list[str]:
