@@ -85,7 +85,7 @@ def test_methods_are_compared_on_it(config: Callable[..., str], capsys: pytest.C
         ({"task": "examples.pangram:PangramTask"}, "is no class of settings"),
         (
             {"task": "examples.pangram:Bare"},
-            "'examples.pangram:Bare' does not say how it is loaded; give the class load(",
+            "task 'examples.pangram:Bare' has no 'load'; give its class load(), figure and table.",
         ),
         ({"task": "pangram"}, "unknown task 'pangram'. Valid: classify, invert, optimize, restyle"),
     ],
