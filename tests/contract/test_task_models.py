@@ -1,11 +1,13 @@
 """The promises that every kind of task model keeps."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
 import huggingface_hub
 import pytest
 import torch
+from transformers import LlamaForSequenceClassification
 
 from hardprompt import testing
 from hardprompt.data.tables import Example
@@ -86,6 +88,27 @@ def test_a_folder_with_pickled_weights_only_is_refused(tiny_folder: Path, tmp_pa
     (tmp_path / "pytorch_model.bin").write_bytes(b"\x80\x04N.")  # a pickle
     with pytest.raises(InputError, match="could not be loaded"):
         load_causal(str(tmp_path))
+
+
+def test_a_checkpoint_without_its_head_is_refused_and_the_weight_named(tiny_causal: Any, tmp_path: Path) -> None:
+    config = copy.deepcopy(tiny_causal.model.config)
+    for tied in (False, True):
+        config.tie_word_embeddings = tied
+        folder = tmp_path / str(tied)
+        LlamaForSequenceClassification(config).save_pretrained(folder)
+        tiny_causal.tokenizer.save_pretrained(folder)
+        if tied:  # the head is the input embedding, which is there
+            assert load_causal(str(folder))
+        else:
+            with pytest.raises(InputError, match=r"has no weights for lm_head.weight \(1 missing\)"):
+                load_causal(str(folder))
+
+
+def test_a_masked_checkpoint_without_its_head_is_refused(tiny_masked: Any, tmp_path: Path) -> None:
+    tiny_masked.model.base_model.save_pretrained(tmp_path)
+    tiny_masked.tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(InputError, match=r"has no weights for lm_head\."):
+        load_task_lm(str(tmp_path))
 
 
 def test_without_the_hub_an_earlier_download_is_used(

@@ -262,7 +262,7 @@ def test_losses_get_the_full_rows_of_the_frozen_head_and_the_values_of_both_netw
     torch.testing.assert_close(values.rewards, reward(proposal.prompts).float() / 0.5)
     assert (values.v is None) == (loss != "path_consistency")
     assert (values.target_v is None) == (loss == "monte_carlo")
-    head = any_policy.packed.head
+    head = any_policy.packed.head.module
     for i, ids in enumerate(ids_of(proposal)):
         for t in range(len(ids)):
             state = trained.tree.states([ids[:t]])[0]

@@ -11,14 +11,14 @@ import pytest
 import torch
 
 from hardprompt.errors import InputError
-from hardprompt.lms import TaskLM
+from hardprompt.lms import TaskLM, packing
 from hardprompt.lms.causal import CausalLM
 from hardprompt.lms.image_text import ImageText, load_image_text
 from hardprompt.lms.load import check_name, load_causal, load_task_lm
 from hardprompt.lms.masked import MaskedLM
 from hardprompt.lms.models import Models
-from hardprompt.lms.packing import PackedModel
 from hardprompt.lms.policy import PolicyLM
+from hardprompt.lms.proof import prove
 
 OWN = """
 import torch
@@ -110,26 +110,30 @@ def test_without_keeping_each_call_loads_anew(tiny_folder: Path) -> None:
     assert models.causal(str(tiny_folder)).model is not models.causal(str(tiny_folder)).model
 
 
-def test_a_model_is_probed_once_in_each_precision(tiny_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    tiny, probed = tiny_of("llama"), []
-    probe = PackedModel._probe
-    monkeypatch.setattr(PackedModel, "_probe", lambda self: probed.append(self.dtype) or probe(self))
+def test_a_model_is_proved_once_in_each_precision(tiny_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny, proved = tiny_of("llama"), []
+
+    def counted(model: Any, *, like: Any = None) -> Any:
+        proved.append(model.dtype)
+        return prove(model, like=like)
+
+    monkeypatch.setattr(packing, "prove", counted)
     lm = CausalLM(*tiny)
-    assert probed == [torch.float32]
+    assert proved == [torch.float32]
     policy = PolicyLM(lm.model, lm.tokenizer, probed=lm.packed)
-    assert policy.packed.packs
-    assert lm.over(lm.model).packed.packs
-    assert probed == [torch.float32]
+    assert policy.packed.allows("tree", 8)
+    assert lm.over(lm.model).packed.allows("tree", 8)
+    assert proved == [torch.float32]
     half = lm.over(copy.deepcopy(lm.model).to(torch.bfloat16))
-    assert half.packed.packs
-    assert probed == [torch.float32, torch.bfloat16]
+    assert half.packed.allows("tree", 8)
+    assert proved == [torch.float32, torch.bfloat16]
     before = lm.model.config._attn_implementation
     try:
         lm.model.set_attn_implementation("eager")
         lm.over(lm.model)
     finally:
         lm.model.set_attn_implementation(before)
-    assert len(probed) == 3
+    assert len(proved) == 3
 
 
 @pytest.mark.usefixtures("own")

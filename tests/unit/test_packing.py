@@ -34,7 +34,7 @@ beginnings = st.lists(st.lists(st.integers(5, 12), max_size=20), max_size=5)
 def whole(packed: PackedModel, ids: Sequence[int]) -> Tensor:
     """All hidden states of one sequence, run alone and without padding."""
     with torch.no_grad():
-        return packed.body(input_ids=torch.tensor([list(ids)]), use_cache=False).last_hidden_state[0]
+        return packed.states(input_ids=torch.tensor([list(ids)]), use_cache=False)[0]
 
 
 def assert_same_as_whole(
@@ -58,7 +58,7 @@ def packed_of(tiny_of: Callable[[str], Tiny]) -> Callable[[str], PackedModel]:
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_the_probe_packs_the_models_that_take_a_tree_and_runs_the_others_plainly(packed_of: Any, arch: str) -> None:
-    assert packed_of(arch).packs is PACKING[arch]
+    assert packed_of(arch).allows("tree", 1) is PACKING[arch]
 
 
 @pytest.mark.parametrize("arch", [*ARCHITECTURES, *WINDOWED])
@@ -83,8 +83,8 @@ def test_logits_of_the_head_at_packed_states_equal_those_of_whole_sequences(pack
     packed.keep([ids[0]])
     (states,) = packed.hidden(ids)
     for state, sequence in zip(states, ids, strict=True):
-        logits = packed.head(whole(packed, sequence)[-1])
-        torch.testing.assert_close(packed.head(state), logits, atol=1e-5, rtol=1e-5)
+        logits = packed.head.logits(whole(packed, sequence)[-1][None])[0]
+        torch.testing.assert_close(packed.head.logits(state[None])[0], logits, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
@@ -197,7 +197,7 @@ def test_half_precision_models_pack_and_stay_close_to_whole_sequences(dtype: tor
     packed = PackedModel(make_tiny("llama").to(dtype))
     ids = [[5, 6, 7, 8, end] for end in (20, 21, 22)]
     packed.keep([[5, 6, 7]])
-    assert packed.packs
+    assert packed.allows("tree", 1)
     (states,) = packed.hidden(ids)
     for state, sequence in zip(states, ids, strict=True):
         assert state.dtype == dtype
@@ -210,6 +210,7 @@ class Deaf(nn.Module):
     def __init__(self, body: nn.Module, ignored: str) -> None:
         super().__init__()
         self.body, self.ignored = body, ignored
+        self.embed_tokens = body.embed_tokens
 
     def forward(self, **inputs: Any) -> Any:
         if inputs.get("past_key_values") is not None:
@@ -219,12 +220,11 @@ class Deaf(nn.Module):
 
 @pytest.mark.parametrize("ignored", ["position_ids", "attention_mask"])
 def test_a_model_that_silently_ignores_positions_or_the_tree_is_found_out_and_run_plainly(
-    ignored: str, monkeypatch: pytest.MonkeyPatch
+    ignored: str,
 ) -> None:
     model = make_tiny("llama")
-    deaf = Deaf(model.get_decoder(), ignored)
-    monkeypatch.setattr(model, "get_decoder", lambda: deaf)
+    model.model = Deaf(model.model, ignored)
     packed = PackedModel(model)
-    assert not packed.packs
+    assert not packed.allows("tree", 1)
     packed.keep([[5, 6, 7]])
     assert_same_as_whole(packed, [[5, 6, 7, 8, 9], [5, 6, 7, 9, 8, 7]])

@@ -120,7 +120,7 @@ def test_cut_takes_the_first_mark() -> None:
 
 def test_a_model_that_takes_no_tree_is_sampled_all_the_same(tiny_of: Any) -> None:
     lm = CausalLM(*tiny_of("mamba"))
-    assert not lm.packed.packs
+    assert not lm.packed.allows("tree", 1)
     assert lm.generate(CONTEXTS, samples=2, longest=5) == [
         lm.generate([context], samples=2, longest=5)[0] for context in CONTEXTS
     ]

@@ -33,7 +33,7 @@ class CausalLM:
         self.model = self.packed.model
         self.device = self.packed.device
         self.tokenizer = tokenizer
-        self.context_length: int | None = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+        self.context_length: int | None = self.packed.context_length
 
     @property
     def tokens_run(self) -> int:
@@ -64,11 +64,11 @@ class CausalLM:
                 raise InputError(f"the choice {choice!r} has no token; give a word.")
         tails = [ids[:-1] for ids in options if len(ids) > 1] or [[]]
         states = self.packed.hidden(self.encode(contexts), tails=tails)
-        first = put([ids[0] for ids in options], states[0].device)
-        scores = self.packed.finish(logits_at(self.packed.head, states[0], first))
+        first = put([ids[0] for ids in options], self.device)
+        scores = self.packed.head.at(states[0], first)
         later = ((column, token) for column, ids in enumerate(options) for token in ids[1:])
         for state, (column, token) in zip(states[1:], later, strict=True):
-            logits = self.packed.finish(self.packed.head(state).float())
+            logits = self.packed.head.logits(state)
             scores[:, column] += logits[:, token] - logits.logsumexp(-1)
         return scores.cpu()
 
@@ -138,10 +138,3 @@ class CausalLM:
     def encode(self, contexts: Sequence[str]) -> list[list[int]]:
         """Token ids of each context, as it is read: what opens a text is there, what closes it is not."""
         return open_ids(self.tokenizer, contexts)
-
-
-@torch.no_grad()
-def logits_at(head: Any, states: Float[Tensor, "n hidden"], ids: Tensor) -> Float[Tensor, "n choices"]:
-    """The head's logits for ``ids`` alone, in float32: the vocabulary is not computed."""
-    logits: Tensor = states.float() @ head.weight[ids].float().T
-    return logits if head.bias is None else logits + head.bias[ids].float()

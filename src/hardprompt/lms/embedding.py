@@ -104,7 +104,10 @@ def load_embedder(name: str) -> Embedder:
             f"model {name!r} is no encoder ({config.model_type}); "
             "give a sentence model or a masked LM, for example embedded:minilm."
         )
-    return Embedder(load_weights(AutoModel, name, source)[0], load_tokenizer(name, source), name=name)
+    model, missing = load_weights(AutoModel, name, source)
+    if missing := [weight for weight in missing if not weight.startswith("pooler.")]:  # which no vector needs
+        raise InputError(f"model {name!r} has no weights for {missing[0]} ({len(missing)} missing); use another.")
+    return Embedder(model, load_tokenizer(name, source), name=name)
 
 
 def outputs(

@@ -26,7 +26,7 @@ def load_causal(name: str) -> tuple[Any, Any]:
         name: ``embedded:NAME``, a ``.gguf`` file, a folder, or a hub name.
 
     Raises:
-        InputError: no such model, or one that is not causal or has no safetensors weights.
+        InputError: no such model, or one that is not causal or lacks weights, all of them in safetensors.
         MissingExtra: the package that embeds it is not installed.
     """
     from transformers import MODEL_FOR_MASKED_LM_MAPPING, AutoModelForCausalLM
@@ -36,7 +36,7 @@ def load_causal(name: str) -> tuple[Any, Any]:
     # transformers would load an encoder as if it were causal, with attention to both sides.
     if type(config) in MODEL_FOR_MASKED_LM_MAPPING and not getattr(config, "is_decoder", False):
         raise InputError(f"model {name!r} is a masked model ({config.model_type}); a causal one is needed here.")
-    return load_weights(AutoModelForCausalLM, name, source)[0], load_tokenizer(name, source)
+    return _whole(AutoModelForCausalLM, name, source), load_tokenizer(name, source)
 
 
 def load_task_lm(name: str) -> TaskLM:
@@ -66,7 +66,7 @@ def load_masked(name: str) -> MaskedLM | None:
     tokenizer = load_tokenizer(name, source)
     if tokenizer.mask_token is None or type(read_config(name, source)) not in MODEL_FOR_MASKED_LM_MAPPING:
         return None
-    return MaskedLM(load_weights(AutoModelForMaskedLM, name, source)[0], tokenizer)
+    return MaskedLM(_whole(AutoModelForMaskedLM, name, source), tokenizer)
 
 
 def check_name(name: str, *, own: bool = True) -> None:
@@ -156,6 +156,17 @@ def load_tokenizer(name: str, source: str) -> Any:
 
     with quiet(), one_line(name, VALID):
         return AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+
+
+def _whole(auto: Any, name: str, source: str) -> Any:
+    """The model, whose checkpoint has each of its weights."""
+    model, missing = load_weights(auto, name, source)
+    if missing:
+        raise InputError(
+            f"model {name!r} has no weights for {missing[0]} ({len(missing)} missing): its checkpoint is not a whole "
+            "language model, but a classifier, say; use another."
+        )
+    return model
 
 
 def load_weights(auto: Any, name: str, source: str, *, valid: str = VALID) -> tuple[Any, list[str]]:

@@ -37,7 +37,7 @@ class MaskedLM:
     log-probability given the tokens before it. The space at a word boundary belongs to the choice.
 
     Raises:
-        InputError: the tokenizer has no mask token.
+        InputError: the tokenizer has no mask token, or the model's own forward fails on short texts.
     """
 
     def __init__(self, model: Any, tokenizer: Any, *, probed: "MaskedLM | None" = None) -> None:
@@ -65,7 +65,11 @@ class MaskedLM:
         self._short = self._probe_head()
         if not self._short:
             _LOG.info("the model's head is not asked for one place alone: the vocabulary is computed at every token")
-        self.pads, self._unpadded = self._probe_lengths()
+        try:
+            self.pads, self._unpadded = self._probe_lengths()
+        except Exception as error:  # the code is any model's: it may raise anything
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+            raise InputError(f"a {type(model).__name__} cannot be run as a masked model: {reason}.") from error
         if self._unpadded is None:
             alike = "like length share a padded pass" if self.pads else "one length share a pass"
             _LOG.info("the model does not run a row of several sequences: those of %s", alike)
@@ -133,7 +137,7 @@ class MaskedLM:
     def _fitting(self, ids: list[list[int]], row: Unpadded | None) -> int:
         """How many of these sequences, which are sorted by length, share a pass with the first."""
         used = 0
-        most: int = max(1, _LOGITS // self.model.get_input_embeddings().num_embeddings)
+        most: int = max(1, _LOGITS // len(self.model.get_input_embeddings().weight))
         for size, own in enumerate(ids[:most]):
             used = used + len(own) if row is not None else (size + 1) * len(own)
             shares = row.takes(own) if row is not None else self.pads or len(own) == len(ids[0])

@@ -11,8 +11,9 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import DynamicCache
 
-from hardprompt.lms import probes
+from hardprompt.lms.head import Head
 from hardprompt.lms.placing import padded, put
+from hardprompt.lms.proof import FIRST, Proved, Quick, States, prove, right
 
 _LOG = logging.getLogger(__name__)
 
@@ -55,58 +56,60 @@ class PackedModel:
 
     ``keep`` computes and holds the keys and values of fixed prefixes (the texts of a data set, say). ``hidden``
     runs the rest of each sequence, from its longest common *token* prefix with what is held, as a tree in which a
-    token that several sequences share stands once. The result equals running every sequence whole. A model that
-    does not take a tree-shaped attention mask is found by a probe when built and is run plainly instead.
+    token that several sequences share stands once. The result equals running every sequence whole: that is proved
+    against the model's own forward when built, and again for longer sequences (``proof``); else it is run plainly.
 
     Args:
         model: any causal model of transformers, frozen here.
         keep_bytes: memory for keys and values; prefixes that would exceed it are not kept, only run again.
-        probed: another, whose probe is not repeated if it was of the same model in the same precision and attention.
+        probed: another, whose proof is not repeated if it was of the same model in the same precision and attention.
+
+    Raises:
+        InputError: the model's own forward makes no sense as a causal model's.
     """
 
     def __init__(self, model: Any, *, keep_bytes: int = 2 << 30, probed: "PackedModel | None" = None) -> None:
         self.model = model.eval().requires_grad_(False)
-        self.body = model.get_decoder()
-        self.head = model.get_output_embeddings()
         self.device = next(model.parameters()).device
-        self.dtype = self.head.weight.dtype
+        self.head: Head
+        self._decodes: bool
+        how: tuple[Any, ...] = (model, model.dtype, self.device, model.config._attn_implementation)
+        same = probed is not None and probed._how == how
+        self._how: tuple[Any, ...] = how
+        self._proved: Proved
+        self.context_length: int | None = getattr(model.config.get_text_config(), "max_position_embeddings", None)
         self._batch_tokens = _BATCH_TOKENS if self.device.type == "cpu" else _GPU_BATCH_TOKENS
         self.tokens_run = 0
         self._room = keep_bytes
         self._kept: dict[int, Any] = {}  # a trie: token -> branch; the key -1 holds the prefix that ends or passes here
-        text = model.config.get_text_config()
-        self._window = getattr(text, "sliding_window", None)
-        self._scale = getattr(text, "logit_scale", None) or 1.0 / (getattr(text, "logits_scaling", None) or 1.0)
-        self._cap = getattr(text, "final_logit_softcapping", None)
-        self._how = (model, self.dtype, self.device, model.config._attn_implementation)
-        self.packs: bool
-        if probed is not None and probed._how == self._how:
-            self.packs = probed.packs
-        else:  # a window that counts places in memory instead of positions cuts a packed tree at the wrong tokens
-            self.packs = getattr(text, "window_size", None) is None and self._probe()
-        self.tokens_run = 0  # the probe's do not count
-        if not self.packs:
-            _LOG.info("the model takes no tree-shaped attention mask: sequences are run one by one, padded")
+        self._full: PackedModel | None  # the same model in float32, which shows more clearly what is right
+        if same and probed is not None:
+            self.head, self._decodes, self._full = probed.head, probed._decodes, probed._full
+            self._proved = probed._proved
+        else:
+            self.head, self._decodes, self._seen = prove(model, like=None if probed is None else probed.head)
+            self._full = None if probed is None or probed.model is model else PackedModel(probed.model, probed=probed)
+            self._proved = Proved(self.context_length)
+        self.dtype = self.head.weight.dtype
+        if not same and not self.allows("tree", 1):
+            _LOG.warning(
+                "a %s takes no tree of texts or no kept keys and values: each text is run whole, which is slower",
+                type(model).__name__,
+            )
+        self._seen = {}  # states that were of use until here
 
     @torch.no_grad()
     def keep(self, prefixes: Sequence[Sequence[int]]) -> None:
         """Compute and hold the keys and values of ``prefixes`` (token ids), for later calls of ``hidden``."""
-        if not self.packs:
-            return
         new = sorted({tuple(p) for p in prefixes if len(p) > 0 and self._longest(p)[1] < len(p)}, key=len)
+        new = [p for p in reversed(new) if self.allows("tree", len(p))][::-1]  # the longest may speak for all
         for batch in _batches(new, len, self._batch_tokens):
-            ids, mask = padded(batch, self.device)
-            cache = DynamicCache()
-            self.body(input_ids=ids, attention_mask=mask, past_key_values=cache, use_cache=True)
-            self.tokens_run += sum(map(len, batch))
-            for row, p in enumerate(batch):
-                keys = torch.stack([layer.keys[row, :, : len(p)] for layer in cache.layers])
-                values = torch.stack([layer.values[row, :, : len(p)] for layer in cache.layers])
-                size = 2 * keys.numel() * keys.element_size()
+            for p, prefix in zip(batch, self._prefixes(batch), strict=True):
+                size = 2 * prefix.keys.numel() * prefix.keys.element_size()
                 if size > self._room:
                     return
                 self._room -= size
-                branch, prefix = self._kept, _Prefix(list(p), keys, values)
+                branch = self._kept
                 for token in p:
                     branch = branch.setdefault(token, {})
                     branch.setdefault(-1, prefix)  # any prefix that passes here supplies the keys up to here
@@ -119,14 +122,21 @@ class PackedModel:
         flat = [list(s) + list(t) for s in sequences for t in tails]
         width = len(tails)
         points = [[len(s) - 1 + i for i in range(len(t) + 1)] for s in sequences for t in tails]
-        states = self._run(flat, points) if self.packs and not self._too_long(flat) else self._plain(flat, points)
+        longest = max(map(len, flat), default=0)
+        run = (
+            self._run
+            if self.allows("tree", longest)
+            else self._padded
+            if self.allows("padded", longest)
+            else self._alone
+        )
+        states = run(flat, points)
         ends = [(0, 0), *((k, j + 1) for k, tail in enumerate(tails) for j in range(len(tail)))]
         return [torch.stack([states[i * width + k][j] for i in range(len(sequences))]) for k, j in ends]
 
     def holds(self, prefix: Sequence[int], more: int) -> bool:
         """Whether ``follow`` can go on from this prefix with so many tokens."""
-        held = self.packs and self._longest(prefix)[1] == len(prefix) > 0
-        return held and not self._too_long([[0] * (len(prefix) + more)])
+        return self._longest(prefix)[1] == len(prefix) > 0 and self.allows("tree", len(prefix) + more)
 
     def follow(
         self, prefixes: Sequence[Sequence[int]], sequences: Sequence[Sequence[int]]
@@ -137,12 +147,21 @@ class PackedModel:
             row.add([*prefix, *ids], len(prefix))
         return self._forward(rows)
 
-    def finish(self, logits: Tensor) -> Tensor:
-        """What the model makes of its head's output before it calls it logits."""
-        logits = logits * self._scale
-        return logits if self._cap is None else self._cap * torch.tanh(logits / self._cap)
+    def states(self, **inputs: Any) -> Float[Tensor, "n tokens hidden"]:
+        """What goes into the head, at every token of a batch that the model is given in its own words."""
+        if not self._decodes:
+            return self.head.states(**inputs)
+        states: Tensor = self.model.get_decoder()(**inputs).last_hidden_state
+        return states
 
-    def _run(self, sequences: list[list[int]], points: list[list[int]]) -> list[list[Tensor]]:
+    def allows(self, way: str, length: int, quick: Quick | None = None) -> bool:
+        """Whether sequences of up to so many tokens may be run as a ``tree``, ``padded`` on the right, or as ``quick``.
+
+        The first to ask for a length has it tried, against the model's own forward.
+        """
+        return self._proved.holds(way, length, lambda at: self._right(way, at, quick))
+
+    def _run(self, sequences: list[list[int]], points: list[list[int]]) -> States:
         begin: list[tuple[_Prefix | None, int]] = []
         for ids, ends in zip(sequences, points, strict=True):
             prefix, match = self._longest(ids)
@@ -199,29 +218,73 @@ class PackedModel:
                     values[:, r, :, : len(row.prefix.ids)] = row.prefix.values
             cache = DynamicCache(list(zip(keys.unbind(0), values.unbind(0), strict=True)))
         mask = torch.zeros(seen.shape, dtype=self.dtype).masked_fill_(~seen, torch.finfo(self.dtype).min)
-        out = self.body(
+        states = self.states(
             input_ids=put(ids, self.device), attention_mask=put(mask[:, None], self.device),
             position_ids=put(positions, self.device), past_key_values=cache, use_cache=True,
         )  # fmt: skip
         self.tokens_run += sum(len(row.nodes) for row in rows)
-        hidden: Tensor = out.last_hidden_state
-        return hidden
+        return states
 
-    def _plain(self, sequences: list[list[int]], points: list[list[int]]) -> list[list[Tensor]]:
-        result: list[list[Tensor]] = [[] for _ in sequences]
+    def _prefixes(self, batch: Sequence[Sequence[int]]) -> list[_Prefix]:
+        ids, mask = padded(batch, self.device)
+        cache = DynamicCache()
+        self.states(input_ids=ids, attention_mask=mask, past_key_values=cache, use_cache=True)
+        self.tokens_run += sum(map(len, batch))
+        found = []
+        for row, p in enumerate(batch):
+            keys = torch.stack([layer.keys[row, :, : len(p)] for layer in cache.layers])
+            values = torch.stack([layer.values[row, :, : len(p)] for layer in cache.layers])
+            found.append(_Prefix(list(p), keys, values))
+        return found
+
+    def _padded(self, sequences: list[list[int]], points: list[list[int]]) -> States:
+        """By sequences of like length, filled up on the right: no earlier position looks there."""
+        result: States = [[] for _ in sequences]
         order = sorted(range(len(sequences)), key=lambda i: len(sequences[i]))
         for batch in _batches(order, lambda i: len(sequences[i]), self._batch_tokens):
             ids, mask = padded([sequences[i] for i in batch], self.device)
-            # Padding on the right is harmless: no earlier position looks at it.
-            hidden = self.body(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
+            hidden = self.states(input_ids=ids, attention_mask=mask, use_cache=False)
             self.tokens_run += sum(len(sequences[i]) for i in batch)
             for k, i in enumerate(batch):
                 result[i] = [hidden[k, p] for p in points[i]]
         return result
 
-    def _too_long(self, sequences: list[list[int]]) -> bool:
-        # A packed row ignores a sliding window, so past its length the model is run plainly.
-        return self._window is not None and max(map(len, sequences)) > self._window
+    def _alone(self, sequences: list[list[int]], points: list[list[int]]) -> States:
+        """Each by the model's own forward, on nothing else."""
+        result = []
+        for ids, own in zip(sequences, points, strict=True):
+            hidden = self._own(ids)
+            result.append([hidden[p] for p in own])
+            self.tokens_run += len(ids)
+        return result
+
+    def _own(self, ids: Sequence[int]) -> Float[Tensor, "tokens hidden"]:
+        known = self._seen.get(tuple(ids))
+        return self.head.states(input_ids=put([list(ids)], self.device))[0] if known is None else known
+
+    def _right(self, way: str, length: int, quick: Quick | None) -> bool:
+        if self._full is not None and length > FIRST:
+            return self._full.allows(way, length, quick)
+        before = self.tokens_run
+        ways: dict[str, Quick] = {"tree": self._tree, "padded": self._padded}
+        try:
+            return right(self.head, self._own, quick or ways[way], length)
+        finally:
+            self.tokens_run = before  # what was tried is no work for anybody
+
+    def _tree(self, sequences: list[list[int]], points: list[list[int]]) -> States:
+        """As branches of one tree over a kept beginning, beside a row whose kept beginning is far longer."""
+        start = max(1, len(sequences[0]) // 3)
+        (prefix,) = self._prefixes([sequences[0][:start]])
+        rows = [_Row(prefix)]
+        paths = [rows[0].add(ids, start) for ids in sequences]
+        if len(sequences[0]) == FIRST:  # a window that counts places in memory instead of positions shows here
+            far = min(2 * _ROW_TOKENS, self.context_length or 2 * _ROW_TOKENS) - FIRST
+            keys, values = (part[:, :, :1].expand(-1, -1, max(1, far), -1) for part in (prefix.keys, prefix.values))
+            rows.append(_Row(_Prefix([0] * keys.shape[2], keys, values)))
+            rows[1].add([0], 0)
+        states = self._forward(rows)[0]
+        return [[states[path[p - start]] for p in own] for path, own in zip(paths, points, strict=True)]
 
     def _cost(self, row: _Row) -> int:
         # A pass on a GPU is long, so what it copies of the kept keys and values counts, too.
@@ -235,24 +298,6 @@ class PackedModel:
                 break
             branch, match = branch[token], match + 1
         return branch.get(-1), match
-
-    @torch.no_grad()
-    def _probe(self) -> bool:
-        size = self.model.config.get_text_config().vocab_size
-        first = [(7 * i + 3) % size for i in range(6)]
-        second = [*first[:4], (5 * first[3] + 11) % size, 1 % size]
-        try:
-            self.packs = True
-            plain = torch.stack([t for own in self._plain([first, second], [[5], [3, 5]]) for t in own])
-            kept, self._kept = self._kept, {}
-            self.keep([first[:3]])
-            packed = torch.stack([t for own in self._run([first, second], [[5], [3, 5]]) for t in own])
-            self._kept = kept
-        except probes.ERRORS as error:
-            _LOG.debug("packing probe failed: %s", error)
-            self._kept = {}
-            return False
-        return probes.alike(plain, packed)
 
 
 def _batches(items: Sequence[Any], size: Any, limit: int) -> list[list[Any]]:

@@ -32,8 +32,8 @@ class PolicyLM:
 
     def __post_init__(self, model: Any, probed: PackedModel | None) -> None:
         self.packed = PackedModel(model, probed=probed)
-        self.head_weight: Tensor = self.packed.head.weight.detach()
-        self.head_bias: Tensor | None = None if self.packed.head.bias is None else self.packed.head.bias.detach()
+        self.head_weight: Tensor = self.packed.head.weight
+        self.head_bias: Tensor | None = self.packed.head.bias
         allowed = allowed_tokens(self.tokenizer, len(self.head_weight), tokens=self.tokens, script=self.script)
         self.opens, self.follows = first_tokens(self.tokenizer, allowed, tokens=self.tokens, spaced=self.spaced)
         self._start = [*start_ids(self.tokenizer), *(plain_ids(self.tokenizer, self.start) if self.start else [])]
@@ -55,7 +55,8 @@ class PolicyLM:
     @torch.no_grad()
     def logits(self, states: Float[Tensor, "n hidden"]) -> Float[Tensor, "n vocabulary"]:
         """W_LM e_t for each state, as the model itself would have it, float32 on its device."""
-        return self.packed.finish(self.head(states))
+        self.logits_computed += len(states)
+        return self.packed.head.logits(states)
 
     def head(self, states: Float[Tensor, "n hidden"]) -> Float[Tensor, "n vocabulary"]:
         """The frozen output head applied to any vectors, float32 on its device, differentiable."""

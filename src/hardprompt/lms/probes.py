@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-ERRORS = (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError)
+ERRORS = (AssertionError, AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError)
 """What a model may raise that is asked for more than it can do."""
 
 _LIMIT, _HALF_LIMIT = 1e-3, 5e-2

@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from hardprompt.lms.packing import PackedModel
+from hardprompt.lms.proof import States
 
 _ROWS = 64  # continuations that grow side by side,
 _TOKENS = 16_384  # as long as they hold no more tokens than this, padding included
@@ -84,13 +85,15 @@ def _grow(
     grown: list[list[int]] = [[] for _ in draws]
     texts = [""] * len(draws)
     alive = list(range(len(draws)))
-    stepper = _Stepper(packed, contexts, list(map(len, own))) if packed.packs else None
+    longest = max(len(context) + len(draws) for context, draws in zip(begun, draws, strict=True))
+    steps = packed.allows("steps", longest, lambda ids, _: _stepped(packed, ids))
+    stepper = _Stepper(packed, contexts, list(map(len, own))) if steps else None
     for position in range(max(map(len, draws))):
         if stepper is not None:
             logits = stepper.logits([grown[r][-1] for r in alive] if position else None)
         else:
             states = packed.hidden([[*begun[r], *grown[r]] for r in alive])[0]
-            logits = packed.finish(packed.head(states).float())
+            logits = packed.head.logits(states)
         now = torch.stack([draws[r][position] for r in alive])
         kept = []
         for k, (row, token) in enumerate(zip(alive, pick(logits.cpu(), now, top_k).tolist(), strict=True)):
@@ -122,6 +125,10 @@ class _Stepper:
 
     def logits(self, tokens: list[int] | None) -> Float[Tensor, "n vocabulary"]:
         """Of the next token of each row, after ``tokens`` (None: after the contexts)."""
+        return self._packed.head.logits(self.states(tokens))
+
+    def states(self, tokens: list[int] | None) -> Float[Tensor, "n hidden"]:
+        """What the head makes those of."""
         if tokens is None:
             positions = (self._mask.cumsum(-1) - 1).clamp_min(0)
             hidden = self._run(self._first, positions)
@@ -132,7 +139,7 @@ class _Stepper:
             self._mask = torch.cat([self._mask, self._mask.new_ones(len(tokens), 1)], dim=1)
             hidden = self._run(torch.tensor(tokens, device=self._device)[:, None], self._next[:, None])
             self._next = self._next + 1
-        return self._packed.finish(self._packed.head(hidden).float())
+        return hidden
 
     def keep(self, rows: list[int]) -> None:
         """Go on with these rows only."""
@@ -141,10 +148,16 @@ class _Stepper:
         self._mask, self._next = self._mask[index], self._next[index]
 
     def _run(self, ids: Tensor, positions: Tensor) -> Float[Tensor, "n hidden"]:
-        out = self._packed.body(
+        states = self._packed.states(
             input_ids=ids, attention_mask=self._mask, position_ids=positions, past_key_values=self._cache,
             use_cache=True,
         )  # fmt: skip
         self._packed.tokens_run += ids.numel()
-        hidden: Tensor = out.last_hidden_state[:, -1]
-        return hidden
+        return states[:, -1]
+
+
+def _stepped(packed: PackedModel, sequences: list[list[int]]) -> States:
+    """States at the last two places of sequences, the last by a step of its own."""
+    stepper = _Stepper(packed, [ids[:-1] for ids in sequences], [1] * len(sequences))
+    before, last = stepper.states(None), stepper.states([ids[-1] for ids in sequences])
+    return [list(pair) for pair in zip(before, last, strict=True)]

@@ -57,7 +57,7 @@ class ClassificationObjective:
         lm, template, choices = self.lm, self.template, self.choices
         if not isinstance(lm, CausalLM | MaskedLM):
             raise InputError(f"the task model is a {type(lm).__name__}, which gives no gradients; use a local model.")
-        if isinstance(lm, MaskedLM) and not lm.pads:
+        if not (lm.pads if isinstance(lm, MaskedLM) else lm.packed.allows("padded", 1)):
             raise InputError(
                 "the task model's answer changes with padding, and a loss with gradients is of padded batches; "
                 "use another task model, or a method without gradients."
@@ -146,7 +146,7 @@ class ClassificationObjective:
             if held:
                 states = self.lm.packed.follow([own.left for own in rows] * n, ids.tolist())
             else:  # padding on the right is harmless: no earlier place looks at it
-                states = self.lm.packed.body(input_ids=ids, attention_mask=seen, use_cache=False).last_hidden_state
+                states = self.lm.packed.states(input_ids=ids, attention_mask=seen, use_cache=False)
         first = [min(p for _, p, _ in own.reads) for own in rows]  # all answers of a row begin in one place
         later = torch.tensor([p > f for own, f in zip(rows, first, strict=True) for _, p, _ in own.reads]).repeat(n)
         return self._predicted(states[row, place - 1].float(), token, later).reshape(n, -1)
@@ -155,14 +155,11 @@ class ClassificationObjective:
         self, states: Float[Tensor, "reads hidden"], token: Int[Tensor, " reads"], later: Bool[Tensor, " reads"]
     ) -> Float[Tensor, " reads"]:
         """Scores of tokens after states of a causal model; those that are not an answer's first are normalised."""
-        packed = self.lm.packed
-        logits: Tensor = (packed.head.weight[token].float() * states).sum(-1)
-        if packed.head.bias is not None:
-            logits = logits + packed.head.bias[token].float()
-        logits = packed.finish(logits)
+        head = self.lm.packed.head
+        logits: Tensor = head.each(states, token)
         if not bool(later.any()):
             return logits  # the normaliser of an answer's first token is the same for all answers
-        every = packed.finish(packed.head(states[later].to(packed.head.weight)).float())
+        every = head.logits(states[later])
         return logits.index_add(0, later.nonzero()[:, 0].to(logits.device), -every.logsumexp(-1))
 
     def _hold(self, lm: CausalLM) -> bool:
