@@ -45,8 +45,9 @@ def read_steps(out: Path) -> list[dict[str, Any]]:
 def _lines(out: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     path = out / FILE
     # Only "\n" ends a line there: a prompt may hold what else is taken for a line's end.
-    for line in path.read_text(encoding="utf-8").split("\n") if path.is_file() else []:
+    for whole in path.read_bytes().split(b"\n") if path.is_file() else []:
         try:
+            line = whole.decode("utf-8")
             yield line, json.loads(line)
-        except json.JSONDecodeError:  # the empty end, or the line that was being written when the run was killed
+        except ValueError:  # the empty end, or the line that was being written when the run was killed
             return

@@ -14,6 +14,7 @@ from hardprompt.optimizers.checks import MANY, TINY, check
 from hardprompt.optimizers.gradient.objective import Objective, soft_prompts
 from hardprompt.optimizers.gradient.soft import BestSoft
 from hardprompt.search.engine import EVERYTHING, Proposal
+from hardprompt.search.files import Past
 
 
 @dataclass(kw_only=True, eq=False)
@@ -72,7 +73,7 @@ class BBT:
         """Every reward so far, from which CMA-ES is built again, and the soft prompts that it ever stood by."""
         return {
             "seed": self.seed,
-            "told": [list(rewards) for rewards in self._told],
+            "told": Past(self._told),
             "best": self._best.state_dict(),
         }
 
