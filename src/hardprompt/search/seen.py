@@ -31,10 +31,10 @@ class Seen(dict[_Key, float]):
 
     def add(self, prompts: Sequence[_Key], rewards: Sequence[float]) -> None:
         """Remember the rewards of a step."""
-        self._log.append([list(prompts), list(rewards)])
+        self._log.append([[_plain(prompt) for prompt in prompts], list(rewards)])
         self.update(zip(prompts, rewards, strict=True))
         if keep_best(self, self._most):
-            self._log = [[list(self), list(self.values())]]
+            self._log = [[[_plain(prompt) for prompt in self], list(self.values())]]
 
     def past(self) -> Past:
         """What it was told, step by step."""
@@ -43,6 +43,10 @@ class Seen(dict[_Key, float]):
     def restore(self, past: Iterable[Sequence[Any]], key: Callable[[Any], _Key]) -> None:
         """Go on from what ``past`` returned, of prompts that ``key`` makes of plain values."""
         self.clear()
-        self._log = [[list(map(key, prompts)), list(rewards)] for prompts, rewards in past]
+        self._log = list(past)
         for prompts, rewards in self._log:
-            self.update(zip(prompts, rewards, strict=True))
+            self.update(zip(map(key, prompts), rewards, strict=True))
+
+
+def _plain(prompt: Any) -> Any:
+    return list(prompt) if isinstance(prompt, tuple) else prompt
