@@ -90,7 +90,15 @@ def add_compare_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--evaluations", type=int, metavar="N", help="budget of every search")
     parser.add_argument("--workers", type=int, metavar="N", help="searches side by side (as cores and memory allow)")
     parser.add_argument("--out", metavar="FOLDER", help="where everything is kept (runs/compare-FILE)")
+    add_allow_code(parser)
     parser.add_argument("--dry-run", action="store_true", help="check every cell and count them, run nothing")
+
+
+def add_allow_code(parser: argparse.ArgumentParser) -> None:
+    """The flag of the commands that read a file of settings."""
+    parser.add_argument(
+        "--allow-code", action="store_true", help="trust the file: use the code, and the API's address, that it names"
+    )
 
 
 def _typed(value: Any) -> str:
