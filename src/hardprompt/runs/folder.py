@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
-from hardprompt.errors import InputError, typed
+from hardprompt.errors import HardpromptError, InputError, typed
 from hardprompt.lms.placing import choose_threads
 from hardprompt.runs.result import versions
 from hardprompt.runs.steps import FILE as STEPS
@@ -189,6 +189,22 @@ def read_result(folder: Path) -> dict[str, Any] | None:
         raise InputError(f"{str(path)!r} is damaged: it holds no result.")
     check_trusted(str(path), foreign({"task": result.get("task")}))
     return result
+
+
+@contextlib.contextmanager
+def as_written(folder: Path) -> Iterator[None]:
+    """Say of a folder that was edited by hand what is wrong with it.
+
+    Raises:
+        InputError: what is read inside is not what was written.
+    """
+    try:
+        yield
+    except HardpromptError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise InputError(f"the files in {str(folder)!r} are not as they were written ({said}).") from error
 
 
 @contextlib.contextmanager
