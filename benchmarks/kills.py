@@ -1,6 +1,6 @@
 """Whether a run that is killed, or whose disk fills, ends as if nothing had happened.
 
-    python benchmarks/kills.py --trials 1000 --json docs/reliability.json     # an hour on one core; resumes
+    python benchmarks/kills.py --kills 1000 --json docs/reliability.json     # an hour on one core; resumes
 
 A short run on real film reviews, with two layers of the embedded model so that it takes seconds, is killed (SIGKILL)
 at a random moment and resumed, killed again and resumed, until it ends; or killed right before a random one of its
@@ -22,6 +22,8 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from multiprocessing import get_context
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,7 @@ from hardprompt.runs.folder import begun, start
 from hardprompt.search.files import write_json
 from hardprompt.tasks import Recipe
 
+FORK = get_context("fork")
 KINDS = ("moment", "file operation", "full disk")
 EVENTS = ("open", "os.rename", "os.remove", "os.mkdir", "os.truncate")
 PARTS = ("result.json", "steps.jsonl", "prompts.csv", "predictions.csv", "README.md")
@@ -57,21 +60,31 @@ def recipe(data: dict[str, Path], model: str) -> Recipe:
     })  # fmt: skip
 
 
-def forked(out: Path, run: Recipe, models: Models, before: Callable[[], None], said: Path) -> int:
-    """The process id of a child that begins the run in ``out`` or goes on with it, after ``before``."""
-    if child := os.fork():
-        return child
-    code = 70
+def attempt(out: Path, run: Recipe, models: Models, before: Callable[[], None], said: Path) -> None:
+    """Begin the run in ``out`` or go on with it, after ``before``.
+
+    Exit code 2 is what the command line says in one line.
+    """
+    before()
     try:
-        before()
         execute(out, begun(out) if (out / "run.yaml").exists() else start(run, out), models=models)
-        code = 0
-    except (HardpromptError, OSError) as error:  # what the command line says in one line
-        code = 2
+    except (HardpromptError, OSError) as error:
         with contextlib.suppress(OSError):
             said.write_text(str(error))
-    finally:
-        os._exit(code)
+        sys.exit(2)
+
+
+def forked(*args: Any) -> ForkProcess:
+    """A child that makes an attempt."""
+    child = FORK.Process(target=attempt, args=args)
+    child.start()
+    return child
+
+
+def ended(child: ForkProcess) -> int | None:
+    """Exit code of a child, negative the signal that ended it."""
+    child.join()
+    return child.exitcode
 
 
 def nothing() -> None:
@@ -122,11 +135,6 @@ def left_by(out: Path) -> dict[str, str]:
     return found
 
 
-def ended(child: int) -> int:
-    """Exit code of a child, negative the signal that ended it."""
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
 def trial(
     kind: str, draw: random.Random, run: Recipe, models: Models, folder: Path, length: float
 ) -> tuple[Counter[str], Path]:
@@ -134,8 +142,8 @@ def trial(
     out, said, seen = folder / "run", folder / "said", Counter[str]()
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    for attempt in range(100):
-        disturbed = attempt < 20 and draw.random() < 0.9
+    for number in range(100):
+        disturbed = number < (3 if kind == "full disk" else 20) and draw.random() < 0.9
         before = nothing
         if disturbed and kind == "file operation":
             before = killed_before(draw.randrange(40), out)
@@ -144,8 +152,7 @@ def trial(
         child = forked(out, run, models, before, said)
         if disturbed and kind == "moment":
             time.sleep(draw.uniform(0, length))
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(child, signal.SIGKILL)
+            child.kill()
         code = ended(child)
         if code == 0:
             seen["ends"] += 1
@@ -161,7 +168,7 @@ def trial(
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--trials", type=int, default=30, help="kills and failed writes to reach, of all kinds")
+    parser.add_argument("--kills", type=int, default=30, help="kills to reach")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="where the counts are kept and continued")
     options = parser.parse_args()
@@ -185,7 +192,7 @@ def main() -> int:
         if options.json and options.json.is_file():
             counts = json.loads(options.json.read_text())["counts"]
         number = sum(sum(kind.values()) for kind in counts.values())
-        while sum(kind.get("kills", 0) + kind.get("errors", 0) for kind in counts.values()) < options.trials:
+        while sum(kind.get("kills", 0) for kind in counts.values()) < options.kills:
             number += 1
             kind = KINDS[number % len(KINDS)]
             seen, out = trial(kind, random.Random(f"{options.seed}|{number}"), run, models, folder / "trial", length)
