@@ -88,13 +88,22 @@ class Inversion:
 
         White space is one space between words and none at the ends.
         """
-        words = " ".join(prompt.split())
-        gap = " " if self.before and words and not words.startswith(_CLINGS) else ""
-        caption = self.before + gap + words
+        caption = self._begun(" ".join(prompt.split()))
         for word in self.require:
             if not _occurs(word, caption):
                 caption = f"{caption}, {word}" if caption else word
         return caption
+
+    def prompt_of(self, caption: str) -> str:
+        """The prompt behind the beginning of a caption that has it; else the caption, which then stands behind it."""
+        words = " ".join(caption.split())
+        rest = words.removeprefix(self.before).strip()
+        return rest if self._begun(rest) == words else words
+
+    def _begun(self, words: str) -> str:
+        """The beginning, and words behind it."""
+        gap = " " if self.before and words and not words.startswith(_CLINGS) else ""
+        return self.before + gap + words
 
     def allowed(self, prompt: str) -> bool:
         """Whether the prompt's caption has no forbidden word and can be read whole."""
