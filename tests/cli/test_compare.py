@@ -59,8 +59,13 @@ def compared(arguments: Arguments, tmp_path: Path) -> Callable[..., list[str]]:
 
 
 def test_a_task_is_compared_from_flags(
-    compared: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+    compared: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    (tmp_path / "strange").mkdir()
+    monkeypatch.chdir(tmp_path / "strange")
+    for name in ("json", "struct", "pickle", "socket", "logging"):  # which processes that begin anew import
+        Path(f"{name}.py").write_text("from pathlib import Path\nPath('touched').touch()\n")
     given = compared("--methods", "manual", "random", "--seeds", "0", "1")
     assert main([*given, "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
@@ -68,6 +73,7 @@ def test_a_task_is_compared_from_flags(
     assert {path.name for path in (tmp_path / "cmp" / "cells").iterdir()} == {
         "reviews-manual-0", "reviews-random-0", "reviews-random-1",
     }  # fmt: skip
+    assert not Path("touched").exists()
     plan = yaml.safe_load((tmp_path / "cmp" / "compare.yaml").read_text())
     assert list(plan["methods"]) == ["manual", "random"]
     assert main(["show", str(tmp_path / "cmp")]) == 0

@@ -1,11 +1,13 @@
 """States round-trip exactly, and what is on disk is always whole."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
 
 from hardprompt.errors import InputError
 from hardprompt.search import files
@@ -94,3 +96,16 @@ def test_a_large_tensor_is_written_once_wherever_it_stands(tmp_path: Path, monke
     assert torch.equal(back["blocks"][1], new)
     assert kept.stat().st_mtime_ns == written
     assert len(list((tmp_path / "c").glob("large-*"))) == 2
+
+
+@pytest.mark.parametrize("name", ["../other.safetensors", "/etc/other.safetensors", "..", ""])
+def test_a_state_names_no_file_outside_its_folder(tmp_path: Path, name: str) -> None:
+    (tmp_path / "other.safetensors").write_bytes(to_bytes({"a": torch.zeros(1)}))
+    store = StateStore(tmp_path / "checkpoint")
+    store.save(1, {"a": torch.zeros(1)})
+    index = tmp_path / "checkpoint" / "state.json"
+    whole = json.loads(index.read_text())
+    for changed in ({"tensors": name}, {"large": {"a": name}}):
+        index.write_text(json.dumps({**whole, **changed}))
+        with pytest.raises(InputError, match="is damaged"):
+            store.load()

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hardprompt.errors import InputError
-from hardprompt.tasks.template import Template, check_template, typed
+from hardprompt.tasks.template import Template, check_template, unescaped
 
 literals = st.text(alphabet="ab .mask prompt\n", max_size=8)
 anything = st.text(alphabet="ab {}\\ntext prompt mask\0\n", max_size=12)
@@ -61,7 +61,7 @@ def test_a_backslash_in_a_template_is_a_backslash() -> None:
     ],
 )
 def test_typed_escapes_are_line_breaks_and_tabs_unless_a_backslash_stands_before_them(source: str, meant: str) -> None:
-    assert typed(source) == meant
+    assert unescaped(source) == meant
 
 
 def test_what_looks_like_an_escape_in_a_file_is_said_once(caplog: pytest.LogCaptureFixture) -> None:

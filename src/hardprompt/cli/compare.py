@@ -3,7 +3,6 @@
 import argparse
 import dataclasses
 import json
-import shlex
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -21,16 +20,21 @@ from hardprompt.compare.cells import affordable
 from hardprompt.compare.plan import Plan
 from hardprompt.errors import InputError, RewardError, unknown
 from hardprompt.runs import alone, read_result
+from hardprompt.runs.folder import COMPARISON, resume_command
 from hardprompt.search.files import unused
+from hardprompt.search.plugins import trust
 from hardprompt.tasks import TASKS, find
+from hardprompt.tasks.foreign import foreign
 
-PLAN = folders.FILE
+PLAN = COMPARISON
 
 
 def begin(arguments: argparse.Namespace) -> int:
     """Start a comparison; returns the exit code."""
+    values = _typed_task(arguments.what, arguments.rest) if arguments.what in TASKS else {}
+    if not arguments.allow_code:  # what is typed is the user's own
+        trust([*foreign(values), *(arguments.methods or ())])
     if arguments.what in TASKS:
-        values = _typed_task(arguments.what, arguments.rest)
         if not arguments.data:  # which stand in the place of a file of the user's
             _check_whole(arguments.what, values)
         plan = Plan.of_search(arguments.what, values)
@@ -108,7 +112,7 @@ def _typed_task(task: str, rest: Sequence[str]) -> dict[str, Any]:
 
 def _finish(out: Path, plan: Plan, as_json: bool) -> int:
     """Run what is not finished of a comparison and put the whole together."""
-    again = f"hardprompt resume {shlex.quote(str(out))}"
+    again = resume_command(out)
     with alone(out):
         cells = plan.cells(out)
         waiting = cells_of.unfinished(cells)
@@ -154,5 +158,5 @@ def show(folder: Path, *, as_json: bool) -> int:
     print(f"{folder} has not finished: {done} of {len(cells)} cells are done, {len(failed)} failed.")
     for name, error in failed.items():
         print(f"{name} failed: {error}")
-    print(f"Continue it with: hardprompt resume {shlex.quote(str(folder))}")
+    print(f"Continue it with: {resume_command(folder)}")
     return 0

@@ -13,7 +13,7 @@ from hardprompt.data.films import MANUAL, TEMPLATE, VERBALIZERS, films, write_da
 from hardprompt.errors import InputError
 from hardprompt.lms.placing import choose_threads, device, half
 from hardprompt.runs import begun, read_result, start
-from hardprompt.runs.folder import check_version
+from hardprompt.runs.folder import check_links, check_version
 from hardprompt.runs.result import behind
 from hardprompt.search.files import write_json
 from hardprompt.tasks import Recipe
@@ -78,10 +78,15 @@ def read_plan(folder: Path) -> dict[str, Any]:
     """The settings that a demonstration folder was made with.
 
     Raises:
-        InputError: another version of the program began it.
+        InputError: they cannot be read, or another version of the program began it.
     """
-    found: dict[str, Any] = json.loads((folder / PLAN).read_text(encoding="utf-8"))
-    check_version("demonstration", folder, found.pop("version", None), "hardprompt demo --out NAME")
+    check_links(folder)
+    try:
+        found: dict[str, Any] = json.loads((folder / PLAN).read_text(encoding="utf-8"))
+        check_version("demonstration", folder, found.pop("version", None), "hardprompt demo --out NAME")
+        check_values(Classify, {name: found[name] for name in ("evaluations", "seed", "threads")})
+    except (LookupError, AttributeError, TypeError, RecursionError, json.JSONDecodeError) as error:
+        raise InputError(f"{str(folder / PLAN)!r} is damaged; make another with: hardprompt demo --out NAME") from error
     return found
 
 

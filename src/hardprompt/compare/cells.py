@@ -1,5 +1,6 @@
 """Runs the cells of a comparison in processes side by side; one that fails is recorded and the others go on."""
 
+import contextlib
 import json
 import logging
 import multiprocessing
@@ -19,6 +20,7 @@ from hardprompt.lms.models import Models
 from hardprompt.runs import begun, execute, start
 from hardprompt.runs.folder import RESULT, RUN
 from hardprompt.search.files import write_json
+from hardprompt.search.plugins import trust, trusted
 
 FAILED = "failed.json"
 _BYTES = 4 << 30  # of memory for one process: two small models, the texts' keys and values, and what torch needs
@@ -74,10 +76,13 @@ def run_cells(
 
 def _pool(cells: Sequence[Cell], workers: int, interrupted: Callable[[], bool]) -> Iterator[tuple[Cell, str | None]]:
     context = multiprocessing.get_context("spawn")  # a fork of a process that uses threads may hang
-    stop = context.Event()
     threads = max(1, (os.cpu_count() or 1) // workers)
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(stop, threads)) as pool:
+    with _safe_path():
+        stop = context.Event()
+        how = (stop, threads, trusted())
+        pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=how)
         futures: dict[Future[str | None], Cell] = {pool.submit(_run, cell): cell for cell in cells}
+    with pool:
         open_ones = set(futures)
         try:
             while open_ones:
@@ -93,6 +98,21 @@ def _pool(cells: Sequence[Cell], workers: int, interrupted: Callable[[], bool]) 
             for process in multiprocessing.active_children():  # a search can be killed at any time
                 process.terminate()
             raise
+
+
+@contextlib.contextmanager
+def _safe_path() -> Iterator[None]:
+    """New processes look for modules as we do, and not first of all where the user stands."""
+    name = "PYTHONSAFEPATH"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 class _Worker:
@@ -129,8 +149,9 @@ class _Worker:
 _worker: _Worker | None = None  # of this process, if it is one of a pool
 
 
-def _begin(stop: Any, threads: int) -> None:
+def _begin(stop: Any, threads: int, names: frozenset[str] | None) -> None:
     global _worker
+    trust(names)
     _worker = _Worker(stop, threads)
 
 

@@ -16,7 +16,7 @@ from hardprompt.data import films
 from hardprompt.data.named import LABEL, NAMED, TEXT, materialise
 from hardprompt.errors import InputError, unknown
 from hardprompt.optimizers import Method, Need
-from hardprompt.runs.folder import read_yaml
+from hardprompt.runs.folder import read_settings
 from hardprompt.tasks import Recipe
 from hardprompt.tasks.recipe import fitting, setting_names
 from hardprompt.tasks.settings import DEFAULT_METHOD
@@ -91,9 +91,9 @@ class Plan:
         """The plan in a YAML file, or the search in one, to be compared with other methods.
 
         Raises:
-            InputError: the file holds neither.
+            InputError: the file holds neither, or is not trusted.
         """
-        values = read_yaml(path)
+        values = read_settings(path)
         if is_comparison(values):
             return cls.from_dict(values)
         settings = {k: v for k, v in values.items() if k not in (*_RUN_ONLY, "task") and v is not None}

@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import json
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,20 +10,24 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
-from hardprompt.errors import InputError
+from hardprompt.errors import HardpromptError, InputError, typed
 from hardprompt.lms.placing import choose_threads
 from hardprompt.runs.older import as_meant
 from hardprompt.runs.result import versions
 from hardprompt.runs.steps import FILE as STEPS
 from hardprompt.search.files import write_text
+from hardprompt.search.plugins import check_trusted
 from hardprompt.tasks import Recipe
+from hardprompt.tasks.foreign import foreign
 from hardprompt.version import __version__
 
 RUN = "run.yaml"
 RESULT = "result.json"
 _LOCK = ".lock"
 _RECORDED = ("fingerprints", "versions")  # beside the settings, in ``run.yaml``
-_KINDS = (RUN, "demo.json", "compare.yaml", RESULT)  # what makes a folder one of ours
+COMPARISON = "compare.yaml"
+_KINDS = (RUN, "demo.json", COMPARISON, RESULT)  # what makes a folder one of ours
+_LARGEST = 100_000  # values in a file of settings: one that names itself, or parts again and again, has no end
 
 
 def start(recipe: Recipe, out: Path) -> Recipe:
@@ -55,12 +58,22 @@ def make_folder(out: Path, kind: str, file: str) -> None:
     """
     if (out / file).exists():
         raise InputError(
-            f"{str(out)!r} already holds a {kind}; continue it with: hardprompt resume {out}, or name another."
+            f"{str(out)!r} already holds a {kind}; continue it with: {resume_command(out)}, or name another."
         )
     # What begins with a dot may be what a killed start left behind.
     if out.exists() and (not out.is_dir() or any(path.name[0] != "." for path in out.iterdir())):
         raise InputError(f"{str(out)!r} exists and is not an empty folder; name another with --out.")
     out.mkdir(parents=True, exist_ok=True)
+
+
+def resume_command(out: Path) -> str:
+    """The command that goes on with what a folder holds, with the flag that it needs if there is code of a user's."""
+    command = f"hardprompt resume {typed(out)}"
+    for file in (out / RUN, out / COMPARISON):
+        with contextlib.suppress(InputError):  # it is missing, or damaged
+            if foreign(read_yaml(file)):
+                return f"{command} --allow-code"
+    return command
 
 
 def discard(out: Path) -> None:
@@ -77,9 +90,9 @@ def read_recipe(path: Path) -> Recipe:
     """The recipe in a YAML file of settings.
 
     Raises:
-        InputError: the file holds no settings, or such as cannot be used.
+        InputError: the file holds no settings, or such as cannot be used or are not trusted.
     """
-    return Recipe.of({name: value for name, value in read_yaml(path).items() if name not in _RECORDED})
+    return Recipe.of({name: value for name, value in read_settings(path).items() if name not in _RECORDED})
 
 
 def begun(out: Path) -> Recipe:
@@ -88,8 +101,9 @@ def begun(out: Path) -> Recipe:
     Raises:
         InputError: as ``read_recipe``; a data file is not what it was, or another version of the program began.
     """
+    check_links(out)
     recipe, values = read_recipe(out / RUN), read_yaml(out / RUN)
-    again = f"hardprompt run {shlex.quote(str(out / RUN))} --out NAME"
+    again = f"hardprompt run {typed(out / RUN)} --out NAME"
     check_version("run", out, (values.get("versions") or {}).get("hardprompt"), again)
     fingerprints = values.get("fingerprints") or {}
     for name, expected in fingerprints.items():
@@ -112,6 +126,25 @@ def check_version(kind: str, out: Path, by: str | None, again: str) -> None:
         )
 
 
+def check_links(out: Path) -> None:
+    """Raise an InputError where a link in a folder would have us write outside of it, or read what is not its own."""
+    home = out.resolve()
+    for path in sorted(out.rglob("*")):
+        if path.is_symlink() and not path.resolve().is_relative_to(home):
+            raise InputError(f"{str(path)!r} is a link to what is not in {str(out)!r}; put a copy in its place.")
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file of settings that is to be used.
+
+    Raises:
+        InputError: as ``read_yaml``, or it asks for code that is not trusted, which is not imported.
+    """
+    values = read_yaml(path)
+    check_trusted(str(path), foreign(values))
+    return values
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file.
 
@@ -126,8 +159,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise InputError(f"configuration {str(path)!r} cannot be read: {error}.") from error
     except yaml.YAMLError as error:
         raise InputError(f"configuration {str(path)!r} is not YAML: {' '.join(str(error).split())}.") from error
+    except RecursionError as error:
+        raise InputError(f"configuration {str(path)!r} is nested too deeply.") from error
     if not isinstance(values, dict):
         raise InputError(f"configuration {str(path)!r} holds no mapping of settings.")
+    _check_size(path, values)
     return as_meant(values)
 
 
@@ -148,9 +184,28 @@ def read_result(folder: Path) -> dict[str, Any] | None:
         return None
     try:
         result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise InputError(f"{str(path)!r} cannot be read: {error}.") from error
+    if not isinstance(result, dict):
+        raise InputError(f"{str(path)!r} is damaged: it holds no result.")
+    check_trusted(str(path), foreign({"task": result.get("task")}))
     return result
+
+
+@contextlib.contextmanager
+def as_written(folder: Path) -> Iterator[None]:
+    """Say of a folder that was edited by hand what is wrong with it.
+
+    Raises:
+        InputError: what is read inside is not what was written.
+    """
+    try:
+        yield
+    except HardpromptError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise InputError(f"the files in {str(folder)!r} are not as they were written ({said}).") from error
 
 
 @contextlib.contextmanager
@@ -166,6 +221,21 @@ def alone(out: Path) -> Iterator[None]:
         raise InputError(f"another process is working in {str(out)!r}; wait for it or stop it.") from error
     with held:
         yield
+
+
+def _check_size(path: Path, values: Any) -> None:
+    waiting, seen = [values], 0
+    while waiting:
+        value = waiting.pop()
+        seen += 1
+        if seen > _LARGEST:
+            raise InputError(
+                f"configuration {str(path)!r} is no file of settings: it has more than {_LARGEST:,} values."
+            )
+        if isinstance(value, dict):
+            waiting += value.values()
+        elif isinstance(value, list):
+            waiting += value
 
 
 def _fingerprint(path: Path) -> str:

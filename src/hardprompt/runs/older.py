@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from hardprompt.tasks.template import typed
+from hardprompt.tasks.template import unescaped
 
 
 def as_meant(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -11,9 +11,9 @@ def as_meant(values: Mapping[str, Any]) -> dict[str, Any]:
 
     Version 0.1 read escapes in a template wherever it came from, and an answer's log-probabilities were summed.
     """
-    by = str((values.get("versions") or {"hardprompt": "0"}).get("hardprompt", "0.1.0"))
-    if not by.startswith("0.1."):
+    versions = values.get("versions")
+    if not isinstance(versions, Mapping) or not str(versions.get("hardprompt", "0.1.0")).startswith("0.1."):
         return dict(values)
-    template = {"template": typed(str(values["template"]))} if values.get("template") else {}
+    template = {"template": unescaped(str(values["template"]))} if values.get("template") else {}
     score = {"score": "sum"} if values.get("task", "classify") == "classify" else {}
     return {**score, **values, **template}

@@ -80,13 +80,19 @@ class StateStore:
             return None
         try:
             index = json.loads(self._index.read_text(encoding="utf-8"))
-            tensors = load_file(self._folder / index["tensors"])
+            tensors = load_file(self._own(index["tensors"]))
             for path, name in index["large"].items():
-                tensors[path] = load_file(self._folder / name)[_TENSOR]
+                tensors[path] = load_file(self._own(name))[_TENSOR]
             state: dict[str, Any] = _restore(index["state"], tensors)
         except (ValueError, KeyError, OSError, SafetensorError) as error:
             raise InputError(f"checkpoint {str(self._folder)!r} is damaged: {error}.") from error
         return state
+
+    def _own(self, name: str) -> Path:
+        """A file of this folder: an index that somebody wrote may name any."""
+        if Path(name).name != name:
+            raise ValueError(f"it names {name!r}, which is no file of it")
+        return self._folder / name
 
     def _write(self, tensors: dict[str, torch.Tensor], label: str) -> str:
         data = save(tensors)

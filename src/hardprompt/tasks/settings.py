@@ -35,13 +35,14 @@ def flag(
     positional: bool = False,
     name: str | None = None,
     escapes: bool = False,
-    role: Literal["data", "model", "task model"] | None = None,
+    role: Literal["data", "model", "task model", "image model", "code", "address"] | None = None,
 ) -> Any:
     r"""A field of settings with what a command line says of it; ``low`` and ``high`` are the range of a number.
 
     A field without a default is required. A field of strings may be given several times; ``name`` is then what one is
     called on the command line. ``escapes`` says that ``\n`` and ``\t`` typed there are a line break and a tab. ``role``
-    says that it names a file of data or a model that is run here; a task model may be the user's own.
+    says that it names a file of data, a model that is run here (a task model or an image model may be the user's own),
+    code of the user's, or where something is sent to.
     """
     metadata = {"help": help, "metavar": metavar, "range": (low, high), "positional": positional, "flag": name}
     metadata |= {"escapes": escapes, "role": role}
@@ -68,7 +69,7 @@ class Settings(ABC):
     lacks: ClassVar[Mapping[Need, str]] = {}
     """What the task has not for a method that needs it, and why."""
 
-    method: str = flag("of search; hardprompt methods lists them", default=DEFAULT_METHOD, metavar="NAME")
+    method: str = flag("of search; hardprompt methods lists them", default=DEFAULT_METHOD, metavar="NAME", role="code")
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # of the method, where they differ
     policy_model: str = flag("model that proposes prompts", default=DEFAULT_MODEL, metavar="MODEL", role="model")
     judge: str = flag(

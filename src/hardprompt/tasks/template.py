@@ -98,7 +98,7 @@ class Template:
         return "".join(pieces[:at]), "".join(pieces[at + 1 :])
 
 
-def typed(source: str) -> str:
+def unescaped(source: str) -> str:
     r"""A template as it is meant that was typed on a command line: ``\n`` is a line break, ``\t`` a tab.
 
     With one more backslash before it, it is a backslash and the letter.

@@ -45,7 +45,7 @@ class Invert(Settings):
     )  # fmt: skip
     image_model: str = flag(
         "CLIP or SigLIP model by hub name or folder, or embedded:conse, a weak stand-in", default="embedded:conse",
-        metavar="MODEL",
+        metavar="MODEL", role="image model",
     )  # fmt: skip
     start: str | None = flag(
         'how the prompt begins, such as "a photo of"; it is part of the prompt', default=None, metavar="TEXT"
@@ -92,7 +92,7 @@ class Invert(Settings):
             return [(self, out)]
         files = [Path(path) for path in self.files()]
         stems = [file.stem for file in files]
-        short = len(set(stems)) == len(stems) and not {"run.yaml", "result.json", "README.md"} & set(stems)
+        short = len(set(stems)) == len(stems) and not {*stems} & {"run.yaml", "result.json", "README.md", ".", ".."}
         return [
             (dataclasses.replace(self, images=(str(file),)), out / (file.stem if short else file.name))
             for file in files

@@ -58,7 +58,7 @@ class StyleRun(Settings):
     style_label: str | None = flag("its label of the target style", default=None, metavar="LABEL")
     style_function: str | None = flag(
         "function from a list of texts to probabilities of the target style, in place of examples", default=None,
-        metavar="MODULE:NAME",
+        metavar="MODULE:NAME", role="code",
     )  # fmt: skip
     validation: str | None = flag(
         "texts that choose the prompt (else a part of TEXTS)", default=None, metavar="FILE", role="data"
@@ -88,7 +88,9 @@ class StyleRun(Settings):
     task_model: str = flag(
         "model that rewrites; openai:NAME with --base-url", default=DEFAULT_MODEL, metavar="MODEL", role="model"
     )
-    base_url: str | None = flag("of an OpenAI-compatible API that serves the task model", default=None, metavar="URL")
+    base_url: str | None = flag(
+        "of an OpenAI-compatible API that serves the task model", default=None, metavar="URL", role="address"
+    )
     embedder: str = flag(
         "model whose embeddings measure content and feed the classifier", default="embedded:minilm", metavar="MODEL",
         role="model",
