@@ -149,7 +149,9 @@ class InversionObjective:
         opens, self.follows = first_tokens(self.tokenizer, allowed, tokens=tokens, spaced=spaced)
         fitting = opens & (begins_with_space(self.tokenizer, len(self.table)) == spaced)
         self.opens = fitting if bool(fitting.any()) else opens
-        left, right = self._read([before.rstrip(), after])
+        left, word, behind = self._read([before.rstrip(), "a", "a" + after])
+        # Some tokenizers put a space before a text, which what stands behind the prompt must not get.
+        right = behind[len(word) :] if behind[: len(word)] == word else self._read([after])[0]
         self._left, self._right = [*opening, *left], [*right, *closing]
         self._blank = int(allowed.nonzero()[0])
 
