@@ -33,7 +33,8 @@ def begin(recipe: Recipe, arguments: argparse.Namespace) -> int:
     plan = recipe.plan()
     if arguments.dry_run:
         first = {"out": str(out), "method": recipe.values["method"], "evaluations": recipe.values["evaluations"]}
-        print(json.dumps({**first, **plan}, ensure_ascii=False, indent=None if arguments.json else 2))
+        notes = {"notes": said} if (said := recipe.notes()) else {}
+        print(json.dumps({**first, **plan, **notes}, ensure_ascii=False, indent=None if arguments.json else 2))
         return 0
     recipe = start(recipe, out)
     try:

@@ -12,6 +12,7 @@ from filelock import FileLock, Timeout
 
 from hardprompt.errors import HardpromptError, InputError, typed
 from hardprompt.lms.placing import choose_threads
+from hardprompt.runs.older import as_meant
 from hardprompt.runs.result import versions
 from hardprompt.runs.steps import FILE as STEPS
 from hardprompt.search.files import write_text
@@ -163,7 +164,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise InputError(f"configuration {str(path)!r} holds no mapping of settings.")
     _check_size(path, values)
-    return values
+    return as_meant(values)
 
 
 def read_result(folder: Path) -> dict[str, Any] | None:
