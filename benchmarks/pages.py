@@ -273,12 +273,38 @@ def performance(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def answers(found: dict[str, Any]) -> str:
+    """What an answer of several tokens counts: mean accuracy over prompts, and how often a class is never predicted."""
+    ways = list(found["problems"][0]["scores"])
+    lines = [
+        f"| data | answers (tokens) | {' | '.join(ways)} | {' | '.join(f'{way}: never' for way in ways)} |",
+        "|---" * (2 + 2 * len(ways)) + "|",
+    ]
+    means: dict[str, list[float]] = {way: [] for way in ways}
+    blind: dict[str, list[bool]] = {way: [] for way in ways}
+    for row in found["problems"]:
+        said = ", ".join(f"`{a}` ({n})" for a, n in zip(row["answers"], row["tokens"], strict=True))
+        for way in ways:
+            means[way].append(statistics.fmean(row["scores"][way]["accuracy"]))
+            blind[way] += [n > 0 for n in row["scores"][way]["never"]]
+        never = [f"{sum(map(bool, row['scores'][way]['never']))} of {len(row['prompts'])}" for way in ways]
+        lines.append(
+            f"| {row['data']} | {said} | {' | '.join(f'{means[way][-1]:.3f}' for way in ways)} | {' | '.join(never)} |"
+        )
+    lines.append(
+        f"| mean | | {' | '.join(f'{statistics.fmean(means[way]):.3f}' for way in ways)} | "
+        f"{' | '.join(f'{sum(blind[way])} of {len(blind[way])}' for way in ways)} |"
+    )
+    return "\n".join(lines)
+
+
 TABLES: dict[tuple[str, str], tuple[str, Callable[[Any], str]]] = {  # by page and mark: its JSON, and what it shows
     ("results.md", "tables"): ("results.json", lambda known: results(known["cells"], known["tested"]["tested.json"])),
     ("results.md", "compare"): ("compare.json", lambda known: comparison(known["summary"])[0]),
     ("compare.md", "compare"): ("compare.json", lambda known: comparison(known["summary"])[1]),
     ("tasks.md", "restyle"): ("tasks.json", lambda known: restyle(known.get("restyle", {}))),
     ("tasks.md", "invert"): ("tasks.json", lambda known: invert(known.get("invert", {}))),
+    ("answers.md", "answers"): ("answers.json", answers),
     ("performance.md", "table"): ("performance.json", performance),
 }
 

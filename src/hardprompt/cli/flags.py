@@ -8,6 +8,7 @@ from types import NoneType
 from typing import TYPE_CHECKING, Any, NoReturn, get_args, get_origin, get_type_hints
 
 from hardprompt.errors import InputError, unknown
+from hardprompt.tasks.template import unescaped
 
 if TYPE_CHECKING:
     from hardprompt.tasks.settings import Settings
@@ -114,6 +115,8 @@ def given(arguments: argparse.Namespace, settings: "type[Settings]") -> dict[str
     for name, value in values.items():
         if get_origin(hints[name]) is Mapping:
             values[name] = _pairs(value)
+        elif fields[name].metadata["escapes"]:
+            values[name] = unescaped(value)
     turned = {name: getattr(arguments, name) for name in ("q", "alpha", "prior", "top_k")}
     return {**values, "settings": {k: v for k, v in turned.items() if v is not None}}
 
@@ -123,10 +126,12 @@ def _pairs(typed: Sequence[str]) -> dict[str, str]:
     verbalizers: dict[str, str] = {}
     for pair in typed:
         label, equals, word = pair.rpartition("=")
+        bare = label.endswith("=")  # LABEL==WORD is the word without a space
+        label = label.removesuffix("=")
         if not equals or not label or not word:
             raise InputError(f"verbalizer {pair!r} is not LABEL=WORD, such as positive=great.")
         if label in verbalizers:
             raise InputError(f"class {label!r} is given two verbalizers; give it one.")
         # The space at a word's beginning belongs to the word; typing it is easily forgotten.
-        verbalizers[label] = word if word[0].isspace() else f" {word}"
+        verbalizers[label] = word if bare or word[0].isspace() else f" {word}"
     return verbalizers

@@ -150,10 +150,12 @@ def _demo(arguments: argparse.Namespace) -> int:
 def _folder(arguments: argparse.Namespace) -> int:
     """Resume or show, by the module that knows folders of that kind."""
     from hardprompt.cli import compare, demo, run
+    from hardprompt.runs.folder import as_written
 
     folder, kinds = Path(arguments.folder), {compare.PLAN: compare, demo.PLAN: demo}
     kind: Any = next((module for file, module in kinds.items() if (folder / file).is_file()), run)
-    return int(getattr(kind, arguments.command)(folder, as_json=arguments.json))
+    with as_written(folder) if arguments.command == "show" else contextlib.nullcontext():
+        return int(getattr(kind, arguments.command)(folder, as_json=arguments.json))
 
 
 def _judge(arguments: argparse.Namespace) -> int:

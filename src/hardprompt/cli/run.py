@@ -12,7 +12,7 @@ from hardprompt.cli.show import print_result
 from hardprompt.compare.plan import is_comparison
 from hardprompt.errors import HardpromptError, InputError, RewardError, typed
 from hardprompt.runs import begun, discard, execute, read_recipe, read_result, read_yaml, start
-from hardprompt.runs.folder import resume_command
+from hardprompt.runs.folder import as_written, resume_command
 from hardprompt.runs.result import combine
 from hardprompt.runs.steps import read_steps
 from hardprompt.search.files import unused
@@ -33,7 +33,8 @@ def begin(recipe: Recipe, arguments: argparse.Namespace) -> int:
     plan = recipe.plan()
     if arguments.dry_run:
         first = {"out": str(out), "method": recipe.values["method"], "evaluations": recipe.values["evaluations"]}
-        print(json.dumps({**first, **plan}, ensure_ascii=False, indent=None if arguments.json else 2))
+        notes = {"notes": said} if (said := recipe.notes()) else {}
+        print(json.dumps({**first, **plan, **notes}, ensure_ascii=False, indent=None if arguments.json else 2))
         return 0
     recipe = start(recipe, out)
     try:
@@ -50,7 +51,8 @@ def resume(folder: Path, *, as_json: bool) -> int:
     finished = read_result(folder)
     if finished is not None:
         print(f"hardprompt: {folder} has finished; this is its result.", file=sys.stderr)
-        print_result(finished, as_json=as_json)
+        with as_written(folder):
+            print_result(finished, as_json=as_json)
         return 0
     return _go(folder, begun(folder), as_json)
 

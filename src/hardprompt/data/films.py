@@ -12,7 +12,7 @@ from hardprompt.errors import MissingExtra
 from hardprompt.search.files import write_text
 
 NAME = "films"
-TEMPLATE = "Review: {text}\\n{prompt}"
+TEMPLATE = "Review: {text}\n{prompt}"
 VERBALIZERS = {"negative": " negative", "positive": " positive"}
 MANUAL = "The sentiment of this review is"
 INSTRUCTION = "Decide whether the critic liked the film. The answer is"

@@ -9,8 +9,9 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
-from hardprompt.errors import InputError, typed
+from hardprompt.errors import HardpromptError, InputError, typed
 from hardprompt.lms.placing import choose_threads
+from hardprompt.runs.older import as_meant
 from hardprompt.runs.places import check_files, fingerprints, found
 from hardprompt.runs.result import versions
 from hardprompt.runs.steps import FILE as STEPS
@@ -110,7 +111,7 @@ def begun(out: Path) -> Recipe:
     values = read_settings(out / RUN)
     again = f"hardprompt run {typed(out / RUN)} --out NAME"
     check_version("run", out, _mapping(values, "versions").get("hardprompt"), again)
-    known = _mapping(values, "fingerprints")
+    known = {str(path): print_ for path, print_ in _mapping(values, "fingerprints").items()}
     settings, places = moved(values, out, known)
     recipe = Recipe.of(settings)
     check_files(recipe.files, places, known)
@@ -196,7 +197,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise InputError(f"configuration {str(path)!r} holds no mapping of settings.")
     _check_size(path, values)
-    return values
+    return as_meant(values)
 
 
 def read_result(folder: Path) -> dict[str, Any] | None:
@@ -222,6 +223,22 @@ def read_result(folder: Path) -> dict[str, Any] | None:
         raise InputError(f"{str(path)!r} is damaged: it holds no result.")
     check_trusted(str(path), foreign({"task": result.get("task")}))
     return result
+
+
+@contextlib.contextmanager
+def as_written(folder: Path) -> Iterator[None]:
+    """Say of a folder that was edited by hand what is wrong with it.
+
+    Raises:
+        InputError: what is read inside is not what was written.
+    """
+    try:
+        yield
+    except HardpromptError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise InputError(f"the files in {str(folder)!r} are not as they were written ({said}).") from error
 
 
 @contextlib.contextmanager

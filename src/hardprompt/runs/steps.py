@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from hardprompt.errors import InputError
 from hardprompt.search.engine import Step
 from hardprompt.search.files import write_text
 
@@ -45,8 +46,12 @@ def read_steps(out: Path) -> list[dict[str, Any]]:
 def _lines(out: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     path = out / FILE
     # Only "\n" ends a line there: a prompt may hold what else is taken for a line's end.
-    for line in path.read_text(encoding="utf-8").split("\n") if path.is_file() else []:
+    whole = path.read_bytes().split(b"\n")[:-1] if path.is_file() else []  # after the last: cut when the run was killed
+    for number, line in enumerate(whole, 1):
         try:
-            yield line, json.loads(line)
-        except json.JSONDecodeError:  # the empty end, or the line that was being written when the run was killed
-            return
+            text = line.decode("utf-8")
+            record = json.loads(text)
+            int(record["step"])
+        except (KeyError, RecursionError, TypeError, ValueError) as error:
+            raise InputError(f"line {number} of {str(path)!r} is no step as it was written ({error}).") from error
+        yield text, record

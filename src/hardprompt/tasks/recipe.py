@@ -74,6 +74,10 @@ class Recipe:
         """What a dry run says; reads the data and loads no model."""
         return self._settings.plan()
 
+    def notes(self) -> list[str]:
+        """What a dry run says beside the plan: what may be wrong and is no fault."""
+        return self._settings.notes()
+
     def changed(self, **values: Any) -> Self:
         """The same with other values, which are not checked."""
         return type(self)({**self.values, **values})

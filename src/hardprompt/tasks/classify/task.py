@@ -1,5 +1,6 @@
 """A classification task that is loaded: its reward, how its prompt is chosen and tested, and how it is used."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,9 @@ from safetensors.torch import save
 from hardprompt.data.files import csv_text
 from hardprompt.data.tables import Example, Row
 from hardprompt.lms import TaskLM
+from hardprompt.lms.answers import Pooling
+from hardprompt.lms.causal import CausalLM
+from hardprompt.lms.masked import MaskedLM
 from hardprompt.lms.placing import search_copy
 from hardprompt.lms.vocabulary import Tokens
 from hardprompt.optimizers import Need
@@ -19,12 +23,15 @@ from hardprompt.search.choice import choose
 from hardprompt.search.engine import Trial
 from hardprompt.search.files import write_bytes, write_text
 from hardprompt.search.rewards import Cached
+from hardprompt.tasks.classify.answers import notes
 from hardprompt.tasks.classify.demonstrations import Demonstrations
-from hardprompt.tasks.classify.metrics import classification_metrics, paired_difference
+from hardprompt.tasks.classify.metrics import classification_metrics, never_predicted, paired_difference
 from hardprompt.tasks.classify.reward import Classification
 from hardprompt.tasks.classify.table import PREDICTIONS
 from hardprompt.tasks.protocol import Perplexity, written
 from hardprompt.tasks.template import Template
+
+_LOG = logging.getLogger(__name__)
 
 _SOFT_FILE = "soft_prompt.safetensors"
 _RESERVE = 64  # tokens that a prompt may have beside a long test text; one that has more keeps what it needs
@@ -62,6 +69,7 @@ class ClassifyTask:
     verbalizers: Mapping[str, str]  # for each class the string that stands for it
     manual: str = "The sentiment is"  # the hand-written prompt to compare with
     instruction: str | None = None  # for the methods that begin with one
+    how: Pooling = "sum"  # what an answer of several tokens counts
     precision: str = "auto"  # of the rewards that the search learns from; ``auto`` is half where that pays
     sharpness: float = 8.0  # of the reward; 1 is the paper, 8 is closer to accuracy
     leads: bool = False  # prompts stand before everything, the template holding the hand-written one
@@ -72,6 +80,9 @@ class ClassifyTask:
         self._template = Template(self.template.source, lead=written) if self.leads else self.template
         self._compared = "" if self.leads else written  # the hand-written prompt as one to be scored
         self.classes = list(self.verbalizers)
+        if isinstance(self.lm, CausalLM | MaskedLM):  # others say nothing of their tokens
+            for note in notes(self.lm.tokenizer, self.verbalizers, self._template, how=self.how, blank=self.lm.blank):
+                _LOG.warning(note)
         self._soft = SoftPrompts()
         self._found, self._tested = "", list[str]()
         search_lm, self.precision = search_copy(self.lm, self.precision)
@@ -98,7 +109,7 @@ class ClassifyTask:
     def _classification(self, rows: Sequence[Row], *, lm: TaskLM | None = None, **settings: Any) -> Classification:
         return Classification(
             lm=self.lm if lm is None else lm, examples=[row.example for row in rows], template=self._template,
-            verbalizers=self.verbalizers, soft=self._soft, **settings,
+            verbalizers=self.verbalizers, how=self.how, soft=self._soft, **settings,
         )  # fmt: skip
 
     def _rendered(self, example: Example) -> str:
@@ -148,6 +159,9 @@ class ClassifyTask:
             "template": self._template.shown,
             "readable": prompt not in self._soft,
             "verbalizers": dict(self.verbalizers),
+            "never_predicted_in_validation": never_predicted(
+                self._validation.labels.numpy(), self._validation.predictions([prompt]).numpy()[0], self.classes
+            ),
             "test": tested(prompt),
             "difference_to_manual": paired_difference(labels, predicted[prompt], predicted[self._compared]),
             "baselines": [

@@ -88,13 +88,22 @@ class Inversion:
 
         White space is one space between words and none at the ends.
         """
-        words = " ".join(prompt.split())
-        gap = " " if self.before and words and not words.startswith(_CLINGS) else ""
-        caption = self.before + gap + words
+        caption = self._begun(" ".join(prompt.split()))
         for word in self.require:
             if not _occurs(word, caption):
                 caption = f"{caption}, {word}" if caption else word
         return caption
+
+    def prompt_of(self, caption: str) -> str:
+        """The prompt behind the beginning of a caption that has it; else the caption, which then stands behind it."""
+        words = " ".join(caption.split())
+        rest = words.removeprefix(self.before).strip()
+        return rest if self._begun(rest) == words else words
+
+    def _begun(self, words: str) -> str:
+        """The beginning, and words behind it."""
+        gap = " " if self.before and words and not words.startswith(_CLINGS) else ""
+        return self.before + gap + words
 
     def allowed(self, prompt: str) -> bool:
         """Whether the prompt's caption has no forbidden word and can be read whole."""
@@ -140,7 +149,9 @@ class InversionObjective:
         opens, self.follows = first_tokens(self.tokenizer, allowed, tokens=tokens, spaced=spaced)
         fitting = opens & (begins_with_space(self.tokenizer, len(self.table)) == spaced)
         self.opens = fitting if bool(fitting.any()) else opens
-        left, right = self._read([before.rstrip(), after])
+        left, word, behind = self._read([before.rstrip(), "a", "a" + after])
+        # Some tokenizers put a space before a text, which what stands behind the prompt must not get.
+        right = behind[len(word) :] if behind[: len(word)] == word else self._read([after])[0]
         self._left, self._right = [*opening, *left], [*right, *closing]
         self._blank = int(allowed.nonzero()[0])
 

@@ -70,9 +70,7 @@ class InvertTask:
         """What a person wrote; a loss with gradients."""
         if need is Need.OBJECTIVE:
             return self._task.objective(tokens=tokens, script=script)
-        # a caption has its beginning whether a person wrote it or not
-        said = written(need, self.manual, self.instruction)
-        return " ".join(said.split()).removeprefix(" ".join(self.before.split()))
+        return self._task.prompt_of(written(need, self.manual, self.instruction))
 
     def choose(self, trials: Sequence[Trial], perplexity: Perplexity) -> Trial:  # noqa: ARG002
         """The one of the highest score, the earliest among equals.

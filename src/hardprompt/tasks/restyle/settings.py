@@ -78,7 +78,10 @@ class StyleRun(Settings):
     zscore: bool = flag("normalise each text's scores over the prompts of a step, as RLPrompt does", default=False)
     samples: int = flag("rewritings of each text, of which the best counts", default=4, metavar="N", low=1, high=1000)
     template: str = flag(
-        "with {text} and {prompt}; the rewriting follows", default='{prompt} "{text}" "', metavar="TEXT"
+        "with {text} and {prompt}; the rewriting follows",
+        default='{prompt} "{text}" "',
+        metavar="TEXT",
+        escapes=True,
     )
     stop: str = flag("what ends a rewriting, beside the line's end (\")", default='"', metavar="TEXT")
     manual: str | None = flag("a hand-written prompt to compare with", default=None, metavar="PROMPT")
@@ -108,9 +111,9 @@ class StyleRun(Settings):
     def check_task(self) -> None:
         """The template, and that the target style is given in one way."""
         from hardprompt.lms.api import check_plain
-        from hardprompt.tasks.template import Template
+        from hardprompt.tasks.template import check_template
 
-        template = Template(self.template)
+        template = check_template(self.template)
         if "{mask}" in template.source:
             raise InputError(f"template {template.source!r} has {{mask}}; a rewriting follows the template's end.")
         given = [n for n in ("target_examples", "style_model", "style_function") if getattr(self, n) is not None]
