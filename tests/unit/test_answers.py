@@ -126,13 +126,13 @@ def test_a_report_names_what_is_never_predicted_on_validation_and_test(tiny_caus
 
 def test_what_version_0_1_wrote_is_read_as_it_was_meant() -> None:
     old = {"task": "classify", "template": r"{text}\n{prompt}", "versions": {"hardprompt": "0.1.0"}}
-    assert as_meant(old) == {**old, "template": "{text}\n{prompt}", "score": "sum"}
+    assert as_meant(old) == {**old, "template": "{text}\n{prompt}"}
     new = {**old, "template": r"{text} $\nabla$ {prompt}", "versions": {"hardprompt": "0.2.0"}}
     assert as_meant(new) == new
     by_hand = {"template": r"{text} $\nabla$ {prompt}"}
     assert as_meant(by_hand) == by_hand
-    other = {"task": "restyle", "versions": {"hardprompt": "0.1.0"}}
-    assert as_meant(other) == other
+    for other in ({"task": "invert", "versions": {"hardprompt": "0.1.0"}}, {**by_hand, "versions": 3}):
+        assert as_meant(other) == other
 
 
 def test_a_model_of_ones_own_that_knows_no_way_of_scoring_is_told_so(
