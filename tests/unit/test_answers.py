@@ -17,6 +17,7 @@ from hardprompt.runs.older import as_meant
 from hardprompt.tasks.classify.answers import notes
 from hardprompt.tasks.classify.metrics import classification_metrics
 from hardprompt.tasks.classify.reward import Classification
+from hardprompt.tasks.classify.table import show
 from hardprompt.tasks.classify.task import ClassifyTask
 from hardprompt.tasks.template import Template
 from tests.conftest import Tiny
@@ -122,6 +123,14 @@ def test_a_report_names_what_is_never_predicted_on_validation_and_test(tiny_caus
     counts = np.array(report["test"]["confusion"]).sum(0)
     assert found == [name for name, count in zip("012", counts, strict=True) if count == 0]
     assert report["never_predicted_in_validation"] == found  # the same texts
+    assert found  # three texts, and a model that knows nothing
+    assert f"It never predicted: {', '.join(found)}." in task.card({**report, "prompt": " It was"})
+    common: dict[str, Any] = {"perplexity": None, "perplexity_by": "a judge", "evaluations": 1, "seconds": 1.0}
+    baselines = [{**row, **common} for row in report["baselines"]]
+    result = {**report, **common, "method": "pin", "prompt": " It was", "support_size": None, "baselines": baselines}
+    shown = [line for line in show(result) if isinstance(line, str)]
+    assert f'Never predicted on test with " It was" (pin): {", ".join(found)}.' in shown
+    assert f"Never predicted on validation with the found prompt: {', '.join(found)}." in shown
 
 
 def test_what_version_0_1_wrote_is_read_as_it_was_meant() -> None:
