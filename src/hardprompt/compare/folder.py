@@ -4,10 +4,12 @@ from pathlib import Path
 
 import yaml
 
+from hardprompt.compare.paths import with_plan_paths
 from hardprompt.compare.plan import Plan
 from hardprompt.errors import typed
-from hardprompt.runs.folder import COMPARISON, check_links, check_version, make_folder, read_settings
+from hardprompt.runs.folder import COMPARISON, HOME, check_links, check_version, make_folder, read_settings
 from hardprompt.search.files import write_text
+from hardprompt.tasks.paths import anchored
 from hardprompt.version import __version__
 
 
@@ -18,7 +20,8 @@ def start(plan: Plan, out: Path) -> None:
         InputError: the folder holds something already.
     """
     make_folder(out, "comparison", COMPARISON)
-    text = yaml.safe_dump({**plan.to_dict(), "version": __version__}, sort_keys=False, allow_unicode=True)
+    record = {**with_plan_paths(plan.to_dict(), anchored), HOME: str(out.absolute()), "version": __version__}
+    text = yaml.safe_dump(record, sort_keys=False, allow_unicode=True)
     write_text(out / COMPARISON, f"# `hardprompt compare` with this file repeats the comparison.\n{text}")
 
 
@@ -31,4 +34,4 @@ def load(out: Path) -> Plan:
     check_links(out)
     values = read_settings(out / COMPARISON)
     check_version("comparison", out, values.get("version"), f"hardprompt compare {typed(out / COMPARISON)} --out NAME")
-    return Plan.from_dict(values)
+    return Plan.written(values, out)

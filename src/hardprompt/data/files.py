@@ -154,12 +154,12 @@ def _parquet(file: Path) -> Iterator[dict[str, Any]]:
     except ImportError as error:
         raise MissingExtra("reading Parquet needs pyarrow: pip install 'hardprompt[parquet]'") from error
     try:
-        table = pyarrow.parquet.read_table(file)
+        table = pyarrow.parquet.ParquetFile(file)
+        _unique(table.schema_arrow.names, file)
+        for batch in table.iter_batches():  # not the whole file as Python's objects at once
+            yield from batch.to_pylist()
     except (pyarrow.ArrowException, OSError) as error:
-        raise InputError(f"data file {str(file)!r} is not Parquet: {str(error).splitlines()[0]}") from error
-    _unique(table.column_names, file)
-    for batch in table.to_batches():  # not the whole table as Python's objects at once
-        yield from batch.to_pylist()
+        raise InputError(f"data file {str(file)!r} is not Parquet: {' '.join(str(error).split())}") from error
 
 
 _READERS: dict[str, Callable[[Path], Iterator[dict[str, Any]]]] = {

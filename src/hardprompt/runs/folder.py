@@ -1,9 +1,8 @@
 """A run folder: made, held by one process, read, and taken back where nothing came of it."""
 
 import contextlib
-import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,36 +12,41 @@ from filelock import FileLock, Timeout
 from hardprompt.errors import HardpromptError, InputError, typed
 from hardprompt.lms.placing import choose_threads
 from hardprompt.runs.older import as_meant
+from hardprompt.runs.places import check_files, fingerprints, found
 from hardprompt.runs.result import versions
 from hardprompt.runs.steps import FILE as STEPS
 from hardprompt.search.files import write_text
 from hardprompt.search.plugins import check_trusted
 from hardprompt.tasks import Recipe
 from hardprompt.tasks.foreign import foreign
+from hardprompt.tasks.paths import anchored, with_paths
 from hardprompt.version import __version__
 
 RUN = "run.yaml"
 RESULT = "result.json"
 _LOCK = ".lock"
-_RECORDED = ("fingerprints", "versions")  # beside the settings, in ``run.yaml``
+HOME = "folder_was"
+"""Where a folder stood that a file of settings was written in: its paths are found again by it."""
+_RECORDED = (HOME, "fingerprints", "versions")  # beside the settings, in ``run.yaml``
 COMPARISON = "compare.yaml"
 _KINDS = (RUN, "demo.json", COMPARISON, RESULT)  # what makes a folder one of ours
 _LARGEST = 100_000  # values in a file of settings: one that names itself, or parts again and again, has no end
 
 
 def start(recipe: Recipe, out: Path) -> Recipe:
-    """Make the run folder and write ``run.yaml``; returns the recipe with the number of threads that was chosen.
+    """Make the run folder and write ``run.yaml``; returns the recipe as it is run from anywhere.
+
+    Its paths are whole, and its number of threads is the one that was chosen.
 
     Raises:
         InputError: the folder already holds something, or cannot be made.
     """
     make_folder(out, "run", RUN)
-    recipe = recipe.changed(threads=recipe.values["threads"] or choose_threads())
+    values = with_paths(recipe.task, recipe.values, anchored)
+    recipe = recipe.changed(**{**values, "threads": values["threads"] or choose_threads()})
     record = {
-        **recipe.values,
-        "fingerprints": {path: _fingerprint(Path(path)) for path in recipe.files},
-        "versions": versions(),
-    }
+        **recipe.values, HOME: str(out.absolute()), "fingerprints": fingerprints(recipe), "versions": versions(),
+    }  # fmt: skip
     text = yaml.safe_dump(record, sort_keys=False, allow_unicode=True)
     write_text(
         out / RUN, f"# `hardprompt run` with this file repeats the run; `hardprompt resume` continues it.\n{text}"
@@ -92,29 +96,58 @@ def read_recipe(path: Path) -> Recipe:
     Raises:
         InputError: the file holds no settings, or such as cannot be used or are not trusted.
     """
-    return Recipe.of({name: value for name, value in read_settings(path).items() if name not in _RECORDED})
+    values = read_settings(path)
+    return Recipe.of(moved(values, path.parent)[0])
 
 
 def begun(out: Path) -> Recipe:
-    """The recipe of a run that has begun in a folder, to go on with.
+    """The recipe of a run that has begun in a folder, to go on with, wherever the folder is now.
 
     Raises:
-        InputError: as ``read_recipe``; a data file is not what it was, or another version of the program began.
+        InputError: as ``read_recipe``; data or a model are gone or are not what they were, or another version of the
+            program began.
     """
     check_links(out)
-    recipe, values = read_recipe(out / RUN), read_yaml(out / RUN)
+    values = read_settings(out / RUN)
     again = f"hardprompt run {typed(out / RUN)} --out NAME"
-    check_version("run", out, (values.get("versions") or {}).get("hardprompt"), again)
-    fingerprints = values.get("fingerprints") or {}
-    for name, expected in fingerprints.items():
-        if _fingerprint(Path(name)) != expected:
-            raise InputError(
-                f"data file {name!r} has changed since the run began; a resumed run would not be the same."
-            )
-    new = [name for name in recipe.files if fingerprints and name not in fingerprints]
-    if new:
-        raise InputError(f"data file {new[0]!r} was not there when the run began; start another run for it.")
+    check_version("run", out, _mapping(values, "versions").get("hardprompt"), again)
+    known = {str(path): print_ for path, print_ in _mapping(values, "fingerprints").items()}
+    settings, places = moved(values, out, known)
+    recipe = Recipe.of(settings)
+    check_files(recipe.files, places, known)
     return recipe
+
+
+def moved(
+    values: Mapping[str, Any], now: Path, known: Mapping[str, str] | None = None
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """The settings of a search in a file that may have moved, and where each path that stands there leads to.
+
+    Raises:
+        InputError: with ``known`` fingerprints, what one stands for is gone or has changed.
+    """
+    own = {name: value for name, value in values.items() if name not in _RECORDED}
+    if not isinstance(values.get(HOME), str):  # a person wrote it
+        return own, {}
+    places: dict[str, str] = {}
+    faults: dict[str, None] = {}
+
+    def find(path: str, data: bool) -> str:
+        try:
+            places[path] = found(path, values[HOME], now, known, data=data)
+        except InputError as error:
+            faults[str(error)] = None
+        return places.get(path, path)
+
+    settings = with_paths(str(own.get("task", "classify")), own, find)
+    if faults:
+        raise InputError(" ".join(faults))
+    return settings, places
+
+
+def _mapping(values: Mapping[str, Any], name: str) -> dict[str, Any]:
+    own = values.get(name)
+    return own if isinstance(own, dict) else {}
 
 
 def check_version(kind: str, out: Path, by: str | None, again: str) -> None:
@@ -236,7 +269,3 @@ def _check_size(path: Path, values: Any) -> None:
             waiting += value.values()
         elif isinstance(value, list):
             waiting += value
-
-
-def _fingerprint(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hardprompt.data.files import csv_text
+from hardprompt.data.markdown import code, plain
 from hardprompt.lms.models import Models
 from hardprompt.runs.search import Search
 from hardprompt.search.engine import Result
@@ -101,7 +102,9 @@ def combine(out: Path, results: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
         "runs": [{"folder": name, **result} for name, result in results.items()],
         "versions": versions(),
     }
-    links = "".join(f"- [{name}]({name}/README.md): {result['prompt']}\n" for name, result in results.items())
+    links = "".join(
+        f"- [{plain(name)}](<{name}/README.md>): {code(result['prompt'])}\n" for name, result in results.items()
+    )
     write_text(out / "README.md", f"# {len(results)} prompts\n\n{links}")
     write_json(out / "result.json", whole)
     return whole

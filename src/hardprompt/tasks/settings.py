@@ -35,14 +35,14 @@ def flag(
     positional: bool = False,
     name: str | None = None,
     escapes: bool = False,
-    role: Literal["data", "model", "task model", "image model", "code", "address"] | None = None,
+    role: Literal["data", "model", "task model", "image model", "pipeline", "code", "address"] | None = None,
 ) -> Any:
     r"""A field of settings with what a command line says of it; ``low`` and ``high`` are the range of a number.
 
     A field without a default is required. A field of strings may be given several times; ``name`` is then what one is
     called on the command line. ``escapes`` says that ``\n`` and ``\t`` typed there are a line break and a tab. ``role``
     says that it names a file of data, a model that is run here (a task model or an image model may be the user's own),
-    code of the user's, or where something is sent to.
+    code of the user's, or where something is sent to; by it a run folder finds data and models after a move.
     """
     metadata = {"help": help, "metavar": metavar, "range": (low, high), "positional": positional, "flag": name}
     metadata |= {"escapes": escapes, "role": role}

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save
 
 from hardprompt.data.files import csv_text
+from hardprompt.data.markdown import block, code, plain
 from hardprompt.data.tables import Example, Row
 from hardprompt.lms import TaskLM
 from hardprompt.lms.answers import Pooling
@@ -183,21 +184,23 @@ class ClassifyTask:
         test = result["test"]
         before, after = self._template.fill("{text}", result["prompt"])
         filled = f"{before}{{answer}}{after}" if after else before
-        words = "\n".join(f"- `{label}`: the model answers `{word}`" for label, word in self.verbalizers.items())
+        words = "\n".join(
+            f"- {code(label)}: the model answers {code(word)}" for label, word in self.verbalizers.items()
+        )
         low, high = test["interval"]
         how = (
-            f"Give the model this, with your text in place of `{{text}}`:\n\n```\n{filled}\n```\n\n"
+            f"Give the model this, with your text in place of `{{text}}`:\n\n{block(filled)}\n\n"
             f"and compare the probabilities of these {'answers' if after else 'continuations'}:\n\n{words}\n\n"
         )
         if not result["readable"]:
             how = (
-                f"`{_SOFT_FILE}` holds vectors that stand where the template has `{{prompt}}`:\n\n```\n"
-                f"{self._template.shown}\n```\n\nThey are no text: they cannot be read, pasted, or moved to another "
+                f"`{_SOFT_FILE}` holds vectors that stand where the template has `{{prompt}}`:\n\n"
+                f"{block(self._template.shown)}\n\nThey are no text: they cannot be read, pasted, or moved to another "
                 f"model.\n\n"
             )
         never = f"It never predicted: {', '.join(names)}.\n" if (names := test.get("never_predicted")) else ""
         return (
-            f"# A prompt for {self.model}\n\n{how}"
+            f"# A prompt for {plain(self.model)}\n\n{how}"
             f"Accuracy on {test['n']} texts that took no part: {test['accuracy']:.3f} "
             f"(95 % interval {low:.3f} to {high:.3f}), macro-F1 {test['macro_f1']:.3f}.\n{never}"
         )

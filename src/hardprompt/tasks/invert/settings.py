@@ -41,7 +41,7 @@ class Invert(Settings):
 
     images: tuple[str, ...] = flag(
         "a picture; several, which get one common prompt; or a folder, where each gets its own", positional=True,
-        metavar="IMAGE",
+        metavar="IMAGE", role="data",
     )  # fmt: skip
     image_model: str = flag(
         "CLIP or SigLIP model by hub name or folder, or embedded:conse, a weak stand-in", default="embedded:conse",
@@ -57,7 +57,7 @@ class Invert(Settings):
     manual: str | None = flag("a hand-written prompt to compare with", default=None, metavar="PROMPT")
     draw: str | None = flag(
         "diffusers model that draws pictures from the prompts, to be laid beside the target", default=None,
-        metavar="MODEL",
+        metavar="MODEL", role="pipeline",
     )  # fmt: skip
     length: int = flag("tokens of the prompt", default=8, metavar="L", low=1, high=32)
     evaluations: int = flag("budget in prompts scored", default=960, metavar="N", low=1, high=1e9)
