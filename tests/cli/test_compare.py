@@ -37,7 +37,7 @@ def test_every_method_finds_a_prompt_for_a_classifier(
     card = (tmp_path / "run" / "README.md").read_text()
     assert ("cannot be read, pasted" in card) == soft
     lines = (tmp_path / "run" / "predictions.csv").read_text().splitlines()
-    assert lines[0] == "text,label,predicted,right"
+    assert lines[0] == "row,text,label,predicted,right,P(bad),P(good)"
     right = [line.endswith(",1") for line in lines[1:]]
     assert sum(right) / len(right) == pytest.approx(result["test"]["accuracy"])
     if method == "demonstrations":
