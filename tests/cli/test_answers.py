@@ -37,6 +37,11 @@ def test_a_dry_run_says_what_is_wrong_with_answers_of_several_tokens(
     assert "unknown score 'median'" in capsys.readouterr().err
 
 
+def test_a_dry_run_needs_no_model(arguments: Arguments, capsys: pytest.CaptureFixture[str]) -> None:
+    (note,) = planned(arguments(**{"task-model": "no/such-model"}), capsys)["notes"]
+    assert note.startswith("the answers were not looked at: model 'no/such-model' could not be loaded")
+
+
 def test_answers_that_are_the_same_to_the_model_end_a_dry_run(
     arguments: Arguments, capsys: pytest.CaptureFixture[str]
 ) -> None:

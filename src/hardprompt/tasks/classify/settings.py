@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from hardprompt.errors import HardpromptError
 from hardprompt.lms.answers import Pooling
 from hardprompt.optimizers import find
 from hardprompt.tasks.settings import DEFAULT_MODEL, Precision, Settings, flag
@@ -90,7 +91,10 @@ class Classify(Settings):
 
         if is_own(self.task_model):
             return []
-        tokenizer = load_tokenizer(self.task_model, resolve(self.task_model))
+        try:
+            tokenizer = load_tokenizer(self.task_model, resolve(self.task_model))
+        except HardpromptError as error:  # a dry run needs no model
+            return [f"the answers were not looked at: {error}"]
         template = Template(self.template)
         blank = tokenizer.mask_token or "" if "{mask}" in template.source else ""
         return notes(tokenizer, self._splits().verbalizers, template, how=self.score, blank=blank)
