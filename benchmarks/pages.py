@@ -276,26 +276,27 @@ def performance(found: dict[str, Any]) -> str:
 def answers(found: dict[str, Any]) -> str:
     """What an answer of several tokens counts: mean accuracy over prompts, and how often a class is never predicted."""
     ways = list(found["problems"][0]["scores"])
-    lines = [
-        f"| data | answers (tokens) | {' | '.join(ways)} | {' | '.join(f'{way}: never' for way in ways)} |",
-        "|---" * (2 + 2 * len(ways)) + "|",
-    ]
-    means: dict[str, list[float]] = {way: [] for way in ways}
-    blind: dict[str, list[bool]] = {way: [] for way in ways}
+    head = ["data", "answers (tokens)", *ways, *(f"{w}: never" for w in ways), *(f"{w}, less its mean" for w in ways)]
+    lines = [head, ["---"] * len(head)]
+    pooled: dict[str, list[float]] = {}
     for row in found["problems"]:
         said = ", ".join(f"`{a}` ({n})" for a, n in zip(row["answers"], row["tokens"], strict=True))
-        for way in ways:
-            means[way].append(statistics.fmean(row["scores"][way]["accuracy"]))
-            blind[way] += [n > 0 for n in row["scores"][way]["never"]]
-        never = [f"{sum(map(bool, row['scores'][way]['never']))} of {len(row['prompts'])}" for way in ways]
-        lines.append(
-            f"| {row['data']} | {said} | {' | '.join(f'{means[way][-1]:.3f}' for way in ways)} | {' | '.join(never)} |"
-        )
-    lines.append(
-        f"| mean | | {' | '.join(f'{statistics.fmean(means[way]):.3f}' for way in ways)} | "
-        f"{' | '.join(f'{sum(blind[way])} of {len(blind[way])}' for way in ways)} |"
-    )
-    return "\n".join(lines)
+        cells = [row["data"], said]
+        for key in ("accuracy", "never", "even"):
+            for way in ways:
+                values = [float(v > 0) if key == "never" else v for v in row["scores"][way][key]]
+                pooled.setdefault(f"{key} {way}", []).extend(values)
+                cells.append(f"{sum(values):.0f} of {len(values)}" if key == "never" else _mean_of(values))
+        lines.append(cells)
+    whole = [
+        f"{sum(v):.0f} of {len(v)}" if key.startswith("never") else _mean_of(v) for key, v in pooled.items()
+    ]  # fmt: skip
+    lines.append(["mean", "", *whole])
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _mean_of(values: Sequence[float]) -> str:
+    return f"{statistics.fmean(values):.3f}"
 
 
 TABLES: dict[tuple[str, str], tuple[str, Callable[[Any], str]]] = {  # by page and mark: its JSON, and what it shows

@@ -56,6 +56,22 @@ def refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     return said
 
 
+@pytest.mark.parametrize("url", ["http://h/v1?key=hush", "http://h/v1#hush", "http://me:hush@h/v1"])
+@pytest.mark.parametrize("model", ["openai:m", "embedded:smollm2"])
+def test_a_key_in_an_address_is_written_nowhere(
+    url: str, model: str, where: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["restyle", "x.csv", "--text", "text", "--target-examples", "x.csv", "--task-model", model]
+    for more in ([], ["--dry-run"]):
+        assert "hush" not in complaint([*words, "--base-url", url, "--out", "run", *more], capsys)
+    Path("kept.yaml").write_text(
+        yaml.safe_dump({**RESTYLE, "target_examples": "x.csv", "task_model": model, "base_url": url})
+    )
+    assert "hush" not in complaint(["run", "kept.yaml", "--out", "run", "--allow-code"], capsys)
+    others = [path for path in where.rglob("*") if path.is_file() and path.name != "kept.yaml"]
+    assert not any(b"hush" in path.read_bytes() for path in others)
+
+
 @pytest.mark.parametrize("kind", STRANGE)
 def test_no_command_runs_what_a_search_names(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     values = STRANGE[kind]

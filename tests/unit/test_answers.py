@@ -17,6 +17,7 @@ from hardprompt.runs.older import as_meant
 from hardprompt.tasks.classify.answers import notes
 from hardprompt.tasks.classify.metrics import classification_metrics
 from hardprompt.tasks.classify.reward import Classification
+from hardprompt.tasks.classify.table import show
 from hardprompt.tasks.classify.task import ClassifyTask
 from hardprompt.tasks.template import Template
 from tests.conftest import Tiny
@@ -122,17 +123,25 @@ def test_a_report_names_what_is_never_predicted_on_validation_and_test(tiny_caus
     counts = np.array(report["test"]["confusion"]).sum(0)
     assert found == [name for name, count in zip("012", counts, strict=True) if count == 0]
     assert report["never_predicted_in_validation"] == found  # the same texts
+    assert found  # three texts, and a model that knows nothing
+    assert f"It never predicted: {', '.join(found)}." in task.card({**report, "prompt": " It was"})
+    common: dict[str, Any] = {"perplexity": None, "perplexity_by": "a judge", "evaluations": 1, "seconds": 1.0}
+    baselines = [{**row, **common} for row in report["baselines"]]
+    result = {**report, **common, "method": "pin", "prompt": " It was", "support_size": None, "baselines": baselines}
+    shown = [line for line in show(result) if isinstance(line, str)]
+    assert f'Never predicted on test with " It was" (pin): {", ".join(found)}.' in shown
+    assert f"Never predicted on validation with the found prompt: {', '.join(found)}." in shown
 
 
 def test_what_version_0_1_wrote_is_read_as_it_was_meant() -> None:
     old = {"task": "classify", "template": r"{text}\n{prompt}", "versions": {"hardprompt": "0.1.0"}}
-    assert as_meant(old) == {**old, "template": "{text}\n{prompt}", "score": "sum"}
+    assert as_meant(old) == {**old, "template": "{text}\n{prompt}"}
     new = {**old, "template": r"{text} $\nabla$ {prompt}", "versions": {"hardprompt": "0.2.0"}}
     assert as_meant(new) == new
     by_hand = {"template": r"{text} $\nabla$ {prompt}"}
     assert as_meant(by_hand) == by_hand
-    other = {"task": "restyle", "versions": {"hardprompt": "0.1.0"}}
-    assert as_meant(other) == other
+    for other in ({"task": "invert", "versions": {"hardprompt": "0.1.0"}}, {**by_hand, "versions": 3}):
+        assert as_meant(other) == other
 
 
 def test_a_model_of_ones_own_that_knows_no_way_of_scoring_is_told_so(

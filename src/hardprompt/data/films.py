@@ -90,5 +90,5 @@ def write_data(folder: Path, *, seed: int, test: int | None = TEST, apart: bool 
         draw = seed if name == "train" else 0
         chosen = [row for found in by_class for row in random.Random(draw).sample(found, each)]
         paths[name] = folder / f"{name}.csv"
-        write_text(paths[name], csv_text(["text", "label", "film"], chosen))
+        write_text(paths[name], csv_text(["text", "label", "film"], chosen, data=True))
     return paths

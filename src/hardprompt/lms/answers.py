@@ -26,7 +26,7 @@ class Answer:
     weights: tuple[float, ...]
 
 
-@functools.lru_cache(maxsize=1 << 12)
+@functools.lru_cache(maxsize=1 << 16)
 def answers(
     tokenizer: Any, choices: tuple[str, ...], *, how: Pooling, after: str = "", context: str | None = None
 ) -> tuple[Answer, ...]:

@@ -32,9 +32,10 @@ class Address:
 
 
 def check_plain(base_url: str) -> None:
-    """Raise an InputError for a URL with a user name or password in it, where URLs are written down."""
+    """Raise an InputError for what is no URL of an API, or has a secret in it, where URLs are written down."""
     if "@" in base_url:
         raise InputError("the base URL has a user name or password in it, which would be written down; leave it out.")
+    open_address(base_url)
 
 
 def open_address(base_url: str, key: str | None = None) -> Address:

@@ -104,7 +104,7 @@ def truncate(tokenizer: Any, text: str, tokens: int) -> str:
     return text[:end]
 
 
-@functools.lru_cache(maxsize=1 << 14)
+@functools.lru_cache(maxsize=1 << 16)
 def _behind(tokenizer: Any, text: str, ending: str | None) -> tuple[int, ...]:
     for before in _BEFORE if ending is None else (ending, *_BEFORE):
         own, whole = plain_ids(tokenizer, before), plain_ids(tokenizer, before + text)

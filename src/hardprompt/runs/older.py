@@ -9,11 +9,10 @@ from hardprompt.tasks.template import unescaped
 def as_meant(values: Mapping[str, Any]) -> dict[str, Any]:
     """What ``run.yaml`` of 0.1 holds, for this version; anything else is as it is.
 
-    Version 0.1 read escapes in a template wherever it came from, and an answer's log-probabilities were summed.
+    Version 0.1 read escapes in a template wherever it came from.
     """
     versions = values.get("versions")
     if not isinstance(versions, Mapping) or not str(versions.get("hardprompt", "0.1.0")).startswith("0.1."):
         return dict(values)
     template = {"template": unescaped(str(values["template"]))} if values.get("template") else {}
-    score = {"score": "sum"} if values.get("task", "classify") == "classify" else {}
-    return {**score, **values, **template}
+    return {**values, **template}

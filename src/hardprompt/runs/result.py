@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hardprompt.data.files import csv_text
+from hardprompt.data.markdown import code, plain
 from hardprompt.runs.versions import versions
 from hardprompt.search.writing import write_json, write_text
 from hardprompt.tasks import Recipe
@@ -103,7 +104,9 @@ def combine(out: Path, results: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
         "runs": [{"folder": name, **result} for name, result in results.items()],
         "versions": versions(),
     }
-    links = "".join(f"- [{name}]({name}/README.md): {result['prompt']}\n" for name, result in results.items())
+    links = "".join(
+        f"- [{plain(name)}](<{name}/README.md>): {code(result['prompt'])}\n" for name, result in results.items()
+    )
     write_text(out / "README.md", f"# {len(results)} prompts\n\n{links}")
     write_json(out / "result.json", whole)
     return whole

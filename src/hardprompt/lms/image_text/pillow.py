@@ -9,6 +9,7 @@ def pillow() -> Any:
     """The package PIL with the modules that are used here; raises a MissingExtra where it is not installed."""
     try:
         import PIL.Image
+        import PIL.ImageCms
         import PIL.ImageDraw
         import PIL.ImageFont
         import PIL.ImageOps

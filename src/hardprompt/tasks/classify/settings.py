@@ -45,6 +45,7 @@ class Classify(Settings):
     shots: int | None = flag(
         "training texts of each class, drawn by the seed", default=None, metavar="N", low=1, high=1e9
     )
+    drop_small_classes: bool = flag("leave out classes that are too small to be in every part of TRAIN", default=False)
     verbalizers: Mapping[str, str] = flag(
         "the word that stands for a class, behind a space; LABEL==WORD is without one", factory=dict,
         metavar="LABEL=WORD", name="verbalizer",
@@ -117,6 +118,6 @@ class Classify(Settings):
 
         return read_splits(
             train=self.train, validation=self.validation, test=self.test, text=self.text, label=self.label,
-            group=self.group, shots=self.shots, words=self.verbalizers, seed=self.seed,
-            data_seed=self.seed if self.data_seed is None else self.data_seed,
+            group=self.group, shots=self.shots, drop_small_classes=self.drop_small_classes, words=self.verbalizers,
+            seed=self.seed, data_seed=self.seed if self.data_seed is None else self.data_seed,
         )  # fmt: skip

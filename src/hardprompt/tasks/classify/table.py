@@ -38,11 +38,11 @@ def show(result: Mapping[str, Any]) -> list[RenderableType]:
             *map(str, counts),
         )  # fmt: skip
     never = [
-        (f"of the prompt {json.dumps(row['prompt'], ensure_ascii=False)} ({row['name']}), test", names)
+        (f"on test with {json.dumps(row['prompt'], ensure_ascii=False)} ({row['name']})", names)
         for row in rows(result) if (names := row["test"].get("never_predicted"))
     ]  # fmt: skip
     if names := result.get("never_predicted_in_validation"):
-        never.append(("of the found prompt, validation", names))
+        never.append(("on validation with the found prompt", names))
     gain = result["difference_to_manual"]
     low, high = gain["interval"]
     shown: list[RenderableType] = [

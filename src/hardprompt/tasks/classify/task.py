@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save
 
 from hardprompt.data.files import csv_text
+from hardprompt.data.markdown import block, code, plain
 from hardprompt.data.tables import Example, Row
 from hardprompt.lms import TaskLM
 from hardprompt.lms.answers import Pooling
@@ -33,6 +34,7 @@ from hardprompt.tasks.template import Template
 
 _LOG = logging.getLogger(__name__)
 
+_SPLITS_FILE = "splits.csv"
 _SOFT_FILE = "soft_prompt.safetensors"
 _RESERVE = 64  # tokens that a prompt may have beside a long test text; one that has more keeps what it needs
 _START_WORDS = 64  # of the text that the policy model imagines before a prompt
@@ -84,7 +86,7 @@ class ClassifyTask:
             for note in notes(self.lm.tokenizer, self.verbalizers, self._template, how=self.how, blank=self.lm.blank):
                 _LOG.warning(note)
         self._soft = SoftPrompts()
-        self._found, self._tested = "", list[str]()
+        self._found, self._tested = "", list[list[float]]()
         search_lm, self.precision = search_copy(self.lm, self.precision)
         self._train = self._classification(self.train, lm=search_lm, sharpness=self.sharpness)
         self._validation = self._classification(self.validation, sharpness=self.sharpness, keep=False)
@@ -147,10 +149,11 @@ class ClassifyTask:
         others = {"manual": self._compared} if self.leads else {"empty": "", "manual": self._compared}
         shown = {"manual": self.manual} if self.leads else others  # there it is in the template
         names = list(dict.fromkeys([prompt, *others.values()]))
-        predicted = dict(zip(names, task.predictions(names).numpy(), strict=True))
+        probabilities = task.probabilities(names)
+        predicted = dict(zip(names, probabilities.argmax(-1).numpy(), strict=True))
         labels = task.labels.numpy()
         self._found = prompt
-        self._tested = [self.classes[i] for i in predicted[prompt]]
+        self._tested = probabilities[0].tolist()
 
         def tested(prompt: str) -> dict[str, Any]:
             return classification_metrics(labels, predicted[prompt], self.classes)
@@ -181,30 +184,37 @@ class ClassifyTask:
         test = result["test"]
         before, after = self._template.fill("{text}", result["prompt"])
         filled = f"{before}{{answer}}{after}" if after else before
-        words = "\n".join(f"- `{label}`: the model answers `{word}`" for label, word in self.verbalizers.items())
+        words = "\n".join(
+            f"- {code(label)}: the model answers {code(word)}" for label, word in self.verbalizers.items()
+        )
         low, high = test["interval"]
         how = (
-            f"Give the model this, with your text in place of `{{text}}`:\n\n```\n{filled}\n```\n\n"
+            f"Give the model this, with your text in place of `{{text}}`:\n\n{block(filled)}\n\n"
             f"and compare the probabilities of these {'answers' if after else 'continuations'}:\n\n{words}\n\n"
         )
         if not result["readable"]:
             how = (
-                f"`{_SOFT_FILE}` holds vectors that stand where the template has `{{prompt}}`:\n\n```\n"
-                f"{self._template.shown}\n```\n\nThey are no text: they cannot be read, pasted, or moved to another "
+                f"`{_SOFT_FILE}` holds vectors that stand where the template has `{{prompt}}`:\n\n"
+                f"{block(self._template.shown)}\n\nThey are no text: they cannot be read, pasted, or moved to another "
                 f"model.\n\n"
             )
+        never = f"It never predicted: {', '.join(names)}.\n" if (names := test.get("never_predicted")) else ""
         return (
-            f"# A prompt for {self.model}\n\n{how}"
+            f"# A prompt for {plain(self.model)}\n\n{how}"
             f"Accuracy on {test['n']} texts that took no part: {test['accuracy']:.3f} "
-            f"(95 % interval {low:.3f} to {high:.3f}), macro-F1 {test['macro_f1']:.3f}.\n"
+            f"(95 % interval {low:.3f} to {high:.3f}), macro-F1 {test['macro_f1']:.3f}.\n{never}"
         )
 
     def write(self, out: Path) -> None:
-        """What was predicted for each test text; and a soft prompt, which ``result.json`` can only name."""
-        rows = (
-            [row.text, row.label, name, int(row.label == name)]
-            for row, name in zip(self.test, self._tested, strict=True)
-        )
-        write_text(out / PREDICTIONS, csv_text(["text", "label", "predicted", "right"], rows))
+        """What was predicted for each test text, which rows took which part, and a soft prompt if that was found."""
+        rows = []
+        for row, chances in zip(self.test, self._tested, strict=True):
+            name = self.classes[max(range(len(chances)), key=chances.__getitem__)]
+            rows.append([row.number, row.text, row.label, name, int(row.label == name), *(f"{p:.6f}" for p in chances)])
+        head = ["row", "text", "label", "predicted", "right", *(f"P({name})" for name in self.classes)]
+        write_text(out / PREDICTIONS, csv_text(head, rows))
+        parts = {"train": self.train, "validation": self.validation, "test": self.test}
+        used = ([part, row.file, row.number, row.label] for part, rows in parts.items() for row in rows)
+        write_text(out / _SPLITS_FILE, csv_text(["part", "file", "row", "label"], used))
         if self._found in self._soft:
             write_bytes(out / _SOFT_FILE, save({"prompt": self._soft[self._found]}))

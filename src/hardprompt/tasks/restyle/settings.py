@@ -127,12 +127,13 @@ class StyleRun(Settings):
             if (getattr(self, model) is None) != (getattr(self, label) is None):
                 one, other = (n.replace("_", "-") for n in ((model, label)))
                 raise InputError(f"--{one} and --{other} belong together: give both or none.")
+        if self.base_url is not None:
+            check_plain(self.base_url)  # before anything is written, or said: it may hold a key
         if self.task_model.startswith(_REMOTE) != (self.base_url is not None):
             raise InputError(
                 f"the task model is {self.task_model!r} and the base URL {self.base_url!r}: a model behind an API is "
                 "--task-model openai:NAME with --base-url URL, any other has no base URL."
             )
-        check_plain(self.base_url or "")
         if self.references is not None and self.test is None:
             raise InputError("--references are line by line those of a test file; name it with --test.")
         if self.per_step is not None and self.per_step > self.shots:
