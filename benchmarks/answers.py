@@ -17,7 +17,7 @@ import pages
 
 from hardprompt import Classification, Example, Template, load_task_lm
 from hardprompt.lms.answers import Pooling
-from hardprompt.search.files import write_json
+from hardprompt.search.writing import write_json
 
 DOCS = Path(__file__).parents[1] / "docs"
 

@@ -32,7 +32,7 @@ from hardprompt.errors import HardpromptError
 from hardprompt.lms.models import Models
 from hardprompt.runs import execute
 from hardprompt.runs.folder import begun, start
-from hardprompt.search.files import write_json
+from hardprompt.search.writing import write_json
 from hardprompt.tasks import Recipe
 
 FORK = get_context("fork")

@@ -14,7 +14,7 @@ import torch
 
 from hardprompt.compare import tables
 from hardprompt.data import films
-from hardprompt.search.files import write_text
+from hardprompt.search.writing import write_text
 from hardprompt.tasks.intervals import bootstrap
 
 METHODS = ("pin-prior", "pin", "rlprompt", "best-of-n")

@@ -28,7 +28,7 @@ from pages import METHODS, fill_from
 from hardprompt.cli.interrupt import INTERRUPTED
 from hardprompt.cli.main import main as program
 from hardprompt.runs.folder import COMPARISON
-from hardprompt.search.files import write_json, write_text
+from hardprompt.search.writing import write_json, write_text
 
 HOME = Path(__file__).parents[1]
 HAND_WRITTEN = ("empty", "manual", "instruction")

@@ -2,6 +2,7 @@
 
 import difflib
 import shlex
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -25,6 +26,11 @@ class RewardError(HardpromptError, RuntimeError):
 def typed(path: Path | str) -> str:
     """A path as one types it in a shell, whatever is in its name."""
     return shlex.quote(f"./{path}" if str(path).startswith("-") else str(path))
+
+
+def pip_install(what: str) -> str:
+    """The command that installs something for the Python that runs now, whatever is on the path of the shell."""
+    return f"{typed(sys.executable)} -m pip install {what}"
 
 
 def unknown(kind: str, value: str, valid: Iterable[str]) -> InputError:

@@ -10,8 +10,9 @@ from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 
 from hardprompt.errors import InputError
-from hardprompt.search import files
-from hardprompt.search.files import StateStore, write_text
+from hardprompt.search import files, writing
+from hardprompt.search.files import StateStore
+from hardprompt.search.writing import write_text
 
 STATE: dict[str, Any] = {
     "weights": {"a": torch.randn(3, 2), "scalar": torch.tensor(0.1), "bytes": torch.arange(5, dtype=torch.uint8)},
@@ -75,7 +76,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
 def test_text_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "file.txt"
     write_text(path, "before")
-    monkeypatch.setattr(files.os, "fsync", lambda _: (_ for _ in ()).throw(OSError("full")))
+    monkeypatch.setattr(writing.os, "fsync", lambda _: (_ for _ in ()).throw(OSError("full")))
     with pytest.raises(OSError, match="full"):
         write_text(path, "after")
     assert path.read_text() == "before"

@@ -11,18 +11,15 @@ from typing import Any
 
 from hardprompt.cli.flags import Parser, add_compare_flags, add_flags, given
 from hardprompt.cli.interrupt import INTERRUPTED, finishing
-from hardprompt.cli.live import CountLine
 from hardprompt.cli.show import print_parts
 from hardprompt.compare import cells as cells_of
 from hardprompt.compare import folder as folders
-from hardprompt.compare import report, tables
-from hardprompt.compare.cells import affordable
 from hardprompt.compare.plan import Plan
 from hardprompt.errors import InputError, RewardError, unknown
 from hardprompt.runs import alone, read_result
-from hardprompt.runs.folder import COMPARISON, resume_command
-from hardprompt.search.files import unused
+from hardprompt.runs.folder import COMPARISON, check_free, resume_command
 from hardprompt.search.plugins import trust
+from hardprompt.search.writing import unused
 from hardprompt.tasks import TASKS, find
 from hardprompt.tasks.foreign import foreign
 
@@ -59,13 +56,15 @@ def begin(arguments: argparse.Namespace) -> int:
         reference=arguments.reference,
     )  # fmt: skip
     out = Path(arguments.out) if arguments.out else unused(Path(f"runs/compare-{Path(arguments.what).stem}"))
+    if not arguments.dry_run:
+        check_free(out, "comparison", COMPARISON)
     with tempfile.TemporaryDirectory() as scratch:  # named data are written to be checked; nothing is left of a mistake
         cells = plan.cells(Path(scratch))
     if arguments.dry_run:
         said = {
             "out": str(out), "cells": len(cells),
             "evaluations_at_most": sum(cell.recipe.values["evaluations"] for cell in cells),
-            "workers": arguments.workers or affordable(), "note": plan.note(),
+            "workers": arguments.workers or cells_of.affordable(), "note": plan.note(),
             "methods": list(plan.methods), "data": list(plan.data), "splits": list(plan.splits),
             "seeds": list(plan.seeds),
         }  # fmt: skip
@@ -112,6 +111,9 @@ def _typed_task(task: str, rest: Sequence[str]) -> dict[str, Any]:
 
 def _finish(out: Path, plan: Plan, as_json: bool) -> int:
     """Run what is not finished of a comparison and put the whole together."""
+    from hardprompt.cli.live import CountLine
+    from hardprompt.compare import report, tables  # only now: scipy and statsmodels take a second
+
     again = resume_command(out)
     with alone(out):
         cells = plan.cells(out)
@@ -147,6 +149,8 @@ def show(folder: Path, *, as_json: bool) -> int:
     """The tables of a comparison, or how far it has come."""
     result = read_result(folder)
     if result is not None:
+        from hardprompt.compare import tables
+
         print_parts(result, tables.show(result["summary"]), as_json=as_json)
         return 0
     cells = folders.load(folder).cells(folder)

@@ -7,15 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from hardprompt.cli.interrupt import INTERRUPTED, finishing
-from hardprompt.cli.live import LiveLine
 from hardprompt.cli.show import print_result
 from hardprompt.compare.plan import is_comparison
 from hardprompt.errors import HardpromptError, InputError, RewardError, typed
-from hardprompt.runs import begun, discard, execute, read_recipe, read_result, read_yaml, start
-from hardprompt.runs.folder import as_written, resume_command
+from hardprompt.runs import begun, discard, read_recipe, read_result, read_yaml, start
+from hardprompt.runs.folder import RUN, as_written, check_free, resume_command
 from hardprompt.runs.result import combine
 from hardprompt.runs.steps import read_steps
-from hardprompt.search.files import unused
+from hardprompt.search.writing import unused
 from hardprompt.tasks import Recipe
 
 
@@ -30,6 +29,8 @@ def from_file(arguments: argparse.Namespace) -> int:
 def begin(recipe: Recipe, arguments: argparse.Namespace) -> int:
     """Run a recipe in a new folder, or say what it would be."""
     out = Path(arguments.out) if arguments.out else unused(recipe.default_out)
+    if not arguments.dry_run:
+        check_free(out, "run", RUN)  # before data are read
     plan = recipe.plan()
     if arguments.dry_run:
         first = {"out": str(out), "method": recipe.values["method"], "evaluations": recipe.values["evaluations"]}
@@ -82,6 +83,9 @@ def show(folder: Path, *, as_json: bool) -> int:
 
 def with_live_line(out: Path, recipe: Recipe, label: str, *, resume: Path) -> dict[str, Any] | None:
     """Run with the live line; Ctrl-C finishes the step, saves and says how to go on."""
+    from hardprompt.cli.live import LiveLine  # only now: torch and transformers take seconds
+    from hardprompt.runs.run import execute
+
     how = f"continue with: {resume_command(resume)}"
     live = LiveLine(label)
     try:

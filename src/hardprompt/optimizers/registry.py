@@ -78,8 +78,17 @@ class Method:
         return found
 
     def accepted(self) -> dict[str, Any]:
-        """The settings that the constructor takes, with the values that they would have."""
-        parameters = inspect.signature(self.build).parameters.values()
+        """The settings that the constructor takes, with the values that they would have.
+
+        Raises:
+            InputError: a class of a user's whose constructor does not say what it takes.
+        """
+        try:
+            parameters = inspect.signature(self.build).parameters.values()
+        except (TypeError, ValueError) as error:  # it is made of C, or inherits such a constructor
+            raise InputError(
+                f"method {self.where!r} does not say what it takes; give its class an __init__ with named arguments."
+            ) from error
         return {p.name: self.settings.get(p.name, p.default) for p in parameters if p.name not in set(Need)}
 
 
@@ -99,7 +108,9 @@ def find(name: str) -> Method:
         lacking = [part for part in _PARTS if not (inspect.isclass(build) and callable(getattr(build, part, None)))]
         if lacking:
             raise InputError(f"method {name!r} is no class with {', '.join(_PARTS)}: it lacks {', '.join(lacking)}.")
-        return Method(name, _first_line(build), "the user's own", _needs(name, build))
+        method = Method(name, _first_line(build), "the user's own", _needs(name, build))
+        method.accepted()
+        return method
     if name not in _METHODS:
         raise unknown("method", name, _METHODS)
     return _METHODS[name]

@@ -10,13 +10,12 @@ import yaml
 from filelock import FileLock, Timeout
 
 from hardprompt.errors import HardpromptError, InputError, typed
-from hardprompt.lms.placing import choose_threads
 from hardprompt.runs.older import as_meant
 from hardprompt.runs.places import check_files, fingerprints, found
-from hardprompt.runs.result import versions
 from hardprompt.runs.steps import FILE as STEPS
-from hardprompt.search.files import write_text
+from hardprompt.runs.versions import versions
 from hardprompt.search.plugins import check_trusted
+from hardprompt.search.writing import write_text
 from hardprompt.tasks import Recipe
 from hardprompt.tasks.foreign import foreign
 from hardprompt.tasks.paths import anchored, with_paths
@@ -42,6 +41,8 @@ def start(recipe: Recipe, out: Path) -> Recipe:
         InputError: the folder already holds something, or cannot be made.
     """
     make_folder(out, "run", RUN)
+    from hardprompt.lms.placing import choose_threads  # which waits for torch
+
     values = with_paths(recipe.task, recipe.values, anchored)
     recipe = recipe.changed(**{**values, "threads": values["threads"] or choose_threads()})
     record = {
@@ -55,10 +56,16 @@ def start(recipe: Recipe, out: Path) -> Recipe:
 
 
 def make_folder(out: Path, kind: str, file: str) -> None:
-    """Make the folder of a run or a comparison, which is one by its ``file``.
+    """Make the folder of a run or a comparison; raises as ``check_free``."""
+    check_free(out, kind, file)
+    out.mkdir(parents=True, exist_ok=True)
+
+
+def check_free(out: Path, kind: str, file: str) -> None:
+    """See that a run or a comparison, whose folder is one by its ``file``, can have this folder.
 
     Raises:
-        InputError: the folder already holds something, or cannot be made.
+        InputError: the folder already holds something.
     """
     if (out / file).exists():
         raise InputError(
@@ -67,7 +74,6 @@ def make_folder(out: Path, kind: str, file: str) -> None:
     # What begins with a dot may be what a killed start left behind.
     if out.exists() and (not out.is_dir() or any(path.name[0] != "." for path in out.iterdir())):
         raise InputError(f"{str(out)!r} exists and is not an empty folder; name another with --out.")
-    out.mkdir(parents=True, exist_ok=True)
 
 
 def resume_command(out: Path) -> str:

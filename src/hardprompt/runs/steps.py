@@ -3,11 +3,13 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hardprompt.errors import InputError
-from hardprompt.search.engine import Step
-from hardprompt.search.files import write_text
+from hardprompt.search.writing import write_text
+
+if TYPE_CHECKING:
+    from hardprompt.search.engine import Step
 
 FILE = "steps.jsonl"
 
@@ -21,7 +23,7 @@ class StepLog:
         self.last_support: float | None = kept[-1][1]["log"].get("support_size") if kept else None
         write_text(self._path, "".join(line + "\n" for line, _ in kept))
 
-    def __call__(self, step: Step) -> None:
+    def __call__(self, step: "Step") -> None:
         """Append one step."""
         self.last_support = step.log.get("support_size")
         record = {

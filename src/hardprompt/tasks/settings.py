@@ -223,7 +223,8 @@ class Settings(ABC):
         method = find(self.method)
         for need, reason in self.lacking(method.needs).items():
             raise InputError(f"method {self.method!r} needs {DESCRIBED[need]}: {reason}.")
-        check_settings(self.method, method, self.settings)
+        if self.settings:  # a method's constructor is imported to see what it takes, which waits for torch
+            check_settings(self.method, method, self.settings)
 
 
 def required(field: "dataclasses.Field[Any]") -> bool:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from hardprompt.errors import MissingExtra
+from hardprompt.errors import MissingExtra, pip_install
 
 
 def pillow() -> Any:
@@ -15,6 +15,6 @@ def pillow() -> Any:
         import PIL.ImageOps
     except ImportError as error:
         raise MissingExtra(
-            "pictures are read by Pillow, which is not installed: pip install 'hardprompt[images]'"
+            "pictures are read by Pillow, which is not installed: " + pip_install("'hardprompt[images]'")
         ) from error
     return PIL

@@ -9,7 +9,6 @@ from types import MappingProxyType
 
 from hardprompt.data.tables import Row, check_classes, classes, few_shot, read_rows, split
 from hardprompt.errors import InputError, unknown
-from hardprompt.tasks.classify.reward import check_examples
 
 _LOG = logging.getLogger(__name__)
 
@@ -97,6 +96,10 @@ def read_splits(
                     f"row {number} of the {name} set has class {row.label!r}, which the training set does not have; "
                     f"classes: {', '.join(names)}."
                 )
+    from hardprompt.tasks.classify.reward import (
+        check_examples,  # only now: torch takes a second, and the data are right
+    )
+
     verbalizers = {name: words.get(name, f" {name}") for name in names}
     for part in (rows, choosing, tested):
         check_examples([row.example for row in part], verbalizers)

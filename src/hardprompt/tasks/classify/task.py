@@ -22,8 +22,8 @@ from hardprompt.optimizers import Need
 from hardprompt.optimizers.gradient.soft import SoftPrompts
 from hardprompt.search.choice import choose
 from hardprompt.search.engine import Trial
-from hardprompt.search.files import write_bytes, write_text
 from hardprompt.search.rewards import Cached
+from hardprompt.search.writing import write_bytes, write_text
 from hardprompt.tasks.classify.answers import notes
 from hardprompt.tasks.classify.demonstrations import Demonstrations
 from hardprompt.tasks.classify.metrics import classification_metrics, never_predicted, paired_difference

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from hardprompt.errors import InputError, typed
 from hardprompt.lms.api import client_of, open_address
-from hardprompt.search.files import write_json
+from hardprompt.search.writing import write_json
 from hardprompt.tasks import tables
 from hardprompt.tasks.invert.question import MARKS, TEMPLATE, ask, parse, question
 

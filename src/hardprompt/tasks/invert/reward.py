@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import InitVar, dataclass
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ from hardprompt.lms.tokens import special_ids
 from hardprompt.lms.vectors import substituted, token_vectors
 from hardprompt.lms.vocabulary import Tokens, allowed_tokens, begins_with_space, first_tokens
 from hardprompt.optimizers.gradient.soft import SoftPrompts
+from hardprompt.tasks.invert.words import check_words, occurs
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -90,7 +90,7 @@ class Inversion:
         """
         caption = self._begun(" ".join(prompt.split()))
         for word in self.require:
-            if not _occurs(word, caption):
+            if not occurs(word, caption):
                 caption = f"{caption}, {word}" if caption else word
         return caption
 
@@ -113,7 +113,7 @@ class Inversion:
         return self.model.count(self.complete(prompt)) <= self.model.text_limit
 
     def _broken(self, prompt: str) -> int:
-        return sum(_occurs(word, self.complete(prompt)) for word in self.forbid)
+        return sum(occurs(word, self.complete(prompt)) for word in self.forbid)
 
 
 class InversionObjective:
@@ -181,23 +181,3 @@ class InversionObjective:
         with substituted(self._task.model.embedding, begin, vectors):
             read = self._task.model.read([ids] * len(vectors))
         return 1.0 - (read @ self._task.targets.to(read).T).mean(-1)
-
-
-def check_words(before: str, require: Sequence[str], forbid: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The required and the forbidden words, each with single spaces; raises an InputError where they contradict."""
-    for kind, words in (("required", require), ("forbidden", forbid)):
-        if not all(word.strip() for word in words):
-            raise InputError(f"a {kind} word is empty; give a word, or none.")
-    required, forbidden = ([" ".join(word.split()) for word in words] for words in (require, forbid))
-    for word in forbidden:
-        if _occurs(word, before):
-            raise InputError(f"the forbidden word {word!r} is in the beginning {before!r} of every caption.")
-        for other in required:
-            if _occurs(word, other):
-                raise InputError(f"the word {word!r} is forbidden, and required in {other!r}; keep one of the two.")
-    return required, forbidden
-
-
-def _occurs(word: str, text: str) -> bool:
-    """Whether ``word`` stands in ``text`` with no letter, digit or underscore at either side."""
-    return re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text, re.IGNORECASE) is not None

@@ -66,7 +66,7 @@ class Invert(Settings):
 
     def check_task(self) -> None:
         """A folder stands alone, and no word is both required and forbidden."""
-        from hardprompt.tasks.invert.reward import check_words
+        from hardprompt.tasks.invert.words import check_words
 
         check_words(self.start or "", self.require, self.forbid)
         if len(self.images) > 1:

@@ -15,8 +15,8 @@ from hardprompt.lms.image_text.conse import ConSE
 from hardprompt.lms.vocabulary import Tokens
 from hardprompt.optimizers import Need
 from hardprompt.search.engine import Trial
-from hardprompt.search.files import write_bytes
 from hardprompt.search.rewards import Cached
+from hardprompt.search.writing import write_bytes
 from hardprompt.tasks.invert.drawing import draw
 from hardprompt.tasks.invert.images import grid, png
 from hardprompt.tasks.invert.reward import Inversion

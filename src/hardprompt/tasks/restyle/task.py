@@ -16,8 +16,8 @@ from hardprompt.lms.vocabulary import Tokens
 from hardprompt.optimizers import Need
 from hardprompt.search.choice import most_natural
 from hardprompt.search.engine import Trial
-from hardprompt.search.files import write_text
 from hardprompt.search.rewards import Cached, PerStep
+from hardprompt.search.writing import write_text
 from hardprompt.tasks.protocol import Notify, Perplexity, written
 from hardprompt.tasks.restyle.fluency import Fluency
 from hardprompt.tasks.restyle.metrics import bleu, joint, paired_joint, style_metrics
