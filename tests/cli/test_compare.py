@@ -1,5 +1,6 @@
 """Comparisons on the command line, and every search method on a classifier."""
 
+import csv
 import json
 import signal
 import subprocess
@@ -36,10 +37,9 @@ def test_every_method_finds_a_prompt_for_a_classifier(
     assert (tmp_path / "run" / "soft_prompt.safetensors").is_file() == soft
     card = (tmp_path / "run" / "README.md").read_text()
     assert ("cannot be read, pasted" in card) == soft
-    lines = (tmp_path / "run" / "predictions.csv").read_text().splitlines()
-    assert lines[0] == "row,text,label,predicted,right,P(bad),P(good)"
-    right = [line.endswith(",1") for line in lines[1:]]
-    assert sum(right) / len(right) == pytest.approx(result["test"]["accuracy"])
+    rows = list(csv.DictReader((tmp_path / "run" / "predictions.csv").read_text().splitlines()))
+    assert list(rows[0]) == ["row", "text", "label", "predicted", "right", "P(bad)", "P(good)"]
+    assert sum(row["right"] == "1" for row in rows) / len(rows) == pytest.approx(result["test"]["accuracy"])
     if method == "demonstrations":
         assert result["template"].startswith("{prompt}{text}")
         assert "The" in result["prompt"]
