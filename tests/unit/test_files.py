@@ -10,7 +10,8 @@ import torch
 
 from hardprompt.errors import InputError
 from hardprompt.search import files
-from hardprompt.search.files import Past, StateStore, write_text
+from hardprompt.search.files import Past, StateStore
+from hardprompt.search.writing import write_text
 
 STATE: dict[str, Any] = {
     "weights": {"a": torch.randn(3, 2), "scalar": torch.tensor(0.1), "bytes": torch.arange(5, dtype=torch.uint8)},

@@ -20,7 +20,7 @@ from PIL import Image
 from rich.console import Console
 
 from hardprompt.errors import InputError, MissingExtra
-from hardprompt.search.files import write_json
+from hardprompt.search.writing import write_json
 from hardprompt.tasks.invert.judge import judge, judge_folder, table
 from hardprompt.tasks.invert.question import TEMPLATE, parse
 

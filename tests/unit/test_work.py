@@ -45,7 +45,7 @@ def worth(prompts: list[str]) -> torch.Tensor:
 
 def test_a_step_runs_each_token_of_its_tree_of_prompts_once_per_text(tiny_causal: Any) -> None:
     lm = CausalLM(*tiny_causal)
-    task = Classification(lm=lm, examples=EXAMPLES, template=Template("{text}\\n{prompt}"), verbalizers=WORDS)
+    task = Classification(lm=lm, examples=EXAMPLES, template=Template("{text}\n{prompt}"), verbalizers=WORDS)
     contexts = [f"{text}\n" for text in TEXTS]
     held = [lm.tokenizer(context)["input_ids"] for context in contexts]
     assert lm.tokens_run == sum(map(len, held))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
-from hardprompt.errors import InputError, MissingExtra
+from hardprompt.errors import InputError, MissingExtra, pip_install
 
 _PASSING = (408, 409, 425, 429)  # statuses below 500 that another try may mend
 _SHOWN = 200  # characters of what a server said
@@ -32,9 +32,10 @@ class Address:
 
 
 def check_plain(base_url: str) -> None:
-    """Raise an InputError for a URL with a user name or password in it, where URLs are written down."""
+    """Raise an InputError for what is no URL of an API, or has a secret in it, where URLs are written down."""
     if "@" in base_url:
         raise InputError("the base URL has a user name or password in it, which would be written down; leave it out.")
+    open_address(base_url)
 
 
 def open_address(base_url: str, key: str | None = None) -> Address:
@@ -80,7 +81,7 @@ def client_of(address: Address, timeout: float, retries: int) -> Any:
     try:
         from openai import OpenAI
     except ImportError as error:
-        raise MissingExtra("an API needs the package openai: pip install 'hardprompt[api]'") from error
+        raise MissingExtra("an API needs the package openai: " + pip_install("'hardprompt[api]'")) from error
     return OpenAI(
         api_key=address.key, base_url=address.url, default_headers=address.headers, timeout=timeout, max_retries=retries
     )

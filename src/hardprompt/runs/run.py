@@ -14,7 +14,8 @@ from hardprompt.runs.result import page, prompts_csv, report
 from hardprompt.runs.search import Search
 from hardprompt.runs.steps import StepLog
 from hardprompt.search.engine import Progress, Step
-from hardprompt.search.files import StateStore, write_json, write_text
+from hardprompt.search.files import StateStore
+from hardprompt.search.writing import write_json, write_text
 from hardprompt.tasks import Recipe
 from hardprompt.tasks.protocol import Notify
 

@@ -1,4 +1,4 @@
-"""Files that are never half-written, and states of tensors and plain values without pickle."""
+"""States of tensors and plain values in files, without pickle."""
 
 import base64
 import hashlib
@@ -15,39 +15,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load, load_file, save
 
 from hardprompt.errors import InputError
+from hardprompt.search.writing import write_bytes, write_text
 
 _TENSOR, _LOG = "__tensor__", "__log__"
 _FORM = 2  # of state.json; 1 had no logs
-
-
-def write_text(path: Path, text: str) -> None:
-    """Replace ``path`` with ``text`` in one step, on disk before the name appears."""
-    write_bytes(path, text.encode("utf-8"))
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Replace ``path`` with ``data`` in one step, on disk before the name appears."""
-    aside = path.with_name(f".{path.name}-{os.getpid()}")
-    try:
-        aside.write_bytes(data)
-        with aside.open("rb") as stream:
-            os.fsync(stream.fileno())
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Replace ``path`` with ``value`` as JSON in one step."""
-    write_text(path, json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
-
-
-def unused(out: Path) -> Path:
-    """``out``, or the first of ``out-2``, ``out-3`` that is not there: only a named folder may be in the way."""
-    number = 1
-    while (found := out if number == 1 else out.with_name(f"{out.name}-{number}")).exists():
-        number += 1
-    return found
 
 
 class Past(list[Any]):
