@@ -2,6 +2,7 @@
 
 import copy
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hardprompt.cli.main import main
+from hardprompt.errors import HardpromptError
+from hardprompt.lms.models import Models
+from hardprompt.runs import begun, execute
 
 FEW = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+MODELS = Models(keep=True)
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-3, 3) | st.floats(allow_nan=True) | st.text(max_size=5) | st.just("../x"),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
@@ -101,3 +106,27 @@ def test_settings_that_were_edited_are_taken_or_refused(
 def test_settings_of_any_bytes_are_refused(tmp_path: Path, told: Callable[[list[str]], None], text: bytes) -> None:
     (tmp_path / "any.yaml").write_bytes(text)
     told(["run", str(tmp_path / "any.yaml"), "--dry-run"])
+
+
+@settings(max_examples=25, deadline=None)
+@given(data=st.data())
+def test_a_checkpoint_or_log_that_was_edited_or_cut_is_gone_on_with_or_refused(
+    finished: Path, data: st.DataObject
+) -> None:
+    out = finished.with_name("again")
+    shutil.rmtree(out, ignore_errors=True)
+    shutil.copytree(finished, out)
+    (out / "result.json").unlink()
+    path = data.draw(
+        st.sampled_from(sorted(p for p in [*out.glob("checkpoint/*"), out / "steps.jsonl"] if p.is_file()))
+    )
+    whole = path.read_bytes()
+    if path.suffix == ".json" and data.draw(st.booleans()):
+        path.write_text(json.dumps(data.draw(edits(json.loads(whole)))), encoding="utf-8")
+    else:
+        path.write_bytes(whole[: data.draw(st.integers(0, len(whole)))])
+    try:
+        result = execute(out, begun(out), models=MODELS)
+    except HardpromptError:
+        return
+    assert result is not None

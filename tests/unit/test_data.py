@@ -226,3 +226,24 @@ def test_any_bytes_are_rows_or_an_error_of_ours(data: bytes, kind: str) -> None:
     before = b'{"text": "a", "label": 1}\n' if kind == "jsonl" else b""
     with tempfile.TemporaryDirectory() as folder, contextlib.suppress(InputError):
         assert two(Path(folder), before + data, f"data.{kind}")
+
+
+def test_a_quotation_mark_that_is_never_closed_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"malformed: unexpected end of data"):
+        two(tmp_path, b'text,label\na,"b\nc,d\n')
+
+
+def test_text_of_parquet_that_is_no_utf_8_is_refused(tmp_path: Path) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    bad = pyarrow.StringArray.from_buffers(1, pyarrow.py_buffer(b"\0\0\0\0\2\0\0\0"), pyarrow.py_buffer(b"\xff\xfe"))
+    pyarrow.parquet.write_table(pyarrow.table({"text": bad, "label": ["a"]}), tmp_path / "data.parquet")
+    with pytest.raises(InputError, match="is not Parquet"):
+        read_rows(tmp_path / "data.parquet", text="text", label="label")
+
+
+def test_a_nul_is_no_text_and_empty_names_of_columns_may_repeat(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"row 1 .* NUL in 'text'"):
+        two(tmp_path, b'{"text": "a\\u0000b", "label": 1}\n', "data.jsonl")
+    assert two(tmp_path, b"text,label,,\na,b,,\n") == [("a", "b")]

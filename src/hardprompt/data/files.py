@@ -107,7 +107,7 @@ def _windows(file: Path, data: bytes, error: UnicodeDecodeError) -> str:
 
 def _unique(names: Iterable[str], file: Path) -> None:
     """Raise an InputError for a name that stands twice."""
-    if twice := [name for name, times in Counter(names).items() if times > 1]:
+    if twice := [name for name, times in Counter(names).items() if name and times > 1]:
         raise InputError(f"the header of {str(file)!r} names the column {twice[0]!r} twice; which one is not clear.")
 
 
@@ -116,7 +116,7 @@ def _delimited(file: Path, *, delimiter: str, quoting: Any) -> Iterator[dict[str
     head = text.split("\n", 1)[0]
     if delimiter == "," and "," not in head:  # as Excel writes it where a comma is in numbers
         delimiter = next((mark for mark in ";\t" if mark in head), delimiter)
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting)
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting, strict=True)
     try:
         _unique(reader.fieldnames or (), file)
         for record in reader:
@@ -158,7 +158,9 @@ def _parquet(file: Path) -> Iterator[dict[str, Any]]:
         _unique(table.schema_arrow.names, file)
         for batch in table.iter_batches():  # not the whole file as Python's objects at once
             yield from batch.to_pylist()
-    except (pyarrow.ArrowException, OSError) as error:
+    except InputError:
+        raise
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise InputError(f"data file {str(file)!r} is not Parquet: {' '.join(str(error).split())}") from error
 
 

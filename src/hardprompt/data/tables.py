@@ -224,6 +224,8 @@ def _field(record: Mapping[str, Any], column: str, file: Path, number: int, *oth
     if isinstance(value, list | dict | tuple):
         raise InputError(f"{where} has {type(value).__name__} {str(value)[:40]!r} as {column!r}; a text was expected.")
     text = str(value)
+    if "\0" in text:
+        raise InputError(f"{where} has a NUL in {column!r}, which is no text.")
     if not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
         raise InputError(f"{where} has half a character (a lone surrogate) in {column!r}; write it anew.")
     return text

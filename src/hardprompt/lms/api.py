@@ -40,7 +40,8 @@ def check_plain(base_url: str) -> None:
 
 def open_address(base_url: str, key: str | None = None) -> Address:
     """Where to ask, by its URL and a key, or the one in OPENAI_API_KEY; an InputError for what cannot be either."""
-    bare = base_url.strip().rpartition("@")[2]  # the part that can be shown, whatever is wrong with the rest
+    # Where a key may be in it no part of it is shown: which part that is, is not clear in a faulty one.
+    shown = "(not shown: it may hold a key)" if re.search("[@?#]", base_url) else repr(base_url.strip())
     try:
         parts = urlsplit(base_url.strip())
         sound = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
@@ -48,7 +49,7 @@ def open_address(base_url: str, key: str | None = None) -> Address:
         sound = False
     if not sound or "@" in parts.path or parts.query or parts.fragment:
         raise InputError(
-            f"base URL {re.split('[?#]', bare)[0]!r} cannot be used; give one such as http://localhost:8000/v1, "
+            f"base URL {shown} cannot be used; give one such as http://localhost:8000/v1, "
             "without a query, and with %-escapes in a user name or password."
         )
     key = (key or os.environ.get("OPENAI_API_KEY") or "").strip()

@@ -93,8 +93,8 @@ def read_splits(
         for number, row in enumerate(part, 1):
             if row.label not in names:
                 raise InputError(
-                    f"row {number} of the {name} set has class {row.label!r}, which the training set does not have; "
-                    f"classes: {', '.join(names)}."
+                    f"row {row.number or number} of the {name} set has class {row.label!r}, which the training set "
+                    f"does not have; classes: {', '.join(names)}."
                 )
     from hardprompt.tasks.classify.reward import (
         check_examples,  # only now: torch takes a second, and the data are right

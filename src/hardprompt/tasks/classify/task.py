@@ -198,7 +198,9 @@ class ClassifyTask:
                 f"{block(self._template.shown)}\n\nThey are no text: they cannot be read, pasted, or moved to another "
                 f"model.\n\n"
             )
-        never = f"It never predicted: {', '.join(names)}.\n" if (names := test.get("never_predicted")) else ""
+        never = (
+            f"It never predicted: {', '.join(map(code, names))}.\n" if (names := test.get("never_predicted")) else ""
+        )
         return (
             f"# A prompt for {plain(self.model)}\n\n{how}"
             f"Accuracy on {test['n']} texts that took no part: {test['accuracy']:.3f} "

@@ -152,7 +152,9 @@ def _eight_bit(image: Image, name: str) -> Image:
     if image.mode == "F" or values.min() < 0 or values.max() > 65535:
         raise InputError(f"{name} has pixels of 32 bits; expected 8 or 16 bits.")
     scaled = ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)  # 65535 / 257 = 255, to the nearest
-    return pillow().Image.fromarray(scaled)  # type: ignore[no-any-return]
+    grey: Image = pillow().Image.fromarray(scaled)
+    grey.info.update(image.info)  # its colour profile
+    return grey
 
 
 def _srgb(image: Image, name: str) -> Image:
