@@ -124,7 +124,8 @@ def test_a_report_names_what_is_never_predicted_on_validation_and_test(tiny_caus
     assert found == [name for name, count in zip("012", counts, strict=True) if count == 0]
     assert report["never_predicted_in_validation"] == found  # the same texts
     assert found  # three texts, and a model that knows nothing
-    assert f"It never predicted: {', '.join(found)}." in task.card({**report, "prompt": " It was"})
+    names = ", ".join(f"`{name}`" for name in found)
+    assert f"It never predicted: {names}." in task.card({**report, "prompt": " It was"})
     common: dict[str, Any] = {"perplexity": None, "perplexity_by": "a judge", "evaluations": 1, "seconds": 1.0}
     baselines = [{**row, **common} for row in report["baselines"]]
     result = {**report, **common, "method": "pin", "prompt": " It was", "support_size": None, "baselines": baselines}
