@@ -1,6 +1,5 @@
 """From the cells of comparisons to the values that docs/*.json publish: what was found, and how its tests went."""
 
-import csv
 import json
 import statistics
 from collections.abc import Iterator, Sequence
@@ -11,6 +10,7 @@ from pages import DIRECTIONS, TASK_MODELS, tested_on
 
 from hardprompt.compare import folder as folders
 from hardprompt.compare.plan import Cell
+from hardprompt.data.files import columns
 from hardprompt.runs import read_result
 from hardprompt.runs.steps import read_steps
 from hardprompt.tasks.recipe import items
@@ -49,8 +49,8 @@ def _search(cell: Cell, result: dict[str, Any]) -> dict[str, Any]:
         "evaluations": values["evaluations"],
     }  # fmt: skip
     name = "-".join([key["method"], *(f"{k}={v}" for k, v in sorted(settings.items())), str(key["evaluations"])])
-    with (cell.folder / "prompts.csv").open(encoding="utf-8", newline="") as stream:
-        validated = [(row["prompt"], float(row["validation"])) for row in csv.DictReader(stream) if row["validation"]]
+    found = columns(cell.folder / "prompts.csv", "prompt", "validation")
+    validated = [(prompt, float(validation)) for prompt, validation in found if validation]
     return {
         **key, **{k: result[k] for k in ("prompt", "validation", "seconds", "precision", "distinct")},
         "best_reward": steps[-1]["best_reward"],

@@ -8,7 +8,7 @@ import torch
 from matplotlib.figure import Figure
 from pages import ALL_FILMS, DIRECTIONS, FILM_BUDGET, METHODS, hand_written
 
-from hardprompt.search.files import write_bytes
+from hardprompt.search.writing import write_bytes
 from hardprompt.tasks.invert.images import grid, png, read_image
 
 COLORS = dict(zip(METHODS, ("C3", "C0", "C1", "C7"), strict=True))

@@ -14,7 +14,7 @@ import torch
 
 from hardprompt.compare import tables
 from hardprompt.data import films
-from hardprompt.search.files import write_text
+from hardprompt.search.writing import write_text
 from hardprompt.tasks.intervals import bootstrap
 
 METHODS = ("pin-prior", "pin", "rlprompt", "best-of-n")
@@ -273,12 +273,39 @@ def performance(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def answers(found: dict[str, Any]) -> str:
+    """What an answer of several tokens counts: mean accuracy over prompts, and how often a class is never predicted."""
+    ways = list(found["problems"][0]["scores"])
+    head = ["data", "answers (tokens)", *ways, *(f"{w}: never" for w in ways), *(f"{w}, less its mean" for w in ways)]
+    lines = [head, ["---"] * len(head)]
+    pooled: dict[str, list[float]] = {}
+    for row in found["problems"]:
+        said = ", ".join(f"`{a}` ({n})" for a, n in zip(row["answers"], row["tokens"], strict=True))
+        cells = [row["data"], said]
+        for key in ("accuracy", "never", "even"):
+            for way in ways:
+                values = [float(v > 0) if key == "never" else v for v in row["scores"][way][key]]
+                pooled.setdefault(f"{key} {way}", []).extend(values)
+                cells.append(f"{sum(values):.0f} of {len(values)}" if key == "never" else _mean_of(values))
+        lines.append(cells)
+    whole = [
+        f"{sum(v):.0f} of {len(v)}" if key.startswith("never") else _mean_of(v) for key, v in pooled.items()
+    ]  # fmt: skip
+    lines.append(["mean", "", *whole])
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _mean_of(values: Sequence[float]) -> str:
+    return f"{statistics.fmean(values):.3f}"
+
+
 TABLES: dict[tuple[str, str], tuple[str, Callable[[Any], str]]] = {  # by page and mark: its JSON, and what it shows
     ("results.md", "tables"): ("results.json", lambda known: results(known["cells"], known["tested"]["tested.json"])),
     ("results.md", "compare"): ("compare.json", lambda known: comparison(known["summary"])[0]),
     ("compare.md", "compare"): ("compare.json", lambda known: comparison(known["summary"])[1]),
     ("tasks.md", "restyle"): ("tasks.json", lambda known: restyle(known.get("restyle", {}))),
     ("tasks.md", "invert"): ("tasks.json", lambda known: invert(known.get("invert", {}))),
+    ("answers.md", "answers"): ("answers.json", answers),
     ("performance.md", "table"): ("performance.json", performance),
 }
 

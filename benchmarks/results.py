@@ -27,8 +27,8 @@ from pages import METHODS, fill_from
 
 from hardprompt.cli.interrupt import INTERRUPTED
 from hardprompt.cli.main import main as program
-from hardprompt.compare import folder as folders
-from hardprompt.search.files import write_json, write_text
+from hardprompt.runs.folder import COMPARISON
+from hardprompt.search.writing import write_json, write_text
 
 HOME = Path(__file__).parents[1]
 HAND_WRITTEN = ("empty", "manual", "instruction")
@@ -85,7 +85,7 @@ def pictures(data: Path, out: Path) -> Path:
 def run(name: str, root: Path, data: Path, more: Sequence[str]) -> int:
     """Begin or go on with an experiment; the exit code of ``hardprompt compare``."""
     experiment, out = EXPERIMENTS[name], root / name
-    if (out / folders.FILE).is_file():
+    if (out / COMPARISON).is_file():
         return program(["resume", str(out)])
     folder = pictures(data, root / "pictures-data") if name == "pictures" else data
     given = ["--folder", str(folder)] if folder.is_dir() else []
@@ -96,7 +96,7 @@ def run(name: str, root: Path, data: Path, more: Sequence[str]) -> int:
 def publish(root: Path, docs: Path) -> None:
     """Bring docs/*.json up to what the folders of the experiments hold, and their tables and figures with it."""
     figures = docs / "figures"
-    begun = {name: root / name for name in EXPERIMENTS if (root / name / folders.FILE).is_file()}
+    begun = {name: root / name for name in EXPERIMENTS if (root / name / COMPARISON).is_file()}
     of = {page: [out for name, out in begun.items() if EXPERIMENTS[name].page == page] for page in ("results", "tasks")}
     known = json.loads((docs / "results.json").read_text())
     if of["results"]:

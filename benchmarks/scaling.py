@@ -33,8 +33,8 @@ from hardprompt.lms.policy import PolicyLM
 from hardprompt.optimizers.qlearning.learner import QLearner
 from hardprompt.optimizers.qlearning.prefix import proper_prefixes
 from hardprompt.search.engine import Proposal, Step, optimize
-from hardprompt.search.files import write_json
 from hardprompt.search.rewards import Cached
+from hardprompt.search.writing import write_json
 from hardprompt.tasks.classify.reward import Classification
 from hardprompt.tasks.template import Template
 

@@ -32,8 +32,8 @@ from hardprompt.lms.placing import half, search_copy
 from hardprompt.lms.policy import PolicyLM
 from hardprompt.optimizers.qlearning.learner import QLearner
 from hardprompt.search.engine import optimize
-from hardprompt.search.files import write_json
 from hardprompt.search.rewards import Cached
+from hardprompt.search.writing import write_json
 from hardprompt.tasks.template import Template
 
 TOLERANCE = 1e-5  # of a result in float32, relative to its largest entry

@@ -1,6 +1,6 @@
 """A whole task of one's own: a prompt that uses as many letters of the alphabet as it can.
 
-Run it with: hardprompt run examples/pangram.yaml --out runs/pangram (see docs/tasks.md)
+Run it with: hardprompt run examples/pangram.yaml --allow-code --out runs/pangram (see docs/tasks.md)
 """
 
 import json

@@ -1,19 +1,25 @@
 """Search methods that fail, for the tests of what must not fail with them."""
 
 import os
-from typing import Any
+from typing import Any, ClassVar
 
 
 class Broken:
     """Raises when it is asked."""
 
-    needs = ("length", "seed")
+    needs: ClassVar[tuple[str, ...]] = ("length", "seed")
 
     def __init__(self, *, length: int, seed: int) -> None:
         pass
 
     def ask(self, room: int = 1) -> Any:
         raise ZeroDivisionError("this one is broken")
+
+    def tell(self, proposal: Any, rewards: Any) -> Any:
+        raise NotImplementedError
+
+    def recommend(self) -> Any:
+        raise NotImplementedError
 
 
 class Dying(Broken):
@@ -23,10 +29,7 @@ class Dying(Broken):
         os._exit(9)
 
 
-class Blind:
+class Blind(Broken):
     """Asks a run for nothing."""
 
-    needs = ()
-
-    def ask(self, room: int = 1) -> Any:
-        raise NotImplementedError
+    needs: ClassVar[tuple[str, ...]] = ()

@@ -1,11 +1,13 @@
 """hardprompt: finds short, readable text prompts for a frozen language model."""
 
 import importlib
-from typing import TYPE_CHECKING, Any
 
 from hardprompt.version import __version__
 
+TYPE_CHECKING = False  # typing's own is not imported: `python -m` would look for it where the user stands
 if TYPE_CHECKING:
+    from typing import Any
+
     from hardprompt.data.tables import Example
     from hardprompt.lms.causal import CausalLM
     from hardprompt.lms.image_text import load_image_text
@@ -59,7 +61,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     if name not in _WHERE:
         raise AttributeError(f"module 'hardprompt' has no attribute {name!r}")
     return getattr(importlib.import_module(f"hardprompt.{_WHERE[name]}"), name)

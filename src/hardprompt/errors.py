@@ -1,7 +1,10 @@
 """The errors that a user can mend: each message names the value, what was expected and the nearest valid choice."""
 
 import difflib
+import shlex
+import sys
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class HardpromptError(Exception):
@@ -18,6 +21,16 @@ class MissingExtra(HardpromptError, ImportError):
 
 class RewardError(HardpromptError, RuntimeError):
     """A reward broke its contract: wrong length, not finite, or an exception of its own."""
+
+
+def typed(path: Path | str) -> str:
+    """A path as one types it in a shell, whatever is in its name."""
+    return shlex.quote(f"./{path}" if str(path).startswith("-") else str(path))
+
+
+def pip_install(what: str) -> str:
+    """The command that installs something for the Python that runs now, whatever is on the path of the shell."""
+    return f"{typed(sys.executable)} -m pip install {what}"
 
 
 def unknown(kind: str, value: str, valid: Iterable[str]) -> InputError:

@@ -78,4 +78,6 @@ def comparable(folder: Path) -> dict[str, Any]:
     state = json.loads((folder / "checkpoint" / "state.json").read_text())
     state["state"]["progress"].pop("seconds")
     tensors = (folder / "checkpoint" / state["tensors"]).read_bytes()
+    for path, (name, size) in state["logs"].items():  # a resumed run begins a file of its own
+        state["logs"][path] = (folder / "checkpoint" / name).read_bytes()[:size]
     return {"result": result, "steps": steps, "state": state, "tensors": tensors}

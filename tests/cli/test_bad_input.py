@@ -93,11 +93,11 @@ def test_top_k_above_the_vocabulary_is_named(arguments: Arguments, capsys: pytes
     [
         ("empty.csv", b"", "is empty"),
         ("header.csv", b"text,label\n", "has a header but no rows"),
-        ("binary.csv", b"\xff\xfe\x00\x01", "is not UTF-8 text"),
+        ("binary.csv", b"\xff\xfe\x00\x01\x02", "is not UTF-8 text"),
         ("nul.csv", b"text,label\na\0b,x\n", "is not text"),
         ("one.csv", b"text,label\nfine,a\nnice,a\n", "one class only, 'a'"),
         ("blank.csv", b"text,label\n,a\n  ,b\n", "no rows with a text"),
-        ("label.csv", b"text,label\nfine,a\nnice,\n", "row 2 of"),
+        ("label.csv", b"text,label\nfine,a\nnice,\n", "one class only, 'a'"),
         ("ragged.csv", b"text,label\nfine,a,b,c\n", "does not have the header's 2 fields"),
         ("broken.jsonl", b'{"text": "fine", "label": "a"\n', "line 1 of"),
         ("list.jsonl", b"[1, 2]\n", "is not a JSON object"),

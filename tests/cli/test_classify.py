@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -27,6 +28,7 @@ def test_a_run_fills_its_folder_and_prints_a_table(
     folder = tmp_path / "run"
     assert {p.name for p in folder.iterdir()} == {
         "run.yaml", "predictions.csv", "steps.jsonl", "checkpoint", "result.json", "prompts.csv", "README.md", ".lock",
+        "splits.csv",
     }  # fmt: skip
     result = json.loads((folder / "result.json").read_text())
     for key in (
@@ -51,6 +53,43 @@ def test_a_run_fills_its_folder_and_prints_a_table(
     assert rows[0]["prompt"] == result["prompt"]
     assert float(rows[0]["test"]) == test["accuracy"]
     assert result["prompt"] in (folder / "README.md").read_text()
+
+
+def test_the_tables_say_which_rows_took_which_part_and_how_sure_each_prediction_is(
+    arguments: Arguments, data_file: Path, tmp_path: Path
+) -> None:
+    assert main(arguments()) == 0
+    rows = list(csv.DictReader(data_file.read_text(encoding="utf-8").splitlines()))
+    with (tmp_path / "run" / "splits.csv").open(newline="") as stream:
+        parts = list(csv.DictReader(stream))
+    assert sorted(int(part["row"]) for part in parts) == list(range(1, 41))
+    assert {part["file"] for part in parts} == {data_file.name}
+    assert all(rows[int(part["row"]) - 1]["label"] == part["label"] for part in parts)
+    with (tmp_path / "run" / "predictions.csv").open(newline="") as stream:
+        found = list(csv.DictReader(stream))
+    assert [one["row"] for one in found] == [part["row"] for part in parts if part["part"] == "test"]
+    for one in found:
+        chances = {name: float(one[f"P({name})"]) for name in ("good", "bad")}
+        assert rows[int(one["row"]) - 1]["text"] == one["text"]
+        assert sum(chances.values()) == pytest.approx(1.0, abs=1e-5)
+        assert max(chances, key=lambda name: chances[name]) == one["predicted"]
+
+
+def test_classes_too_small_to_be_parted_are_left_out_when_asked(
+    arguments: Arguments, data_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    file = tmp_path / "rare.csv"
+    file.write_text(data_file.read_text() + "A strange one,rare,film\nAnother,rare,film\n")
+    command = [str(file) if part == str(data_file) else part for part in arguments()]
+    assert main([*command, "--dry-run"]) == 2
+    assert "'rare' has too few examples" in (said := capsys.readouterr().err)
+    assert "--drop-small-classes" in said
+    assert main([*command, "--drop-small-classes", "--dry-run"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert list(plan["verbalizers"]) == ["bad", "good"]
+    assert sum(plan["texts"].values()) == 40
+    assert "left out as too small: the classes rare" in caplog.text
 
 
 def test_progress_goes_to_standard_error_and_one_json_object_to_standard_output(
@@ -237,7 +276,8 @@ def test_doctor_and_methods_answer(capsys: pytest.CaptureFixture[str]) -> None:
     found = json.loads(capsys.readouterr().out)
     assert {"versions", "device", "threads", "cache", "ready"} <= set(found)
     for row in found["ready"]:
-        assert row["ready"] or row["detail"].startswith("pip install")
+        if not row["ready"]:  # can be pasted, and installs for the Python that runs now
+            assert shlex.split(row["detail"])[:4] == [sys.executable, "-m", "pip", "install"]
     assert main(["methods", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)
     assert {"pin", "pin-prior", "pin-no-fluency", "rlprompt", "rlprompt-fluency", "rlprompt-rb", "rlprompt-rb-fluency",

@@ -1,5 +1,6 @@
 """Comparisons on the command line, and every search method on a classifier."""
 
+import csv
 import json
 import signal
 import subprocess
@@ -36,10 +37,9 @@ def test_every_method_finds_a_prompt_for_a_classifier(
     assert (tmp_path / "run" / "soft_prompt.safetensors").is_file() == soft
     card = (tmp_path / "run" / "README.md").read_text()
     assert ("cannot be read, pasted" in card) == soft
-    lines = (tmp_path / "run" / "predictions.csv").read_text().splitlines()
-    assert lines[0] == "text,label,predicted,right"
-    right = [line.endswith(",1") for line in lines[1:]]
-    assert sum(right) / len(right) == pytest.approx(result["test"]["accuracy"])
+    rows = list(csv.DictReader((tmp_path / "run" / "predictions.csv").read_text().splitlines()))
+    assert list(rows[0]) == ["row", "text", "label", "predicted", "right", "P(bad)", "P(good)"]
+    assert sum(row["right"] == "1" for row in rows) / len(rows) == pytest.approx(result["test"]["accuracy"])
     if method == "demonstrations":
         assert result["template"].startswith("{prompt}{text}")
         assert "The" in result["prompt"]
@@ -59,8 +59,13 @@ def compared(arguments: Arguments, tmp_path: Path) -> Callable[..., list[str]]:
 
 
 def test_a_task_is_compared_from_flags(
-    compared: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+    compared: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    (tmp_path / "strange").mkdir()
+    monkeypatch.chdir(tmp_path / "strange")
+    for name in ("json", "struct", "pickle", "socket", "logging"):  # which processes that begin anew import
+        Path(f"{name}.py").write_text("from pathlib import Path\nPath('touched').touch()\n")
     given = compared("--methods", "manual", "random", "--seeds", "0", "1")
     assert main([*given, "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
@@ -68,6 +73,7 @@ def test_a_task_is_compared_from_flags(
     assert {path.name for path in (tmp_path / "cmp" / "cells").iterdir()} == {
         "reviews-manual-0", "reviews-random-0", "reviews-random-1",
     }  # fmt: skip
+    assert not Path("touched").exists()
     plan = yaml.safe_load((tmp_path / "cmp" / "compare.yaml").read_text())
     assert list(plan["methods"]) == ["manual", "random"]
     assert main(["show", str(tmp_path / "cmp")]) == 0

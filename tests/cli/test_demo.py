@@ -10,6 +10,7 @@ from hardprompt.cli import demo
 from hardprompt.cli.main import main
 from hardprompt.data import films
 from hardprompt.errors import InputError
+from hardprompt.lms import placing
 
 
 @pytest.fixture
@@ -56,7 +57,7 @@ def test_what_is_left_to_the_machine_is_decided_once(
     first = demo.plan(tmp_path / "demo", evaluations=None, seed=0, threads=None)
     assert first["threads"] >= 1
     assert first["evaluations"] in (demo.EVALUATIONS, demo.HALF_EVALUATIONS)
-    monkeypatch.setattr(demo, "choose_threads", lambda: 77)
+    monkeypatch.setattr(placing, "choose_threads", lambda: 77)
     monkeypatch.setattr(demo, "_affordable", lambda: 5)
     assert demo.plan(tmp_path / "demo", evaluations=None, seed=0, threads=None) == first
     with pytest.raises(InputError, match="other settings"):

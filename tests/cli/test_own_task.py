@@ -39,9 +39,9 @@ def config(tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_it_runs_and_shows_its_own_table(config: Callable[..., str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["run", config(), "--out", "run"]) == 0
+    assert main(["run", config(), "--out", "run", "--allow-code"]) == 0
     assert "Letters used" in capsys.readouterr().out
-    assert main(["show", "run", "--json"]) == 0
+    assert main(["show", "run", "--json", "--allow-code"]) == 0
     result = json.loads(capsys.readouterr().out)
     letters = {c for c in result["prompt"].lower() if c.isalpha()}
     assert result["test"]["share"] == pytest.approx(len(letters & set("abcdefghijklmnopqrstuvwxyz")) / 26)
@@ -54,11 +54,11 @@ def test_it_resumes_to_the_same_result(
     config: Callable[..., str], environment: dict[str, str], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     file = config(evaluations=480)
-    assert main(["run", file, "--out", "whole", "--json"]) == 0
+    assert main(["run", file, "--out", "whole", "--json", "--allow-code"]) == 0
     whole = json.loads(capsys.readouterr().out)
     env = {**environment, "PYTHONPATH": os.pathsep.join([str(tmp_path), environment.get("PYTHONPATH", "")])}
-    stopped_after(["run", file, "--out", "killed"], Path("killed"), 4, signal.SIGKILL, env)
-    assert main(["resume", "killed", "--json"]) == 0
+    stopped_after(["run", file, "--out", "killed", "--allow-code"], Path("killed"), 4, signal.SIGKILL, env)
+    assert main(["resume", "killed", "--json", "--allow-code"]) == 0
     again = json.loads(capsys.readouterr().out)
     for result in (whole, again):
         result.pop("seconds")
@@ -66,13 +66,26 @@ def test_it_resumes_to_the_same_result(
 
 
 def test_methods_are_compared_on_it(config: Callable[..., str], capsys: pytest.CaptureFixture[str]) -> None:
-    command = ["compare", config(), "--methods", "manual", "random", "pin", "--seeds", "0", "--workers", "1", "--json"]
+    command = [
+        "compare",
+        config(),
+        "--methods",
+        "manual",
+        "random",
+        "pin",
+        "--seeds",
+        "0",
+        "--workers",
+        "1",
+        "--json",
+        "--allow-code",
+    ]
     assert main([*command, "--out", "all"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["compared"] == "examples.pangram:Pangram"
     assert result["cells"] == {"finished": 3, "failed": {}, "of": 3}
     assert result["summary"]["headline"] == "share"
-    assert main(["show", "all"]) == 0
+    assert main(["show", "all", "--allow-code"]) == 0
 
 
 @pytest.mark.parametrize(
@@ -93,7 +106,7 @@ def test_methods_are_compared_on_it(config: Callable[..., str], capsys: pytest.C
 def test_what_is_wrong_with_it_is_one_line_before_a_model_is_loaded(
     config: Callable[..., str], changes: dict[str, Any], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["run", config(**changes), "--out", "run"]) == 2
+    assert main(["run", config(**changes), "--out", "run", "--allow-code"]) == 2
     captured = capsys.readouterr()
     assert said in captured.err
     assert captured.err.count("\n") == 1

@@ -19,15 +19,17 @@ from transformers import (
 from hardprompt import testing
 from hardprompt.errors import InputError, MissingExtra
 from hardprompt.lms.image_text import ImageText, load_image_text
+from hardprompt.lms.tokens import ids_behind
 from hardprompt.optimizers.gradient.objective import draw, gradient
 from hardprompt.tasks.invert.reward import Inversion
 from hardprompt.testing.image_text import pictures
 from tests.conftest import BOS, EOS, PAD, VOCABULARY, make_tokenizer
+from tests.kinds import KINDS
 
 LIMITS = {"clip": 20, "siglip": 16, "siglip2": 32}
 
 
-def save_tiny(kind: str, folder: Path) -> Path:
+def save_tiny(kind: str, folder: Path, tokenizer: Any = None) -> Path:
     """A tiny random model of that kind with its tokenizer and image processor, as a user would name it."""
     layers = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
     ends = {"bos_token_id": BOS, "eos_token_id": EOS, "pad_token_id": PAD}
@@ -51,9 +53,10 @@ def save_tiny(kind: str, folder: Path) -> Path:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         AutoModel.from_config(config).save_pretrained(folder)
-    tokenizer = make_tokenizer()
+    tokenizer = make_tokenizer() if tokenizer is None else tokenizer
     # CLIP takes a text's vector from where its end token stands.
-    ends_too = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=[("<s>", BOS), ("</s>", EOS)])
+    opens, closes = (("<s>", tokenizer.bos_token_id), ("</s>", tokenizer.eos_token_id))
+    ends_too = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=[opens, closes])
     tokenizer.backend_tokenizer.post_processor = ends_too
     tokenizer.save_pretrained(folder)
     processor.save_pretrained(folder)
@@ -111,6 +114,16 @@ def test_the_loss_of_a_prompts_own_vectors_is_what_its_text_lacks_of_a_cosine_of
     ahead, behind = (objective.loss(vectors + sign * step * direction).sum() for sign in (1, -1))
     expected_slope = float(ahead - behind) / (2 * step)
     assert float((slope * direction).sum()) == pytest.approx(expected_slope, rel=5e-2, abs=5e-4)
+
+
+@pytest.mark.parametrize("kind", ["first", "prepend"])
+def test_a_required_word_is_read_behind_the_prompt_and_not_as_a_text_of_its_own(kind: str, tmp_path: Path) -> None:
+    model = load_image_text(str(save_tiny("siglip", tmp_path, KINDS[kind]())))
+    task = Inversion(model=model, images=pictures()[:1], before="the film", require=["sea"])
+    objective = task.objective()
+    ids = ids_behind(objective.tokenizer, " a good dog", "the film")
+    expected = 1.0 - task([" a good dog"]).float()
+    torch.testing.assert_close(objective.loss(objective.table[ids][None]), expected, atol=2e-4, rtol=1e-3)
 
 
 def test_a_prompt_of_allowed_tokens_comes_back_from_its_caption(model: ImageText) -> None:

@@ -36,9 +36,10 @@ class WordLM:
     def tokens_run(self) -> int:
         return len(self.read)
 
-    def score(self, contexts: Sequence[str], choices: Sequence[str]) -> Tensor:
-        self.read.extend((context, choice) for context in contexts for choice in choices)
-        return torch.tensor([[self.one(context, choice) for choice in choices] for context in contexts])
+    def score(self, contexts: Sequence[str], choices: Sequence[str], *, after: str = "", how: str = "sum") -> Tensor:
+        said = [choice + after for choice in choices]
+        self.read.extend((context, choice) for context in contexts for choice in said)
+        return torch.tensor([[self.one(context, choice) for choice in said] for context in contexts])
 
     def prepare(self, contexts: Sequence[str]) -> None:
         self.prepared.extend(contexts)
@@ -228,7 +229,7 @@ def test_all_prompts_and_texts_are_scored_in_one_call_where_the_answer_comes_las
     lm = WordLM()
     calls = []
     score = lm.score
-    lm.score = lambda contexts, choices: calls.append(len(contexts)) or score(contexts, choices)  # type: ignore[method-assign]
+    lm.score = lambda contexts, choices, **how: calls.append(len(contexts)) or score(contexts, choices, **how)  # type: ignore[method-assign, func-returns-value]
     task(lm)(["a", "b", "c"])
     assert calls == [3 * len(TEXTS)]
 
@@ -298,11 +299,11 @@ def test_context_prompt_and_answer_fit_the_real_model_and_the_prompt_is_never_cu
 ) -> None:
     lm = CausalLM(*tiny_causal)
     examples = [Example("The film" + " was" * words, "good")]
-    template = Template("Text: {text}\\nIn one word:{prompt} it was")
+    template = Template("Text: {text}\nIn one word:{prompt} it was")
     classification = Classification(lm=lm, examples=examples, template=template, verbalizers=TWO, keep=False)
     read: list[str] = []
     score = lm.score
-    lm.score = lambda contexts, choices: read.extend(contexts) or score(contexts, choices)  # type: ignore[method-assign]
+    lm.score = lambda contexts, choices, **how: read.extend(contexts) or score(contexts, choices, **how)  # type: ignore[method-assign, func-returns-value]
     prompt = " good" * length
     classification([prompt])
     assert read[0].endswith(f"\nIn one word:{prompt} it was")
@@ -329,7 +330,11 @@ def test_a_long_prompt_can_be_given_its_room_at_the_cost_of_a_long_text(tiny_mas
     assert lm.context_length is not None
     long = [Example("dog " * lm.context_length, "good"), Example("The sea", "bad")]
     prompt = " the man had a dog" * 20
-    common = {"lm": lm, "template": Template("{prompt} {text}{mask}"), "verbalizers": {"good": " great", "bad": " bad"}}
+    common: dict[str, Any] = {
+        "lm": lm,
+        "template": Template("{prompt} {text}{mask}"),
+        "verbalizers": {"good": " great", "bad": " bad"},
+    }
     with pytest.raises(InputError, match="has room for"):
         Classification(examples=long, **common)([prompt])
     assert len(Classification(examples=long, reserve=lm.count(prompt), **common)([prompt])) == 1

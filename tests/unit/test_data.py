@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hardprompt.data.tables import Row, classes, few_shot, read_rows, read_texts, split
+from hardprompt.data.tables import Row, check_classes, classes, few_shot, read_rows, read_texts, split
 from hardprompt.errors import InputError
 
 TEXTS = ['He said "no".', "a, b, c", "naïve café", "one\ttab".replace("\t", " ")]
@@ -56,7 +56,7 @@ def test_a_row_without_a_text_is_left_out_and_said(tmp_path: Path, caplog: pytes
     file.write_text("sentence\tlabel\nfine\t0\n \t0\nbad\t1\n")
     assert [r.text for r in read_rows(file, text="sentence", label="label")] == ["fine", "bad"]
     assert "1 with an empty 'sentence'" in caplog.text
-    assert "the first in row 2" in caplog.text
+    assert "in row 2" in caplog.text
 
 
 labelled = st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 8)), min_size=12, max_size=60)
@@ -106,3 +106,144 @@ def test_only_line_ends_end_a_line_of_text(tmp_path: Path) -> None:
     file.write_text("\n \n")
     with pytest.raises(InputError, match="has no text"):
         read_texts(file)
+
+
+def two(tmp_path: Path, data: bytes, name: str = "data.csv") -> list[tuple[str, str]]:
+    """Text and class of the rows of a file of these bytes."""
+    (tmp_path / name).write_bytes(data)
+    return [(row.text, row.label) for row in read_rows(tmp_path / name, text="text", label="label")]
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_what_excel_writes_is_read(tmp_path: Path, separator: str, encoding: str) -> None:
+    rows = [("text", "label"), ('"a; b, c\td ""e"""', "x"), ("naïve", "y")]
+    text = "".join(f"{first}{separator}{second}\r\n" for first, second in rows)
+    assert two(tmp_path, text.encode(encoding)) == [('a; b, c\td "e"', "x"), ("naïve", "y")]
+
+
+def test_windows_1252_is_read_after_saying_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert two(tmp_path, "text,label\nplain,x\nnaïve – “quoted”,y\n".encode("cp1252"))[1] == ("naïve – “quoted”", "y")
+    assert "is not UTF-8; it is read as Windows-1252, so line 3 is 'naïve – “quoted”,y'" in caplog.text
+
+
+@pytest.mark.parametrize("data", [b"\x00\xff", b"\x81\x8d", b"\xff\x01"])
+def test_bytes_that_are_no_text_are_refused(tmp_path: Path, data: bytes) -> None:
+    with pytest.raises(InputError, match=r"not UTF-8 text|not text"):
+        two(tmp_path, b"text,label\n" + data + b",x\n")
+
+
+def test_a_column_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    table = pyarrow.table([["a"], ["b"], ["c"]], names=["text", "label", "text"])
+    pyarrow.parquet.write_table(table, tmp_path / "data.parquet")
+    with pytest.raises(InputError, match="'text' twice"):
+        read_rows(tmp_path / "data.parquet", text="text", label="label")
+    with pytest.raises(InputError, match="'text' twice"):
+        two(tmp_path, b"text,label,text\na,b,c\n")
+    with pytest.raises(InputError, match=r"line 1 .*'text' stands in it twice"):
+        two(tmp_path, b'{"text": "a", "text": "b", "label": 1}\n', "data.jsonl")
+
+
+def test_parquet_of_every_kind_is_read_as_pandas_means_it(tmp_path: Path) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    columns = {
+        "text": [b"great film", "naïve".encode(), None, b"bad"],
+        "label": pyarrow.array([1.0, float("nan"), 0.0, -1.0]),
+    }
+    pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / "data.parquet")
+    rows = read_rows(tmp_path / "data.parquet", text="text", label="label")
+    assert [(row.text, row.label, row.number) for row in rows] == [("great film", "1.0", 1), ("bad", "-1.0", 4)]
+    pyarrow.parquet.write_table(pyarrow.table({"text": [b"\xff\xfe"], "label": ["a"]}), tmp_path / "data.parquet")
+    with pytest.raises(InputError, match=r"row 1 .* bytes in 'text' that are no UTF-8"):
+        read_rows(tmp_path / "data.parquet", text="text", label="label")
+
+
+@pytest.mark.parametrize("label", [["a"], {"a": 1}])
+def test_a_list_or_an_object_is_no_label(tmp_path: Path, label: object) -> None:
+    with pytest.raises(InputError, match=r"row 1 .* as 'label'; a text was expected"):
+        two(tmp_path, json.dumps({"text": "a", "label": label}).encode(), "data.jsonl")
+
+
+def test_half_a_character_is_refused_with_its_row(tmp_path: Path) -> None:
+    lines = [json.dumps({"text": text, "label": "a"}) for text in ("\ud83d\ude00", "\ud83d")]
+    with pytest.raises(InputError, match=r"row 2 .* half a character"):
+        two(tmp_path, "\n".join(lines).encode(), "data.jsonl")
+
+
+def test_rows_without_a_class_are_left_out_and_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    data = b'{"text": "a", "label": NaN}\n{"text": "b", "label": null}\n{"text": "c", "label": "x"}\n'
+    assert two(tmp_path, data, "data.jsonl") == [("c", "x")]
+    assert "2 with an empty 'label', in row 1, 2" in caplog.text
+
+
+def test_all_columns_that_are_not_there_are_said_at_once(tmp_path: Path) -> None:
+    (tmp_path / "data.csv").write_text("txt,lab\na,b\n")
+    with pytest.raises(InputError, match=r"'text'.* Did you mean 'txt'.*Nor is there a column 'label'.*'film'"):
+        read_rows(tmp_path / "data.csv", text="text", label="label", group="film")
+
+
+def test_an_identifier_is_no_class_and_better_columns_are_named(tmp_path: Path) -> None:
+    file = tmp_path / "data.csv"
+    file.write_text("text,id,mood\n" + "".join(f"text {i},{i},{'ab'[i % 2]}\n" for i in range(300)))
+    rows = read_rows(file, text="text", label="id")
+    with pytest.raises(InputError, match=r"300 different values in 300 rows.*'mood' \(2\)"):
+        check_classes(file, rows, text="text", label="id")
+    check_classes(file, read_rows(file, text="text", label="mood"), text="text", label="mood")
+
+
+def test_numbers_sort_by_value_below_zero_too() -> None:
+    assert classes([Row("x", label) for label in ("10", "-2", "1", "-10", "0.5", "nan", "b")]) == [
+        "-10", "-2", "0.5", "1", "10", "b", "nan",
+    ]  # fmt: skip
+
+
+@given(st.lists(st.tuples(st.text(max_size=8), st.text(max_size=4)), min_size=1, max_size=5))
+def test_any_csv_is_read_as_pythons_own_reader_does_or_refused(rows: list[tuple[str, str]]) -> None:
+    import csv
+    import io
+    import tempfile
+
+    stream = io.StringIO()
+    csv.writer(stream).writerows([("text", "label"), *rows])
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            found = two(Path(folder), stream.getvalue().encode("utf-8", "surrogatepass"))
+        except InputError:
+            return
+    assert found == [(text, label.strip()) for text, label in rows if text.strip() and label.strip()]
+
+
+@given(st.binary(max_size=80), st.sampled_from(["csv", "tsv", "jsonl", "parquet"]))
+def test_any_bytes_are_rows_or_an_error_of_ours(data: bytes, kind: str) -> None:
+    import contextlib
+    import tempfile
+
+    before = b'{"text": "a", "label": 1}\n' if kind == "jsonl" else b""
+    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(InputError):
+        assert two(Path(folder), before + data, f"data.{kind}")
+
+
+def test_a_quotation_mark_that_is_never_closed_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"malformed: unexpected end of data"):
+        two(tmp_path, b'text,label\na,"b\nc,d\n')
+
+
+def test_text_of_parquet_that_is_no_utf_8_is_refused(tmp_path: Path) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    bad = pyarrow.StringArray.from_buffers(1, pyarrow.py_buffer(b"\0\0\0\0\2\0\0\0"), pyarrow.py_buffer(b"\xff\xfe"))
+    pyarrow.parquet.write_table(pyarrow.table({"text": bad, "label": ["a"]}), tmp_path / "data.parquet")
+    with pytest.raises(InputError, match="is not Parquet"):
+        read_rows(tmp_path / "data.parquet", text="text", label="label")
+
+
+def test_a_nul_is_no_text_and_empty_names_of_columns_may_repeat(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"row 1 .* NUL in 'text'"):
+        two(tmp_path, b'{"text": "a\\u0000b", "label": 1}\n', "data.jsonl")
+    assert two(tmp_path, b"text,label,,\na,b,,\n") == [("a", "b")]

@@ -13,7 +13,9 @@ from torch.utils._pytree import tree_leaves
 
 from hardprompt.errors import InputError
 from hardprompt.lms.causal import CausalLM
+from hardprompt.lms.machine import machine
 from hardprompt.lms.masked import MaskedLM
+from hardprompt.lms.placing import device, half
 from hardprompt.lms.policy import PolicyLM
 from hardprompt.lms.proof import Proved
 from hardprompt.optimizers.qlearning.entropy import TsallisEntropy, _by_sort
@@ -244,3 +246,11 @@ def test_what_is_read_at_a_place_are_the_policies_and_what_was_drawn_from_them(c
         drawn = [int(places[i][int(torch.multinomial(expected[i], 1, generator=generator))]) for i in rows]
         assert tokens.tolist() == drawn == [prompt[place] for prompt in prompts]
     assert sizes == [100] * len(sizes)
+
+
+def test_what_the_system_says_of_the_machine_is_what_torch_says() -> None:
+    found = machine()
+    where = device()
+    assert found.device == (torch.cuda.get_device_name() if where == "cuda" else "cpu")
+    assert found.precision == str(half(where) or torch.float32).removeprefix("torch.")
+    assert found.threads >= 1

@@ -2,6 +2,7 @@
 
 import math
 
+import mpmath
 import numpy as np
 import pytest
 import torch
@@ -16,6 +17,7 @@ from hardprompt.errors import InputError
 from hardprompt.optimizers.qlearning.entropy import TsallisEntropy
 
 INDICES = (1.0, 1.25, 1.5, 2.0, 3.0)
+WIDE = (1 + 1e-12, 1 + 1e-9, 1 + 1e-7, 1 + 1e-4, 1.01, 1.5, 1.999999, 2.000001, 2.5, 5.0, 10.0, 20.0, 50.0)
 SPARSE = INDICES[1:]
 
 
@@ -47,6 +49,24 @@ def logits_of(p: Tensor, q: float) -> Tensor:
     x = p.pow(q - 1.0) / (q - 1.0)
     edge = float(x[p > 0].min())
     return torch.where(p > 0, x, torch.full_like(x, -0.01 * edge))
+
+
+def exact(x: list[float], q: float) -> tuple[list[float], float]:
+    """Policy and value for q > 1, by bisection with so many digits that neither ties nor the power cost any."""
+    with mpmath.workdps(int(40 + 4 * q)):
+        rate, logits = mpmath.mpf(q) - 1, [mpmath.mpf(value) for value in x]
+        low, high = mpmath.mpf(0), mpmath.log(len(x)) + 1
+
+        def at(theta: mpmath.mpf) -> list[mpmath.mpf]:
+            bases = [1 - rate * (max(logits) - value + theta) for value in logits]
+            return [base ** (1 / rate) if base > 0 else mpmath.mpf(0) for base in bases]
+
+        for _ in range(int(140 + 14 * q)):
+            middle = (low + high) / 2
+            low, high = (middle, high) if sum(at(middle)) >= 1 else (low, middle)
+        p = at(low)
+        entropy = (1 - sum(value ** mpmath.mpf(q) for value in p)) / (mpmath.mpf(q) * rate)
+        return [float(value) for value in p], float(sum(a * b for a, b in zip(p, logits, strict=True)) + entropy)
 
 
 def test_policy_at_one_is_softmax_and_value_is_logsumexp() -> None:
@@ -153,6 +173,42 @@ def test_value_is_attained_by_the_policy_and_by_no_other_point_of_the_simplex(q:
     assert value == pytest.approx(float(p @ x.numpy()) + tsallis(p, q), abs=1e-12)
     others = np.random.default_rng(0).dirichlet(np.full(6, 0.5), size=300)
     assert all(other @ x.numpy() + tsallis(other, q) < value for other in others)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("kind", ["spread", "ties", "near ties", "large", "equal"])
+@pytest.mark.parametrize("q", WIDE)
+def test_policy_and_value_equal_arithmetic_of_many_digits_from_one_to_fifty(
+    q: float, kind: str, dtype: torch.dtype
+) -> None:
+    drawn = random_logits(6)
+    changed = {"ties": (drawn * 2).round() / 10, "near ties": 1 + drawn * 1e-6, "large": drawn * 100 + 500}
+    x = (changed | {"spread": drawn, "equal": torch.full_like(drawn, 0.3)})[kind].to(dtype)
+    policy, value = exact(x.double().tolist(), q)
+    entropy, rounding = TsallisEntropy(q), 1e-6 if dtype == torch.float32 else 1e-12
+    assert entropy.policy(x).tolist() == pytest.approx(policy, rel=0, abs=rounding)
+    assert float(entropy.value(x)) == pytest.approx(value, rel=rounding, abs=rounding)
+    assert entropy.support_size(x).tolist() == sum(p > 0 for p in policy)
+
+
+def test_a_probability_inside_the_support_is_never_rounded_to_zero() -> None:
+    x = torch.tensor([0.0, -500.0, -5000.0])
+    entropy = TsallisEntropy(1.001)
+    assert (entropy.policy(x) > 0).tolist() == [True, True, False]
+    assert int(entropy.support_size(x)) == 2
+
+
+@pytest.mark.parametrize("q", [1 + 1e-9, 1.01, 2.5, 5.0, 10.0])
+def test_gradient_of_the_policy_equals_finite_differences_from_one_to_ten(q: float) -> None:
+    x = torch.tensor([0.3, 0.25, 0.1, 0.31], dtype=torch.float64) / q
+    weight = torch.tensor([1.0, -2.0, 0.5, 0.7], dtype=torch.float64)
+    z = x.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(TsallisEntropy(q).policy(z) @ weight, z)
+    for i in range(len(x)):
+        step = torch.zeros_like(x)
+        step[i] = 1e-5
+        up, down = (np.array(exact((x + sign * step).tolist(), q)[0]) @ weight.numpy() for sign in (1, -1))
+        assert float(gradient[i]) == pytest.approx((up - down) / 2e-5, rel=1e-4, abs=1e-6)
 
 
 @pytest.mark.parametrize("q", SPARSE)
@@ -339,7 +395,7 @@ def rows(low: float = -8.0, high: float = 8.0) -> st.SearchStrategy[Tensor]:
     return finite.map(torch.from_numpy)
 
 
-indices = st.sampled_from(INDICES)
+indices = st.sampled_from(INDICES) | st.floats(1.0, 50.0)
 
 
 @given(x=rows(), q=indices)

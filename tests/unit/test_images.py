@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageCms
 
 from hardprompt.errors import InputError, MissingExtra
 from hardprompt.lms import load as models
@@ -313,3 +313,62 @@ def test_a_drawing_depends_on_its_prompt_and_the_seed(
     assert "safety checker" in caplog.messages[0]
     with pytest.raises(InputError, match=r"model 'no/model' cannot draw: no such model\. Valid: "):
         draw(["a cat"], model="no/model")
+
+
+# Of Display P3 and of sRGB, adapted to D50, as ICC profiles have them: X, Y, Z of red, green and blue.
+P3 = np.array([[0.515102, 0.241182, -0.00105], [0.291965, 0.692236, 0.041882], [0.157153, 0.066582, 0.784378]])
+SRGB = np.array([[0.436075, 0.222504, 0.013932], [0.385065, 0.716879, 0.097105], [0.143080, 0.060617, 0.714173]])
+
+
+def profile(**colorants: Any) -> bytes:
+    """The sRGB profile with other colorants: the tags rXYZ, gXYZ and bXYZ."""
+    data = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    for number in range(struct.unpack(">I", data[128:132])[0]):
+        name, offset, _ = struct.unpack(">4sII", data[132 + 12 * number : 144 + 12 * number])
+        if name.decode() in colorants:
+            data[offset + 8 : offset + 20] = struct.pack(">3i", *(round(v * 65536) for v in colorants[name.decode()]))
+    return bytes(data)
+
+
+def linear(values: Any) -> Any:
+    return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+
+
+def curved(values: Any) -> Any:
+    return np.where(values <= 0.0031308, values * 12.92, 1.055 * values ** (1 / 2.4) - 0.055)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tif", "webp"])
+def test_a_profile_that_swaps_red_and_blue_swaps_them(tmp_path: Path, suffix: str) -> None:
+    swapped = profile(rXYZ=SRGB[2], bXYZ=SRGB[0])
+    red = Image.new("RGB", (32, 32), (200, 40, 10))
+    red.save(tmp_path / f"a.{suffix}", icc_profile=swapped)
+    assert np.abs(pixels(read_image(tmp_path / f"a.{suffix}"))[8, 8] - [10, 40, 200]).max() <= 6
+
+
+def test_display_p3_is_shown_as_arithmetic_on_its_colorants_says(tmp_path: Path) -> None:
+    picture = Image.fromarray(np.random.default_rng(0).integers(90, 160, (16, 16, 3), dtype=np.uint8))
+    p3 = profile(rXYZ=P3[0], gXYZ=P3[1], bXYZ=P3[2])
+    picture.save(tmp_path / "a.png", icc_profile=p3)
+    expected = curved(linear(np.asarray(picture) / 255.0) @ P3 @ np.linalg.inv(SRGB)) * 255.0
+    found = pixels(read_image(tmp_path / "a.png"))
+    assert np.abs(found - expected).max() <= 1.5
+    assert np.abs(found - pixels(picture)).max() > 5
+    clear = picture.convert("RGBA")
+    clear.putalpha(128)
+    clear.save(tmp_path / "b.png", icc_profile=p3)
+    assert np.abs(pixels(read_image(tmp_path / "b.png")) - (expected * 128 + 255.0 * 127) / 255).max() <= 2
+
+
+def test_an_srgb_profile_changes_nothing(tmp_path: Path) -> None:
+    noise().save(tmp_path / "a.png", icc_profile=profile())
+    assert np.abs(pixels(read_image(tmp_path / "a.png")) - pixels(noise())).max() <= 1
+
+
+@pytest.mark.parametrize("bad", [b"no profile", profile()[:200], profile()[:16] + b"CMYK" + profile()[20:]])
+def test_a_profile_that_cannot_be_used_is_ignored_after_a_word(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, bad: bytes
+) -> None:
+    noise().save(tmp_path / "a.png", icc_profile=bad)
+    assert np.array_equal(pixels(read_image(tmp_path / "a.png")), pixels(noise()))
+    assert "colour profile that cannot be used" in caplog.text

@@ -88,6 +88,25 @@ letters = st.text(alphabet="abA é,.-_\t\n", max_size=12)
 words = letters.filter(str.strip)
 
 
+@pytest.mark.parametrize(
+    ("before", "said", "prompt"),
+    [
+        ("a photo", "a photograph of a cat", "a photograph of a cat"),
+        ("a photo", "a photo-realistic cat", "a photo-realistic cat"),
+        ("a photo", "a  photo\nof a cat", "of a cat"),
+        ("a photo", "a photo, of a cat", ", of a cat"),
+        ("a photo of", "a photo of", ""),
+        ("a photo of", "A cat", "A cat"),
+        ("", "a cat", "a cat"),
+    ],
+)
+def test_a_written_caption_loses_its_beginning_by_words(before: str, said: str, prompt: str) -> None:
+    it = task(before=before)
+    assert it.prompt_of(said) == prompt
+    if " ".join(said.split()).startswith(before) and prompt != said:
+        assert it.complete(prompt) == " ".join(said.split())
+
+
 @given(before=letters, require=st.lists(words, max_size=3), prompt=letters)
 def test_a_caption_begins_as_asked_and_has_the_required_words(before: str, require: list[str], prompt: str) -> None:
     it = task(before=before, require=require)

@@ -20,7 +20,7 @@ from PIL import Image
 from rich.console import Console
 
 from hardprompt.errors import InputError, MissingExtra
-from hardprompt.search.files import write_json
+from hardprompt.search.writing import write_json
 from hardprompt.tasks.invert.judge import judge, judge_folder, table
 from hardprompt.tasks.invert.question import TEMPLATE, parse
 
@@ -398,7 +398,7 @@ def test_a_key_that_cannot_be_sent_is_not_shown(ask: Any, key: str) -> None:
     [
         "", "localhost:8000/v1", "me:hush@host/v1", "ftp://me:hush@host/v1", "http://", "http://me:hush@", "http://h:x/",
         "http://me:hu/sh@host/v1", "http://me:1/hush@host/v1", "https://host/v1?key=hush", "http://host/v1#hush",
-        "http://[::1/v1",
+        "http://[::1/v1", "https://h/v1?key=abc@hush",
     ],
 )  # fmt: skip
 def test_addresses_that_cannot_be_used(ask: Any, url: str) -> None:

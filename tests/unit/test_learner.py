@@ -1,7 +1,6 @@
 """The Q-learner on a tiny model: what it proposes, what its losses are given, what it updates, and exact resumption."""
 
 import copy
-import io
 import math
 from typing import Any
 
@@ -16,6 +15,7 @@ from hardprompt.optimizers.drawing import Ids
 from hardprompt.optimizers.qlearning.entropy import TsallisEntropy
 from hardprompt.optimizers.qlearning.learner import QLearner
 from hardprompt.optimizers.qlearning.losses import LOSSES, Values
+from hardprompt.testing.comparing import stored
 from tests.conftest import Tiny
 
 SMALL: dict[str, Any] = {
@@ -504,14 +504,6 @@ def test_a_seed_decides_everything_and_the_global_generator_nothing(policy: Poli
     assert traces[0] != traces[2]
 
 
-def through_a_file(state: dict[str, Any]) -> dict[str, Any]:
-    file = io.BytesIO()
-    torch.save(state, file)
-    file.seek(0)
-    restored: dict[str, Any] = torch.load(file, weights_only=True)
-    return restored
-
-
 @pytest.mark.parametrize("steps", [0, 3])
 @pytest.mark.parametrize(
     "settings",
@@ -533,7 +525,7 @@ def test_a_restored_learner_goes_on_bit_for_bit(
     for _ in range(steps):
         step(original)
         original.recommend()
-    state = through_a_file(original.state_dict())
+    state = stored(original.state_dict())
     again = PolicyLM(tiny_causal.model, tiny_causal.tokenizer, tokens="any")
     restored = learner(again, seed=99, **settings)
     step(restored)  # whatever it did before must not matter

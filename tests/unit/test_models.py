@@ -27,7 +27,7 @@ import torch
 class Scorer:
     blank, context_length, tokens_run = "", None, 0
 
-    def score(self, contexts, choices):
+    def score(self, contexts, choices, *, after="", how="sum"):
         return torch.tensor([[float(len(choice)) for choice in choices] for _ in contexts])
 
     def prepare(self, contexts):

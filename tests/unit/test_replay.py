@@ -111,8 +111,24 @@ def test_state_is_a_snapshot_that_later_entries_do_not_change() -> None:
     replay.add(*numbered(0, 2))
     state = replay.state_dict()
     replay.add(*numbered(10, 2))
-    assert state["rewards"].tolist() == [0.0, 0.5]
-    assert state["ids"][:, 0].tolist() == [0, 1]
+    assert state["entries"] == [[[[0, 0, 0], [1, 1, 1]], [0.0, 0.5]]]
+
+
+@given(st.lists(st.integers(0, 7), max_size=12))
+def test_a_buffer_that_was_full_many_times_over_comes_back_to_the_slot_with_a_log_no_longer_than_twice_its_size(
+    widths: list[int],
+) -> None:
+    whole, resumed = Replay(capacity=5, length=3), Replay(capacity=5, length=3)
+    for step, width in enumerate(widths):
+        entries = numbered(10 * step, width)
+        whole.add(*entries)
+        resumed.add(*entries)
+        again = Replay(capacity=5, length=3)
+        again.load_state_dict(resumed.state_dict())
+        resumed = again
+    assert len(whole) == len(resumed)
+    assert torch.equal(whole.rewards, resumed.rewards)
+    assert sum(len(rewards) for _, rewards in whole.state_dict()["entries"]) <= 10
 
 
 def test_keep_best_forgets_the_worst_half_and_keeps_the_order_of_the_rest() -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hardprompt.errors import InputError
-from hardprompt.tasks.template import Template
+from hardprompt.tasks.template import Template, check_template, unescaped
 
 literals = st.text(alphabet="ab .mask prompt\n", max_size=8)
 anything = st.text(alphabet="ab {}\\ntext prompt mask\0\n", max_size=12)
@@ -48,8 +48,37 @@ def test_without_a_mask_the_answer_follows_the_end() -> None:
     assert Template("{text} {prompt}:").fill("T", "P") == ("T P:", "")
 
 
-def test_typed_escapes_in_the_template_become_line_breaks_and_tabs() -> None:
-    assert Template(r"{text}\n{prompt}\t{mask}").fill("T", "P") == ("T\nP\t", "")
+def test_a_backslash_in_a_template_is_a_backslash() -> None:
+    assert Template(r"${text}$ \nabla {prompt}\t").fill("T", "P") == (r"$T$ \nabla P\t", "")
+
+
+@pytest.mark.parametrize(
+    ("source", "meant"),
+    [
+        (r"{text}\n{prompt}\t", "{text}\n{prompt}\t"),
+        (r"{text} $\\nabla$ {prompt}", r"{text} $\nabla$ {prompt}"),
+        (r"{text}\{prompt} \\ C:\dir", r"{text}\{prompt} \\ C:\dir"),
+    ],
+)
+def test_typed_escapes_are_line_breaks_and_tabs_unless_a_backslash_stands_before_them(source: str, meant: str) -> None:
+    assert unescaped(source) == meant
+
+
+def test_what_looks_like_an_escape_in_a_file_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(2):
+        assert check_template(r"Read: {text}\n{prompt}").source == r"Read: {text}\n{prompt}"
+    assert len(caplog.records) == 1
+    assert "backslash" in caplog.text
+    check_template("Read: {text}\n{prompt}")
+    assert len(caplog.records) == 1
+
+
+@given(order=st.permutations(["{text}", "{prompt}", "{mask}"]), text=anything, blank=st.sampled_from(["", "<mask>"]))
+def test_the_sides_of_the_prompt_are_the_filled_template_around_it(order: list[str], text: str, blank: str) -> None:
+    template = Template("A " + " ".join(order) + " Z")
+    left, right = template.sides(text, blank)
+    assert left + "P" + right == blank.join(template.fill(text, "P"))
+    assert left == "A " + "".join({"{text}": text, "{mask}": blank}[s] + " " for s in order[: order.index("{prompt}")])
 
 
 def test_escapes_in_text_and_prompt_are_left_alone() -> None:
@@ -89,7 +118,7 @@ def test_filling_writes_text_and_prompt_into_their_slots_whatever_they_contain(
         ("{text}{prompt}", True),
         ("{text}.{prompt}", True),
         ("{text} {prompt}", False),
-        (r"{text}\n{prompt}", False),
+        ("{text}\n{prompt}", False),
         ("{prompt}{text}", False),
         ("{prompt} {text}", False),
         ("Review:{prompt} {text}", True),
@@ -129,7 +158,7 @@ def test_templates_with_one_source_are_equal() -> None:
 
 
 def test_a_prompt_that_leads_stands_before_everything_and_the_written_one_in_its_slot() -> None:
-    template = Template("Review: {text}\\n{prompt}{mask}.", lead="{yes or no}?")
+    template = Template("Review: {text}\n{prompt}{mask}.", lead="{yes or no}?")
     assert template.fill("{prompt}", "An example. ") == ("An example. Review: {prompt}\n{yes or no}?", ".")
     assert template.before_prompt("a text") == ""
     assert not template.spaced

@@ -3,7 +3,6 @@
 import argparse
 import dataclasses
 import json
-import shlex
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -12,25 +11,27 @@ from typing import Any
 
 from hardprompt.cli.flags import Parser, add_compare_flags, add_flags, given
 from hardprompt.cli.interrupt import INTERRUPTED, finishing
-from hardprompt.cli.live import CountLine
 from hardprompt.cli.show import print_parts
 from hardprompt.compare import cells as cells_of
 from hardprompt.compare import folder as folders
-from hardprompt.compare import report, tables
-from hardprompt.compare.cells import affordable
 from hardprompt.compare.plan import Plan
 from hardprompt.errors import InputError, RewardError, unknown
 from hardprompt.runs import alone, read_result
-from hardprompt.search.files import unused
+from hardprompt.runs.folder import COMPARISON, check_free, resume_command
+from hardprompt.search.plugins import trust
+from hardprompt.search.writing import unused
 from hardprompt.tasks import TASKS, find
+from hardprompt.tasks.foreign import foreign
 
-PLAN = folders.FILE
+PLAN = COMPARISON
 
 
 def begin(arguments: argparse.Namespace) -> int:
     """Start a comparison; returns the exit code."""
+    values = _typed_task(arguments.what, arguments.rest) if arguments.what in TASKS else {}
+    if not arguments.allow_code:  # what is typed is the user's own
+        trust([*foreign(values), *(arguments.methods or ())])
     if arguments.what in TASKS:
-        values = _typed_task(arguments.what, arguments.rest)
         if not arguments.data:  # which stand in the place of a file of the user's
             _check_whole(arguments.what, values)
         plan = Plan.of_search(arguments.what, values)
@@ -55,13 +56,15 @@ def begin(arguments: argparse.Namespace) -> int:
         reference=arguments.reference,
     )  # fmt: skip
     out = Path(arguments.out) if arguments.out else unused(Path(f"runs/compare-{Path(arguments.what).stem}"))
+    if not arguments.dry_run:
+        check_free(out, "comparison", COMPARISON)
     with tempfile.TemporaryDirectory() as scratch:  # named data are written to be checked; nothing is left of a mistake
         cells = plan.cells(Path(scratch))
     if arguments.dry_run:
         said = {
             "out": str(out), "cells": len(cells),
             "evaluations_at_most": sum(cell.recipe.values["evaluations"] for cell in cells),
-            "workers": arguments.workers or affordable(), "note": plan.note(),
+            "workers": arguments.workers or cells_of.affordable(), "note": plan.note(),
             "methods": list(plan.methods), "data": list(plan.data), "splits": list(plan.splits),
             "seeds": list(plan.seeds),
         }  # fmt: skip
@@ -108,7 +111,10 @@ def _typed_task(task: str, rest: Sequence[str]) -> dict[str, Any]:
 
 def _finish(out: Path, plan: Plan, as_json: bool) -> int:
     """Run what is not finished of a comparison and put the whole together."""
-    again = f"hardprompt resume {shlex.quote(str(out))}"
+    from hardprompt.cli.live import CountLine
+    from hardprompt.compare import report, tables  # only now: scipy and statsmodels take a second
+
+    again = resume_command(out)
     with alone(out):
         cells = plan.cells(out)
         waiting = cells_of.unfinished(cells)
@@ -143,6 +149,8 @@ def show(folder: Path, *, as_json: bool) -> int:
     """The tables of a comparison, or how far it has come."""
     result = read_result(folder)
     if result is not None:
+        from hardprompt.compare import tables
+
         print_parts(result, tables.show(result["summary"]), as_json=as_json)
         return 0
     cells = folders.load(folder).cells(folder)
@@ -154,5 +162,5 @@ def show(folder: Path, *, as_json: bool) -> int:
     print(f"{folder} has not finished: {done} of {len(cells)} cells are done, {len(failed)} failed.")
     for name, error in failed.items():
         print(f"{name} failed: {error}")
-    print(f"Continue it with: hardprompt resume {shlex.quote(str(folder))}")
+    print(f"Continue it with: {resume_command(folder)}")
     return 0

@@ -11,11 +11,10 @@ from hardprompt.cli.interrupt import INTERRUPTED
 from hardprompt.cli.show import print_parts
 from hardprompt.data.films import MANUAL, TEMPLATE, VERBALIZERS, films, write_data
 from hardprompt.errors import InputError
-from hardprompt.lms.placing import choose_threads, device, half
 from hardprompt.runs import begun, read_result, start
-from hardprompt.runs.folder import check_version
+from hardprompt.runs.folder import check_links, check_version
 from hardprompt.runs.result import behind
-from hardprompt.search.files import write_json
+from hardprompt.search.writing import write_json
 from hardprompt.tasks import Recipe
 from hardprompt.tasks.classify.settings import Classify
 from hardprompt.tasks.classify.table import show as show_tables
@@ -67,6 +66,8 @@ def plan(folder: Path, *, evaluations: int | None, seed: int, threads: int | Non
         return found
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{str(folder)!r} exists and holds no demonstration; name another with --out.")
+    from hardprompt.lms.placing import choose_threads
+
     films()  # before anything is written: the package may be missing
     folder.mkdir(parents=True, exist_ok=True)
     settings = {"evaluations": _affordable(), "threads": choose_threads(), **given}
@@ -78,10 +79,15 @@ def read_plan(folder: Path) -> dict[str, Any]:
     """The settings that a demonstration folder was made with.
 
     Raises:
-        InputError: another version of the program began it.
+        InputError: they cannot be read, or another version of the program began it.
     """
-    found: dict[str, Any] = json.loads((folder / PLAN).read_text(encoding="utf-8"))
-    check_version("demonstration", folder, found.pop("version", None), "hardprompt demo --out NAME")
+    check_links(folder)
+    try:
+        found: dict[str, Any] = json.loads((folder / PLAN).read_text(encoding="utf-8"))
+        check_version("demonstration", folder, found.pop("version", None), "hardprompt demo --out NAME")
+        check_values(Classify, {name: found[name] for name in ("evaluations", "seed", "threads")})
+    except (LookupError, AttributeError, TypeError, RecursionError, json.JSONDecodeError) as error:
+        raise InputError(f"{str(folder / PLAN)!r} is damaged; make another with: hardprompt demo --out NAME") from error
     return found
 
 
@@ -139,4 +145,6 @@ def _print(result: Mapping[str, Any], as_json: bool) -> None:
 
 def _affordable() -> int:
     """As many evaluations by each search as ten minutes on two cores like these hold."""
+    from hardprompt.lms.placing import device, half
+
     return EVALUATIONS if half(device()) is None else HALF_EVALUATIONS

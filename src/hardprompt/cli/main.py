@@ -11,15 +11,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from hardprompt.cli.flags import Parser, add_compare_flags, add_flags, given
+from hardprompt.cli.flags import Parser, add_allow_code, add_compare_flags, add_flags, given
 from hardprompt.cli.interrupt import INTERRUPTED
 from hardprompt.errors import HardpromptError, InputError, RewardError, unknown
+from hardprompt.search.plugins import trust, trusted
 
 # Nothing heavy is imported up here: --help must answer at once.
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code: 0 done, 1 the reward failed, 2 bad input, 130 interrupted."""
+    before = trusted()
+    trust(())  # until a command line names or allows it, no code but ours is used
     try:
         parser, flags = _parser()
         arguments, rest = parser.parse_known_args(argv)
@@ -32,6 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             if name.startswith("-"):
                 raise unknown(f"flag of hardprompt {arguments.command}", name, flags[arguments.command])
             raise InputError(f"{name!r} is one argument too many (see: hardprompt {arguments.command} --help).")
+        if getattr(arguments, "allow_code", False):
+            trust(None)
         code: int = arguments.run(arguments)
         sys.stdout.flush()
         return code
@@ -48,6 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return _fail(f"no space left on the device while writing {error.filename or 'the run'}.", 2)
         return _fail(f"{error.filename or ''}: {error.strerror or error}".lstrip(": "), 2)
+    finally:
+        trust(before)
 
 
 def _fail(message: str, code: int) -> int:
@@ -91,10 +98,13 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, list[str]]]:
     run.add_argument("config", metavar="FILE", help="YAML file of settings")
     run.add_argument("--out", metavar="FOLDER", help="run folder")
     run.add_argument("--dry-run", action="store_true", help="check everything, load no model, write nothing")
+    add_allow_code(run)
     resume = command("resume", _folder, "continue a run that was stopped, to the same result")
-    resume.add_argument("folder", metavar="FOLDER", help="run folder")
+    resume.add_argument("folder", metavar="FOLDER", help="folder of a run, a comparison or a demonstration")
+    add_allow_code(resume)
     show = command("show", _folder, "show the result of a run, or how far it has come")
-    show.add_argument("folder", metavar="FOLDER", help="run folder")
+    show.add_argument("folder", metavar="FOLDER", help="folder of a run, a comparison or a demonstration")
+    add_allow_code(show)
     compare = command("compare", _of("compare", "begin"), "compare methods, with tests and figures")
     add_compare_flags(compare)
     judge = command("judge", _judge, "have a vision model judge the prompts of an invert run")
@@ -115,9 +125,12 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, list[str]]]:
 def _search(arguments: argparse.Namespace) -> int:
     from hardprompt.cli import run
     from hardprompt.tasks import Recipe
+    from hardprompt.tasks.foreign import foreign
 
     settings = arguments.settings
-    return run.begin(Recipe.of({"task": settings.task, **given(arguments, settings)}), arguments)
+    values = {"task": settings.task, **given(arguments, settings)}
+    trust(foreign(values))  # what is typed is the user's own
+    return run.begin(Recipe.of(values), arguments)
 
 
 def _of(module: str, name: str) -> Callable[[argparse.Namespace], int]:
@@ -137,10 +150,12 @@ def _demo(arguments: argparse.Namespace) -> int:
 def _folder(arguments: argparse.Namespace) -> int:
     """Resume or show, by the module that knows folders of that kind."""
     from hardprompt.cli import compare, demo, run
+    from hardprompt.runs.folder import as_written
 
     folder, kinds = Path(arguments.folder), {compare.PLAN: compare, demo.PLAN: demo}
     kind: Any = next((module for file, module in kinds.items() if (folder / file).is_file()), run)
-    return int(getattr(kind, arguments.command)(folder, as_json=arguments.json))
+    with as_written(folder) if arguments.command == "show" else contextlib.nullcontext():
+        return int(getattr(kind, arguments.command)(folder, as_json=arguments.json))
 
 
 def _judge(arguments: argparse.Namespace) -> int:

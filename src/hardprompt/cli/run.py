@@ -2,20 +2,19 @@
 
 import argparse
 import json
-import shlex
 import sys
 from pathlib import Path
 from typing import Any
 
 from hardprompt.cli.interrupt import INTERRUPTED, finishing
-from hardprompt.cli.live import LiveLine
 from hardprompt.cli.show import print_result
 from hardprompt.compare.plan import is_comparison
-from hardprompt.errors import HardpromptError, InputError, RewardError
-from hardprompt.runs import begun, discard, execute, read_recipe, read_result, read_yaml, start
+from hardprompt.errors import HardpromptError, InputError, RewardError, typed
+from hardprompt.runs import begun, discard, read_recipe, read_result, read_yaml, start
+from hardprompt.runs.folder import RUN, as_written, check_free, resume_command
 from hardprompt.runs.result import combine
 from hardprompt.runs.steps import read_steps
-from hardprompt.search.files import unused
+from hardprompt.search.writing import unused
 from hardprompt.tasks import Recipe
 
 
@@ -23,17 +22,20 @@ def from_file(arguments: argparse.Namespace) -> int:
     """Run a configuration file."""
     path = Path(arguments.config)
     if is_comparison(read_yaml(path)):
-        raise InputError(f"{str(path)!r} is a comparison; run it with: hardprompt compare {path}")
+        raise InputError(f"{str(path)!r} is a comparison; run it with: hardprompt compare {typed(path)}")
     return begin(read_recipe(path), arguments)
 
 
 def begin(recipe: Recipe, arguments: argparse.Namespace) -> int:
     """Run a recipe in a new folder, or say what it would be."""
     out = Path(arguments.out) if arguments.out else unused(recipe.default_out)
+    if not arguments.dry_run:
+        check_free(out, "run", RUN)  # before data are read
     plan = recipe.plan()
     if arguments.dry_run:
         first = {"out": str(out), "method": recipe.values["method"], "evaluations": recipe.values["evaluations"]}
-        print(json.dumps({**first, **plan}, ensure_ascii=False, indent=None if arguments.json else 2))
+        notes = {"notes": said} if (said := recipe.notes()) else {}
+        print(json.dumps({**first, **plan, **notes}, ensure_ascii=False, indent=None if arguments.json else 2))
         return 0
     recipe = start(recipe, out)
     try:
@@ -50,7 +52,8 @@ def resume(folder: Path, *, as_json: bool) -> int:
     finished = read_result(folder)
     if finished is not None:
         print(f"hardprompt: {folder} has finished; this is its result.", file=sys.stderr)
-        print_result(finished, as_json=as_json)
+        with as_written(folder):
+            print_result(finished, as_json=as_json)
         return 0
     return _go(folder, begun(folder), as_json)
 
@@ -61,7 +64,7 @@ def show(folder: Path, *, as_json: bool) -> int:
     if result is not None:
         print_result(result, as_json=as_json)
         return 0
-    again = f"Continue it with: hardprompt resume {shlex.quote(str(folder))}"
+    again = f"Continue it with: {resume_command(folder)}"
     parts = sorted(file.parent for file in folder.glob("*/run.yaml"))
     state: dict[str, Any]
     if parts:
@@ -80,7 +83,10 @@ def show(folder: Path, *, as_json: bool) -> int:
 
 def with_live_line(out: Path, recipe: Recipe, label: str, *, resume: Path) -> dict[str, Any] | None:
     """Run with the live line; Ctrl-C finishes the step, saves and says how to go on."""
-    how = f"continue with: hardprompt resume {shlex.quote(str(resume))}"
+    from hardprompt.cli.live import LiveLine  # only now: torch and transformers take seconds
+    from hardprompt.runs.run import execute
+
+    how = f"continue with: {resume_command(resume)}"
     live = LiveLine(label)
     try:
         with finishing() as asked, live.shown():

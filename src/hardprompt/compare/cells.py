@@ -1,5 +1,6 @@
 """Runs the cells of a comparison in processes side by side; one that fails is recorded and the others go on."""
 
+import contextlib
 import json
 import logging
 import multiprocessing
@@ -15,10 +16,10 @@ from typing import Any
 
 from hardprompt.compare.plan import Cell
 from hardprompt.errors import HardpromptError
-from hardprompt.lms.models import Models
-from hardprompt.runs import begun, execute, start
+from hardprompt.runs import begun, start
 from hardprompt.runs.folder import RESULT, RUN
-from hardprompt.search.files import write_json
+from hardprompt.search.plugins import trust, trusted
+from hardprompt.search.writing import write_json
 
 FAILED = "failed.json"
 _BYTES = 4 << 30  # of memory for one process: two small models, the texts' keys and values, and what torch needs
@@ -74,10 +75,13 @@ def run_cells(
 
 def _pool(cells: Sequence[Cell], workers: int, interrupted: Callable[[], bool]) -> Iterator[tuple[Cell, str | None]]:
     context = multiprocessing.get_context("spawn")  # a fork of a process that uses threads may hang
-    stop = context.Event()
     threads = max(1, (os.cpu_count() or 1) // workers)
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(stop, threads)) as pool:
+    with _safe_path():
+        stop = context.Event()
+        how = (stop, threads, trusted())
+        pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=how)
         futures: dict[Future[str | None], Cell] = {pool.submit(_run, cell): cell for cell in cells}
+    with pool:
         open_ones = set(futures)
         try:
             while open_ones:
@@ -95,10 +99,27 @@ def _pool(cells: Sequence[Cell], workers: int, interrupted: Callable[[], bool]) 
             raise
 
 
+@contextlib.contextmanager
+def _safe_path() -> Iterator[None]:
+    """New processes look for modules as we do, and not first of all where the user stands."""
+    name = "PYTHONSAFEPATH"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
+
+
 class _Worker:
     """What one process runs its cells with: models are loaded once, and only the parent answers Ctrl-C."""
 
     def __init__(self, stop: Any, threads: int) -> None:
+        from hardprompt.lms.models import Models  # only in a worker: the parent has no use for torch
+
         logging.getLogger().setLevel(logging.ERROR)  # what a search warns of stands in its folder's result
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
@@ -106,6 +127,8 @@ class _Worker:
 
     def run(self, cell: Cell) -> str | None:
         """Run one cell in its own folder; returns its error, if any."""
+        from hardprompt.runs.run import execute
+
         if self.stop.is_set():
             return _INTERRUPTED
         (cell.folder / FAILED).unlink(missing_ok=True)
@@ -129,8 +152,9 @@ class _Worker:
 _worker: _Worker | None = None  # of this process, if it is one of a pool
 
 
-def _begin(stop: Any, threads: int) -> None:
+def _begin(stop: Any, threads: int, names: frozenset[str] | None) -> None:
     global _worker
+    trust(names)
     _worker = _Worker(stop, threads)
 
 

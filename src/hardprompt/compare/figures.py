@@ -14,8 +14,8 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 
 from hardprompt.compare.statistics import Outcome, by_data, by_method, check, pareto
-from hardprompt.errors import MissingExtra
-from hardprompt.search.files import write_bytes
+from hardprompt.errors import MissingExtra, pip_install
+from hardprompt.search.writing import write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -67,7 +67,7 @@ def draw(outcomes: Sequence[Outcome], folder: Path, *, headline: str) -> list[st
     try:
         import matplotlib.figure  # noqa: F401
     except ImportError as error:
-        raise MissingExtra("the figures need matplotlib: pip install 'hardprompt[plots]'") from error
+        raise MissingExtra("the figures need matplotlib: " + pip_install("'hardprompt[plots]'")) from error
     styles = _styles(outcomes)
     figures = {}
     if any(run.curve for run in outcomes):

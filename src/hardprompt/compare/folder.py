@@ -4,12 +4,13 @@ from pathlib import Path
 
 import yaml
 
+from hardprompt.compare.paths import with_plan_paths
 from hardprompt.compare.plan import Plan
-from hardprompt.runs.folder import check_version, make_folder, read_yaml
-from hardprompt.search.files import write_text
+from hardprompt.errors import typed
+from hardprompt.runs.folder import COMPARISON, HOME, check_links, check_version, make_folder, read_settings
+from hardprompt.search.writing import write_text
+from hardprompt.tasks.paths import anchored
 from hardprompt.version import __version__
-
-FILE = "compare.yaml"
 
 
 def start(plan: Plan, out: Path) -> None:
@@ -18,17 +19,19 @@ def start(plan: Plan, out: Path) -> None:
     Raises:
         InputError: the folder holds something already.
     """
-    make_folder(out, "comparison", FILE)
-    text = yaml.safe_dump({**plan.to_dict(), "version": __version__}, sort_keys=False, allow_unicode=True)
-    write_text(out / FILE, f"# `hardprompt compare` with this file repeats the comparison.\n{text}")
+    make_folder(out, "comparison", COMPARISON)
+    record = {**with_plan_paths(plan.to_dict(), anchored), HOME: str(out.absolute()), "version": __version__}
+    text = yaml.safe_dump(record, sort_keys=False, allow_unicode=True)
+    write_text(out / COMPARISON, f"# `hardprompt compare` with this file repeats the comparison.\n{text}")
 
 
 def load(out: Path) -> Plan:
     """The plan in a comparison's folder, to go on with or to be shown.
 
     Raises:
-        InputError: it cannot be read, or another version of the program began it.
+        InputError: it cannot be read or is not trusted, or another version of the program began it.
     """
-    values = read_yaml(out / FILE)
-    check_version("comparison", out, values.get("version"), f"hardprompt compare {out / FILE} --out NAME")
-    return Plan.from_dict(values)
+    check_links(out)
+    values = read_settings(out / COMPARISON)
+    check_version("comparison", out, values.get("version"), f"hardprompt compare {typed(out / COMPARISON)} --out NAME")
+    return Plan.written(values, out)

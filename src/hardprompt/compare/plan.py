@@ -12,11 +12,13 @@ from pydantic import ConfigDict, Field, ValidationError, create_model
 from typing_extensions import TypedDict
 
 from hardprompt import optimizers
+from hardprompt.compare.paths import with_plan_paths
 from hardprompt.data import films
 from hardprompt.data.named import LABEL, NAMED, TEXT, materialise
 from hardprompt.errors import InputError, unknown
 from hardprompt.optimizers import Method, Need
-from hardprompt.runs.folder import read_yaml
+from hardprompt.runs.folder import HOME, moved, read_settings
+from hardprompt.runs.places import found as found_at
 from hardprompt.tasks import Recipe
 from hardprompt.tasks.recipe import fitting, setting_names
 from hardprompt.tasks.settings import DEFAULT_METHOD
@@ -25,7 +27,7 @@ _METHODS = ("manual", "best-of-n", "pin", DEFAULT_METHOD)  # where nothing else 
 _SEEDS = (0, 1, 2)
 _NAMED = "named"  # the setting of a data set that the program knows
 _KNOWN = (*NAMED, films.NAME)
-_RUN_ONLY = ("fingerprints", "versions", "method", "seed", "threads")  # what a run.yaml has and a comparison does not
+_RUN_ONLY = ("method", "seed", "threads")  # what a run.yaml has and a comparison does not
 _UNSAID = ("data", "settings", "save_every", "validate_every")  # what a note does not speak of
 _STRICT = ConfigDict(strict=True)
 _AtLeast1 = Annotated[int, Field(ge=1)]
@@ -91,13 +93,26 @@ class Plan:
         """The plan in a YAML file, or the search in one, to be compared with other methods.
 
         Raises:
-            InputError: the file holds neither.
+            InputError: the file holds neither, or is not trusted.
         """
-        values = read_yaml(path)
+        values = read_settings(path)
         if is_comparison(values):
-            return cls.from_dict(values)
-        settings = {k: v for k, v in values.items() if k not in (*_RUN_ONLY, "task") and v is not None}
+            return cls.written(values, path.parent)
+        own = moved(values, path.parent)[0]
+        settings = {k: v for k, v in own.items() if k not in (*_RUN_ONLY, "task") and v is not None}
         return cls.of_search(str(values.get("task", "classify")), settings)
+
+    @classmethod
+    def written(cls, values: Mapping[str, Any], now: Path) -> Self:
+        """The plan in the file of a folder, which may have moved.
+
+        Raises:
+            InputError: as ``from_dict``.
+        """
+        plan, home = cls.from_dict({k: v for k, v in values.items() if k not in (HOME, "version")}), values.get(HOME)
+        if not isinstance(home, str):
+            return plan
+        return cls(**with_plan_paths(plan.to_dict(), lambda path, data: found_at(path, home, now, None, data=data)))
 
     @classmethod
     def of_search(cls, task: str, values: Mapping[str, Any]) -> Self:
@@ -120,7 +135,6 @@ class Plan:
             InputError: such a value.
         """
         known = get_type_hints(cls, include_extras=True)
-        values = {key: value for key, value in values.items() if key != "version"}  # of a comparison's folder
         for key in values:
             if key not in known:
                 raise unknown("key of a comparison", str(key), known)
@@ -241,7 +255,7 @@ class Plan:
             values |= {k: v for k, v in layer.items() if k != _NAMED}
         values |= self.typed
         general = {**(self.settings.get("settings") or {}), **(self.typed.get("settings") or {})}
-        accepted = self._method(label).accepted()
+        accepted = self._method(label).accepted() if general else {}  # which imports the method
         general = {key: value for key, value in general.items() if key in accepted}  # not every method has an alpha
         values["settings"] = {**general, **(own.get("settings") or {})}
         values["method"], values["seed"] = str(values.get("method", label)), seed

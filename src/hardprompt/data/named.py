@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from hardprompt.data.tables import Row, read_rows
-from hardprompt.errors import InputError, MissingExtra, unknown
-from hardprompt.search.files import write_text
+from hardprompt.errors import InputError, MissingExtra, pip_install, unknown
+from hardprompt.search.writing import write_text
 
 TEXT, LABEL = "text", "label"  # the columns of every file that is written here
 _PUBLISHED = ("sentence", "text")  # what the published files call the first, even within one data set
@@ -287,7 +287,8 @@ def _load(data: NamedData, part: str) -> Any:
         datasets = importlib.import_module("datasets")
     except ImportError as error:
         raise MissingExtra(
-            f"the data set {data.name!r} comes from the hub with the package datasets: pip install 'hardprompt[data]'"
+            f"the data set {data.name!r} comes from the hub with the package datasets: "
+            + pip_install("'hardprompt[data]'")
         ) from error
     try:
         return datasets.load_dataset(data.hub, data.config, split=part, revision=data.revision)

@@ -1,10 +1,11 @@
 """Reads labelled texts from CSV, TSV, JSONL and Parquet, and splits them."""
 
 import logging
+import math
 import random
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ from hardprompt.data.files import is_table, lines, records
 from hardprompt.errors import InputError, unknown
 
 _LOG = logging.getLogger(__name__)
+
+_NAMED = 5  # rows that a warning names
+_MANY = 20  # classes up to which a column is not asked whether it is one
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,8 @@ class Row:
     text: str
     label: str
     group: str | None = None
+    number: int = field(default=0, compare=False)  # of its row in the file: 1 is the first after the header
+    file: str = field(default="", compare=False)  # its name
 
     @property
     def example(self) -> Example:
@@ -39,8 +45,9 @@ class Row:
 def read_rows(path: str | Path, *, text: str, label: str, group: str | None = None) -> list[Row]:
     """Read one labelled text per record.
 
-    In TSV a quotation mark is an ordinary character; in CSV it encloses fields. The encoding is UTF-8. A row without a
-    text is left out, with a warning.
+    In TSV a quotation mark is an ordinary character; in CSV it encloses fields. The encoding is UTF-8; UTF-16 with its
+    mark and Windows-1252 are read too. A row without a text or a class is left out, with a warning; None and NaN are
+    neither.
 
     Args:
         path: a .csv, .tsv, .jsonl (or .ndjson) or .parquet file.
@@ -49,25 +56,47 @@ def read_rows(path: str | Path, *, text: str, label: str, group: str | None = No
         group: column that keeps rows together when a set is split.
 
     Raises:
-        InputError: the file is missing, empty, not text or malformed; a column is not there; no row has a text.
+        InputError: the file is missing, empty, not text or malformed; columns are not there; a value is no text; no
+            row has both.
         MissingExtra: Parquet without pyarrow.
     """
     file = _file(path)
-    rows, blank = [], []
+    rows: list[Row] = []
+    blank: dict[str, list[int]] = {text: [], label: []}
     for number, record in enumerate(records(file), 1):
-        value, kind = _field(record, text, file), _field(record, label, file).strip()
-        own = _field(record, group, file) if group else None
+        value, kind = _field(record, text, file, number, label, group), _field(record, label, file, number).strip()
+        own = _field(record, group, file, number) if group else None
         if not value.strip():
-            blank.append(number)
+            blank[text].append(number)
         elif not kind:
-            raise InputError(f"row {number} of {str(path)!r} has an empty {label!r}.")
+            blank[label].append(number)
         else:
-            rows.append(Row(value, kind, own))
+            rows.append(Row(value, kind, own, number, file.name))
     if not rows:
-        raise InputError(f"data file {str(path)!r} has a header but no rows{' with a text' if blank else ''}.")
-    if blank:  # published test sets have some too
-        _LOG.warning("left out of %s: %d with an empty %r, the first in row %d", path, len(blank), text, blank[0])
+        lacking = " with a text and a class" if any(blank.values()) else ""
+        raise InputError(f"data file {str(path)!r} has a header but no rows{lacking}.")
+    for column, numbers in blank.items():
+        if numbers:  # published test sets have some too
+            named = ", ".join(map(str, numbers[:_NAMED])) + (", ..." if len(numbers) > _NAMED else "")
+            _LOG.warning("left out of %s: %d with an empty %r, in row %s", path, len(numbers), column, named)
     return rows
+
+
+def check_classes(path: str | Path, rows: Sequence[Row], *, text: str, label: str) -> None:
+    """Raise an InputError for a column of classes that has a value of its own for most rows, as an identifier has."""
+    kinds = {row.label for row in rows}
+    if len(kinds) <= max(_MANY, len(rows) / 2):
+        return
+    values: dict[str, set[str]] = defaultdict(set)
+    for record in records(Path(path)):
+        for name, value in record.items():
+            values[str(name)].add(str(value))
+    few = [f"{n!r} ({len(v)})" for n, v in values.items() if n not in (text, label) and 1 < len(v) <= _MANY]
+    hint = f" Columns of few values: {', '.join(few)}." if few else ""
+    raise InputError(
+        f"the column {label!r} of {str(path)!r} has {len(kinds)} different values in {len(rows)} rows: it is no class."
+        f"{hint}"
+    )
 
 
 def read_texts(path: str | Path, *, text: str | None = None) -> list[str]:
@@ -83,7 +112,7 @@ def read_texts(path: str | Path, *, text: str | None = None) -> list[str]:
     elif text is None:
         raise InputError(f"{str(path)!r} is a table; name the column of its texts with --text COLUMN.")
     else:
-        found = [_field(record, text, file) for record in records(file)]
+        found = [_field(record, text, file, number) for number, record in enumerate(records(file), 1)]
     texts = [one.strip() for one in found]
     if not any(texts):
         raise InputError(f"data file {str(path)!r} has no text.")
@@ -137,7 +166,10 @@ def split(rows: Sequence[Row], fraction: float, *, seed: int) -> tuple[list[Row]
     missing = sorted(set(total) - {row.label for i, row in enumerate(rows) if i not in second})
     if missing:
         kind = "groups" if any(row.group for row in rows) else "examples"
-        raise InputError(f"class {missing[0]!r} has too few {kind} to be split; give a validation file or more data.")
+        raise InputError(
+            f"class {missing[0]!r} has too few {kind} to be split; give more data, a validation and a test file, or "
+            "leave such classes out with --drop-small-classes."
+        )
     return [r for i, r in enumerate(rows) if i not in second], [r for i, r in enumerate(rows) if i in second]
 
 
@@ -150,7 +182,15 @@ def classes(rows: Iterable[Row]) -> list[str]:
     found = {row.label for row in rows}
     if len(found) < 2:
         raise InputError(f"the data has one class only, {next(iter(found), '')!r}; classification needs two or more.")
-    return sorted(found, key=lambda label: (0, int(label), label) if label.isdecimal() else (1, 0, label))
+    return sorted(found, key=_by_value)
+
+
+def _by_value(label: str) -> tuple[int, float, str]:
+    try:
+        value = float(label)
+    except ValueError:
+        value = math.nan
+    return (0, value, label) if math.isfinite(value) else (1, 0.0, label)
 
 
 def _file(path: str | Path) -> Path:
@@ -164,7 +204,28 @@ def _file(path: str | Path) -> Path:
     return file
 
 
-def _field(record: Mapping[str, Any], column: str, file: Path) -> str:
+def _field(record: Mapping[str, Any], column: str, file: Path, number: int, *others: str | None) -> str:
+    """The text in a column, "" where there is none; ``others`` are columns that are looked for as well."""
     if column not in record:
-        raise unknown(f"column of {file.name}", column, [str(name) for name in record if name is not None])
-    return "" if record[column] is None else str(record[column])
+        absent = [name for name in (column, *others) if name is not None and name not in record]
+        names = [str(name) for name in record if name is not None]
+        said = str(unknown(f"column of {file.name}", absent[0], names))
+        more = "".join(f" Nor is there a column {name!r}." for name in absent[1:])
+        raise InputError(said + more)
+    value = record[column]
+    where = f"row {number} of {str(file)!r}"
+    if value is None or value != value:  # NaN, and pandas' NaT, equal nothing
+        return ""
+    if isinstance(value, bytes):
+        try:
+            value = value.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise InputError(f"{where} has bytes in {column!r} that are no UTF-8 text.") from error
+    if isinstance(value, list | dict | tuple):
+        raise InputError(f"{where} has {type(value).__name__} {str(value)[:40]!r} as {column!r}; a text was expected.")
+    text = str(value)
+    if "\0" in text:
+        raise InputError(f"{where} has a NUL in {column!r}, which is no text.")
+    if not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
+        raise InputError(f"{where} has half a character (a lone surrogate) in {column!r}; write it anew.")
+    return text

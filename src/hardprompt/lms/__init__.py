@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
+    from hardprompt.lms.answers import Pooling
+
 
 @runtime_checkable
 class TaskLM(Protocol):
@@ -25,8 +27,13 @@ class TaskLM(Protocol):
     def tokens_run(self) -> int:
         """Tokens that went through the model so far."""
 
-    def score(self, contexts: Sequence[str], choices: Sequence[str]) -> Float[Tensor, "n choices"]:
-        """Log-probability of each choice in each context, up to one constant per context."""
+    def score(
+        self, contexts: Sequence[str], choices: Sequence[str], *, after: str = "", how: Pooling = "sum"
+    ) -> Float[Tensor, "n choices"]:
+        """Log-probability of each choice in each context, up to one constant per context.
+
+        ``after`` stands behind a choice that follows its context; ``how`` says what a choice of several tokens counts.
+        """
 
     def prepare(self, contexts: Sequence[str]) -> None:
         """A hint that later contexts begin with these strings; never changes a score."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
-from hardprompt.errors import InputError, MissingExtra
+from hardprompt.errors import InputError, MissingExtra, pip_install
 
 _PASSING = (408, 409, 425, 429)  # statuses below 500 that another try may mend
 _SHOWN = 200  # characters of what a server said
@@ -32,14 +32,16 @@ class Address:
 
 
 def check_plain(base_url: str) -> None:
-    """Raise an InputError for a URL with a user name or password in it, where URLs are written down."""
+    """Raise an InputError for what is no URL of an API, or has a secret in it, where URLs are written down."""
     if "@" in base_url:
         raise InputError("the base URL has a user name or password in it, which would be written down; leave it out.")
+    open_address(base_url)
 
 
 def open_address(base_url: str, key: str | None = None) -> Address:
     """Where to ask, by its URL and a key, or the one in OPENAI_API_KEY; an InputError for what cannot be either."""
-    bare = base_url.strip().rpartition("@")[2]  # the part that can be shown, whatever is wrong with the rest
+    # Where a key may be in it no part of it is shown: which part that is, is not clear in a faulty one.
+    shown = "(not shown: it may hold a key)" if re.search("[@?#]", base_url) else repr(base_url.strip())
     try:
         parts = urlsplit(base_url.strip())
         sound = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
@@ -47,7 +49,7 @@ def open_address(base_url: str, key: str | None = None) -> Address:
         sound = False
     if not sound or "@" in parts.path or parts.query or parts.fragment:
         raise InputError(
-            f"base URL {re.split('[?#]', bare)[0]!r} cannot be used; give one such as http://localhost:8000/v1, "
+            f"base URL {shown} cannot be used; give one such as http://localhost:8000/v1, "
             "without a query, and with %-escapes in a user name or password."
         )
     key = (key or os.environ.get("OPENAI_API_KEY") or "").strip()
@@ -80,7 +82,7 @@ def client_of(address: Address, timeout: float, retries: int) -> Any:
     try:
         from openai import OpenAI
     except ImportError as error:
-        raise MissingExtra("an API needs the package openai: pip install 'hardprompt[api]'") from error
+        raise MissingExtra("an API needs the package openai: " + pip_install("'hardprompt[api]'")) from error
     return OpenAI(
         api_key=address.key, base_url=address.url, default_headers=address.headers, timeout=timeout, max_retries=retries
     )

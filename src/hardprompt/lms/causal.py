@@ -1,5 +1,6 @@
 """A causal language model as task LM: scores continuations of contexts."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,10 +9,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hardprompt.errors import InputError
+from hardprompt.lms.answers import Answer, Pooling, answers, uneven
 from hardprompt.lms.packing import PackedModel
 from hardprompt.lms.placing import put
 from hardprompt.lms.sampling import sample
-from hardprompt.lms.tokens import open_ids, plain_ids, start_ids, truncate
+from hardprompt.lms.tokens import ending, open_ids, plain_ids, start_ids, truncate
 
 
 class CausalLM:
@@ -22,8 +24,8 @@ class CausalLM:
         tokenizer: its tokenizer.
         probed: as ``PackedModel`` has it.
 
-    The space at a word boundary belongs to the choice (``" great"``), which is tokenised on its own; a context is
-    tokenised whole, as a user's paste of it would be.
+    The space at a word boundary belongs to the choice (``" great"``), whose tokens are those that it adds to the
+    context (``ids_behind``); a context is tokenised whole, as a user's paste of it would be.
     """
 
     blank = ""  # the choice follows the context
@@ -49,28 +51,42 @@ class CausalLM:
         self.packed.keep(self.encode(contexts))
 
     @torch.no_grad()
-    def score(self, contexts: Sequence[str], choices: Sequence[str]) -> Float[Tensor, "n choices"]:
-        """Log-probability of each choice after each context, up to one constant per context.
+    def score(
+        self, contexts: Sequence[str], choices: Sequence[str], *, after: str = "", how: Pooling = "sum"
+    ) -> Float[Tensor, "n choices"]:
+        """Log-probability of each choice after each context, ``after`` behind it, up to one constant per context.
 
-        The normaliser of the first token is the same for every choice, so it is left out: a softmax over the
-        choices is exact. Later tokens of a choice are normalised over the vocabulary.
+        The normaliser of the first token is the same for every choice, so it is left out where it counts the same: a
+        softmax over the choices is exact. Later tokens of a choice are normalised over the vocabulary.
 
         Raises:
-            InputError: a choice without a token.
+            InputError: as ``answers``.
         """
-        options = [plain_ids(self.tokenizer, choice) for choice in choices]
-        for choice, ids in zip(choices, options, strict=True):
-            if not ids:
-                raise InputError(f"the choice {choice!r} has no token; give a word.")
-        tails = [ids[:-1] for ids in options if len(ids) > 1] or [[]]
-        states = self.packed.hidden(self.encode(contexts), tails=tails)
-        first = put([ids[0] for ids in options], self.device)
+        rows: dict[tuple[Answer, ...], list[int]] = defaultdict(list)  # contexts that choices go on behind alike
+        for i, context in enumerate(contexts):
+            rows[answers(self.tokenizer, tuple(choices), how=how, after=after, context=ending(context))].append(i)
+        encoded, scores = self.encode(contexts), torch.zeros(len(contexts), len(choices))
+        for options, own in rows.items():
+            scores[own] = self._scores([encoded[i] for i in own], options).cpu()
+        return scores
+
+    def _scores(self, contexts: Sequence[Sequence[int]], options: Sequence[Answer]) -> Float[Tensor, "n choices"]:
+        tails = [option.ids[:-1] for option in options if len(option.ids) > 1] or [()]
+        states = self.packed.hidden(contexts, tails=tails)
+        first = put([option.ids[0] for option in options], self.device)
         scores = self.packed.head.at(states[0], first)
-        later = ((column, token) for column, ids in enumerate(options) for token in ids[1:])
-        for state, (column, token) in zip(states[1:], later, strict=True):
+        if uneven(options):
+            scores = scores - self.packed.head.logits(states[0]).logsumexp(-1, keepdim=True)
+        scores = scores * put(torch.tensor([option.weights[0] for option in options]), scores.device)
+        later = (
+            (column, token, weight)
+            for column, option in enumerate(options)
+            for token, weight in zip(option.ids[1:], option.weights[1:], strict=True)
+        )
+        for state, (column, token, weight) in zip(states[1:], later, strict=True):
             logits = self.packed.head.logits(state)
-            scores[:, column] += logits[:, token] - logits.logsumexp(-1)
-        return scores.cpu()
+            scores[:, column] += weight * (logits[:, token] - logits.logsumexp(-1))
+        return scores
 
     @torch.no_grad()
     def perplexity(self, texts: Sequence[str]) -> Float[Tensor, " n"]:

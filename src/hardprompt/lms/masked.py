@@ -12,8 +12,9 @@ from torch import Tensor
 
 from hardprompt.errors import InputError
 from hardprompt.lms import probes
+from hardprompt.lms.answers import Pooling, answers
 from hardprompt.lms.placing import padded, put
-from hardprompt.lms.tokens import plain_ids, truncate
+from hardprompt.lms.tokens import truncate, whole_ids
 from hardprompt.lms.unpadded import Unpadded
 
 _LOG = logging.getLogger(__name__)
@@ -33,8 +34,8 @@ class MaskedLM:
         tokenizer: its tokenizer, which must know a mask token.
         probed: the same over this model in float32: how it is run holds here, too, and shows more clearly there.
 
-    A choice of k tokens is given k masks, which are filled from left to right: log P is the sum of each token's
-    log-probability given the tokens before it. The space at a word boundary belongs to the choice.
+    A choice of k tokens is given k masks, which are filled from left to right: each token's log-probability is that
+    given the tokens before it. The space at a word boundary belongs to the choice.
 
     Raises:
         InputError: the tokenizer has no mask token, or the model's own forward fails on short texts.
@@ -82,31 +83,37 @@ class MaskedLM:
         """Nothing: what stands behind the prompt changes every state, so no work can be kept."""
 
     @torch.no_grad()
-    def score(self, contexts: Sequence[str], choices: Sequence[str]) -> Float[Tensor, "n choices"]:
+    def score(
+        self,
+        contexts: Sequence[str],
+        choices: Sequence[str],
+        *,
+        after: str = "",  # noqa: ARG002, it stands in the context already
+        how: Pooling = "sum",
+    ) -> Float[Tensor, "n choices"]:
         """Log-probability of each choice in the place of the blank, exact.
 
         Raises:
-            InputError: a choice without a token, or a context without exactly one blank.
+            InputError: as ``answers``, or a context without exactly one blank.
         """
-        options = [plain_ids(self.tokenizer, c) for c in choices]
+        options = answers(self.tokenizer, tuple(choices), how=how)
         mask = self.tokenizer.mask_token_id
-        encoded = self.tokenizer(list(contexts), add_special_tokens=True)["input_ids"] if contexts else []
+        encoded = whole_ids(self.tokenizer, contexts)
         for context, ids in zip(contexts, encoded, strict=True):
             if ids.count(mask) != 1:
                 raise InputError(f"the context {context[:60]!r} has {ids.count(mask)} masks; one is expected.")
         scores = torch.zeros(len(encoded), len(options), device=self.device)
         states: dict[tuple[int, int, tuple[int, ...]], list[int]] = defaultdict(list)  # columns of each filling so far
-        for column, ids in enumerate(options):
-            if not ids:
-                raise InputError(f"the choice {choices[column]!r} has no token; give a word.")
-            for done in range(len(ids)):
-                states[len(ids), done, tuple(ids[:done])].append(column)
+        for column, option in enumerate(options):
+            for done in range(len(option.ids)):
+                states[len(option.ids), done, option.ids[:done]].append(column)
         for (length, done, filled), columns in states.items():
             blank = [*filled, *[mask] * (length - done)]
             here = [ids[: ids.index(mask)] + blank + ids[ids.index(mask) + 1 :] for ids in encoded]
             at = [ids.index(mask) + done for ids in encoded]
-            log_p = self._log_probabilities(here, at, [options[c][done] for c in columns])
-            scores[:, put(columns, self.device)] += log_p
+            log_p = self._log_probabilities(here, at, [options[c].ids[done] for c in columns])
+            weights = put(torch.tensor([options[c].weights[done] for c in columns]), self.device)
+            scores[:, put(columns, self.device)] += weights * log_p
         return scores.cpu()
 
     def count(self, text: str) -> int:

@@ -4,6 +4,7 @@ import contextlib
 import sys
 from importlib.machinery import PathFinder
 from importlib.util import find_spec
+from inspect import isfunction, signature
 from pathlib import Path
 from typing import TypeVar
 
@@ -38,8 +39,16 @@ def load_own(kind: str, name: str, protocol: type[Model]) -> Model:
         raise
     except Exception as error:  # the code is the user's: it may raise anything
         raise InputError(f"{kind} {name!r} could not be built: {said(error)}.") from error
+    members = {**protocol.__annotations__, **vars(protocol)}
     if not isinstance(made, protocol):
-        members = {**protocol.__annotations__, **vars(protocol)}
         lacking = ", ".join(name for name in members if not name.startswith("_") and name not in dir(made))
         raise InputError(f"{kind} {name!r} makes a {type(made).__name__}, no {protocol.__name__}: it lacks {lacking}.")
+    for member, function in members.items():
+        if isfunction(function) and not member.startswith("_"):
+            taken = signature(getattr(made, member)).parameters.values()
+            asked = [p.name for p in signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
+            lacking = ", ".join(a for a in asked if not any(p.name == a or p.kind is p.VAR_KEYWORD for p in taken))
+            if lacking:
+                what = f"its {member}() does not take {lacking}, as that of {protocol.__name__} does"
+                raise InputError(f"{kind} {name!r} makes a {type(made).__name__}: {what}.")
     return made

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hardprompt.lms.packing import PackedModel
 from hardprompt.lms.tokens import plain_ids, start_ids
-from hardprompt.lms.vocabulary import Tokens, allowed_tokens, first_tokens
+from hardprompt.lms.vocabulary import Tokens, allowed_tokens, first_tokens, prompt_text
 
 
 @dataclass(eq=False)
@@ -65,5 +65,5 @@ class PolicyLM:
         return logits if self.head_bias is None else logits + self.head_bias.float()
 
     def text(self, ids: Sequence[int]) -> str:
-        """The string that a user would paste."""
-        return str(self.tokenizer.decode(list(ids)))
+        """The string that a user would paste, with the space that it begins with where the prompt is ``spaced``."""
+        return prompt_text(self.tokenizer, ids, spaced=self.spaced)

@@ -11,6 +11,7 @@ from transformers import DynamicCache
 
 from hardprompt.lms.packing import PackedModel
 from hardprompt.lms.proof import States
+from hardprompt.lms.tokens import text_behind
 
 _ROWS = 64  # continuations that grow side by side,
 _TOKENS = 16_384  # as long as they hold no more tokens than this, padding included
@@ -99,7 +100,8 @@ def _grow(
         for k, (row, token) in enumerate(zip(alive, pick(logits.cpu(), now, top_k).tolist(), strict=True)):
             if token not in ends:
                 grown[row].append(token)
-                texts[row], stopped = cut(tokenizer.decode(grown[row], skip_special_tokens=True), stop)
+                text = text_behind(tokenizer, grown[row], begun[row], skip_special_tokens=True)
+                texts[row], stopped = cut(text, stop)
                 if not stopped and len(grown[row]) < len(draws[row]):
                     kept.append(k)
         if not kept:

@@ -1,7 +1,16 @@
-"""Texts as token ids: what opens and closes a text, where it is cut, and how one goes on behind another."""
+"""Texts as token ids and back: what opens and closes a text, what goes on behind another, and where it is cut."""
 
+import functools
+import logging
 from collections.abc import Sequence
 from typing import Any
+
+from hardprompt.errors import InputError
+
+_LOG = logging.getLogger(__name__)
+
+_ENDING = 64  # characters of it at most: some scripts have no spaces
+_BEFORE = (".", "a", "\n")  # stand before a text of which only that something does is known
 
 
 def plain_ids(tokenizer: Any, text: str) -> list[int]:
@@ -10,29 +19,77 @@ def plain_ids(tokenizer: Any, text: str) -> list[int]:
     return ids
 
 
-def ids_behind(tokenizer: Any, text: str) -> list[int]:
-    """The tokens of a text that stands behind a word: at the beginning of a text some tokenizers put a space."""
-    word, whole = plain_ids(tokenizer, "a"), plain_ids(tokenizer, "a" + text)
-    return whole[len(word) :] if whole[: len(word)] == word else plain_ids(tokenizer, text)
+def ids_behind(tokenizer: Any, text: str, context: str | None = None) -> list[int]:
+    """The tokens that ``text`` adds to a context: those of the whole string behind the context's own.
+
+    At the beginning of a text some tokenizers put a space; behind another text it is not there. Where text and context
+    grow together at the border, so that the whole string has no such tokens, they are those behind a full stop, a
+    letter or a line break, the first of which keeps apart from them.
+
+    Args:
+        tokenizer: a tokenizer of transformers.
+        text: what goes on.
+        context: what stands before; None is something unknown.
+    """
+    return list(_behind(tokenizer, text, None if context is None else ending(context)))
+
+
+def ending(context: str) -> str:
+    """The last word of a context and the white space behind it, which decide how the text behind them is cut."""
+    words = context.rstrip()
+    last = words.rsplit(maxsplit=1)[-1] if words else ""
+    return context[max(len(words) - len(last), len(context) - _ENDING) :]
+
+
+def text_behind(tokenizer: Any, ids: Sequence[int], context: Sequence[int] | None = None, **decoding: Any) -> str:
+    """The text that ``ids`` add to a context: some decoders drop the space that a text begins with.
+
+    ``context`` are its tokens, of which the last few matter; None is something unknown. ``decoding`` is for the
+    tokenizer.
+    """
+    before = plain_ids(tokenizer, "a") if context is None else list(context[-8:])
+    start = str(tokenizer.decode(before, **decoding))
+    whole = str(tokenizer.decode([*before, *ids], **decoding))
+    return whole[len(start) :] if whole.startswith(start) else str(tokenizer.decode(list(ids), **decoding))
 
 
 def start_ids(tokenizer: Any) -> list[int]:
-    """What stands before a text that begins from nothing: the tokenizer's own opening tokens, else a line break."""
-    opening = _still_open(tokenizer, tokenizer("")["input_ids"])
-    return opening or plain_ids(tokenizer, "\n") or [tokenizer.eos_token_id or 0]
+    """What stands before a text that begins from nothing: what opens a text, or closes the last, else a line break."""
+    opening, closing = special_ids(tokenizer)
+    return opening or closing or plain_ids(tokenizer, "\n") or [tokenizer.eos_token_id or 0]
 
 
 def open_ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
     """The tokens of texts that will go on: what opens a text is there, what closes it is not."""
-    encoded = tokenizer(list(texts), add_special_tokens=True)["input_ids"] if texts else []
-    return [_still_open(tokenizer, ids) or start_ids(tokenizer) for ids in encoded]
+    _, closing = special_ids(tokenizer)
+    return [ids[: len(ids) - len(closing)] or start_ids(tokenizer) for ids in whole_ids(tokenizer, texts)]
+
+
+def whole_ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
+    """The tokens of texts with what opens and closes each; says so once where a text has its opening tokens itself."""
+    encoded: list[list[int]] = tokenizer(list(texts), add_special_tokens=True)["input_ids"] if texts else []
+    opening, _ = special_ids(tokenizer)
+    if opening and any(ids[len(opening) : 2 * len(opening)] == opening for ids in encoded):
+        _say_once(
+            f"a text begins with {tokenizer.decode(opening)!r}, which the tokenizer puts before every text: it stands "
+            "there twice; leave it out of texts, prompt and template."
+        )
+    return encoded
 
 
 def special_ids(tokenizer: Any) -> tuple[list[int], list[int]]:
-    """The tokens that a tokenizer opens and closes a text with."""
-    inner, whole = plain_ids(tokenizer, "a"), tokenizer("a")["input_ids"]
-    at = next(i for i in range(len(whole)) if whole[i : i + len(inner)] == inner)
-    return whole[:at], whole[at + len(inner) :]
+    """The tokens that a tokenizer opens and closes a text with.
+
+    Raises:
+        InputError: a tokenizer that makes something else of a text when it puts them around it.
+    """
+    inner, whole = plain_ids(tokenizer, "a"), list(tokenizer("a")["input_ids"])
+    for at in range(len(whole) - len(inner) + 1):
+        if whole[at : at + len(inner)] == inner:
+            return whole[:at], whole[at + len(inner) :]
+    raise InputError(
+        f"the tokenizer reads 'a' as {inner}, and as {whole} with what opens and closes a text; it cannot be used here."
+    )
 
 
 def truncate(tokenizer: Any, text: str, tokens: int) -> str:
@@ -47,6 +104,15 @@ def truncate(tokenizer: Any, text: str, tokens: int) -> str:
     return text[:end]
 
 
-def _still_open(tokenizer: Any, ids: list[int]) -> list[int]:
-    """Without the end token that some tokenizers close a text with."""
-    return ids[:-1] if len(ids) > 1 and ids[-1] == tokenizer.eos_token_id else ids
+@functools.lru_cache(maxsize=1 << 16)
+def _behind(tokenizer: Any, text: str, ending: str | None) -> tuple[int, ...]:
+    for before in _BEFORE if ending is None else (ending, *_BEFORE):
+        own, whole = plain_ids(tokenizer, before), plain_ids(tokenizer, before + text)
+        if whole[: len(own)] == own and len(whole) > len(own):
+            return tuple(whole[len(own) :])
+    return tuple(plain_ids(tokenizer, text))
+
+
+@functools.cache
+def _say_once(message: str) -> None:
+    _LOG.warning(message)

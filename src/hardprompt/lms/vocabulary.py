@@ -3,7 +3,7 @@
 import functools
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
@@ -11,7 +11,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from hardprompt.errors import InputError, unknown
-from hardprompt.lms.tokens import plain_ids
+from hardprompt.lms.tokens import plain_ids, text_behind
 
 Tokens = Literal["words", "any"]
 
@@ -46,7 +46,7 @@ def allowed_tokens(
 
 @functools.lru_cache(maxsize=4)  # a look at every token takes seconds
 def _allowed(tokenizer: Any, size: int, tokens: Tokens, script: str) -> Bool[Tensor, " vocabulary"]:
-    special = set(tokenizer.all_special_ids)
+    special = {*tokenizer.all_special_ids, *(i for i, t in tokenizer.added_tokens_decoder.items() if t.special)}
     keep = _is_text if tokens == "any" else lambda text: _is_word_or_mark(text, script.upper())
     ids = [i for i, text in enumerate(_texts(tokenizer, size)) if text and i not in special and keep(text)]
     alone = tokenizer.batch_decode([[i] for i in ids])
@@ -84,6 +84,11 @@ def _where(tokenizer: Any, size: int, holds: Callable[[str], bool]) -> Bool[Tens
     found = torch.zeros(size, dtype=torch.bool)
     found[[i for i, text in enumerate(_texts(tokenizer, size)) if holds(text)]] = True
     return found
+
+
+def prompt_text(tokenizer: Any, ids: Sequence[int], *, spaced: bool) -> str:
+    """The text of a prompt's tokens; ``spaced`` keeps the space that a decoder would drop, for a text stands before."""
+    return text_behind(tokenizer, ids) if spaced else str(tokenizer.decode(list(ids)))
 
 
 def survives(tokenizer: Any, ids: list[int]) -> bool:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from hardprompt.optimizers.checks import MANY, check
 from hardprompt.search.engine import Proposal
-from hardprompt.search.seen import keep_best
+from hardprompt.search.seen import Seen
 
 
 class Record:
@@ -19,15 +19,14 @@ class Record:
         check(recommended=(recommended, 1, MANY))
         self.generator = torch.Generator().manual_seed(seed)
         self._recommended = recommended
-        self._rewards: dict[str, float] = {}
+        self._rewards: Seen[str] = Seen()
 
     def __contains__(self, prompt: str) -> bool:
         return prompt in self._rewards
 
     def add(self, proposal: Proposal, rewards: Float[Tensor, " n"]) -> None:
         """Remember the rewards of a step; the prompts of lowest reward may be forgotten."""
-        self._rewards.update(zip(proposal.prompts, rewards.tolist(), strict=True))
-        keep_best(self._rewards)
+        self._rewards.add(proposal.prompts, rewards.tolist())
 
     def best(self) -> list[str]:
         """The prompts of the highest rewards, the first seen before its equals."""
@@ -35,10 +34,9 @@ class Record:
 
     def state_dict(self) -> dict[str, Any]:
         """The generator, and every prompt with its reward."""
-        seen = [[prompt, reward] for prompt, reward in self._rewards.items()]
-        return {"generator": self.generator.get_state(), "seen": seen}
+        return {"generator": self.generator.get_state(), "seen": self._rewards.past()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what ``state_dict`` returned, from a state that has it among others."""
         self.generator.set_state(state["generator"])
-        self._rewards = {str(prompt): float(reward) for prompt, reward in state["seen"]}
+        self._rewards.restore(state["seen"], str)

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from hardprompt.errors import InputError, unknown
-from hardprompt.search.plugins import load_object
+from hardprompt.search.plugins import load_object, named_in_code
 
 # No method is imported before it is used: listing them must not wait for torch.
 if TYPE_CHECKING:
@@ -42,6 +42,9 @@ DESCRIBED = {
 }
 
 
+_PARTS = ("ask", "tell", "recommend")  # by which a method is known
+
+
 @dataclass(frozen=True)
 class Method:
     """A named way to search.
@@ -71,12 +74,21 @@ class Method:
     @property
     def build(self) -> Callable[..., Any]:
         """What builds the optimizer, imported."""
-        found: Callable[..., Any] = load_object("method", self.where)
+        found: Callable[..., Any] = named_in_code("method", self.where)
         return found
 
     def accepted(self) -> dict[str, Any]:
-        """The settings that the constructor takes, with the values that they would have."""
-        parameters = inspect.signature(self.build).parameters.values()
+        """The settings that the constructor takes, with the values that they would have.
+
+        Raises:
+            InputError: a class of a user's whose constructor does not say what it takes.
+        """
+        try:
+            parameters = inspect.signature(self.build).parameters.values()
+        except (TypeError, ValueError) as error:  # it is made of C, or inherits such a constructor
+            raise InputError(
+                f"method {self.where!r} does not say what it takes; give its class an __init__ with named arguments."
+            ) from error
         return {p.name: self.settings.get(p.name, p.default) for p in parameters if p.name not in set(Need)}
 
 
@@ -89,11 +101,16 @@ def find(name: str) -> Method:
     """The method called ``name``, or the user's own class ``package.module:Class``, which has ``needs``.
 
     Raises:
-        InputError: no such method, module or class, or a class that does not say what it needs.
+        InputError: no such method, module or class, or one that is no method or does not say what it needs.
     """
     if ":" in name:
         build = load_object("method", name)
-        return Method(name, _first_line(build), "the user's own", _needs(name, build))
+        lacking = [part for part in _PARTS if not (inspect.isclass(build) and callable(getattr(build, part, None)))]
+        if lacking:
+            raise InputError(f"method {name!r} is no class with {', '.join(_PARTS)}: it lacks {', '.join(lacking)}.")
+        method = Method(name, _first_line(build), "the user's own", _needs(name, build))
+        method.accepted()
+        return method
     if name not in _METHODS:
         raise unknown("method", name, _METHODS)
     return _METHODS[name]

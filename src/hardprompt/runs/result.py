@@ -1,26 +1,29 @@
 """What a finished search leaves: its result, the table of its prompts, and what a person has to know of it."""
 
-import importlib.metadata
 import math
-import platform
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hardprompt.data.files import csv_text
-from hardprompt.lms.models import Models
-from hardprompt.runs.search import Search
-from hardprompt.search.engine import Result
-from hardprompt.search.files import write_json, write_text
+from hardprompt.data.markdown import code, plain
+from hardprompt.runs.versions import versions
+from hardprompt.search.writing import write_json, write_text
 from hardprompt.tasks import Recipe
 from hardprompt.tasks.judging import judge_of
 from hardprompt.tasks.recipe import headline, tested
-from hardprompt.version import __version__
+
+if TYPE_CHECKING:
+    from hardprompt.lms.models import Models
+    from hardprompt.runs.search import Search
+    from hardprompt.search.engine import Result
 
 _HEAD = ("prompt", "train_reward", "validation", "test", "perplexity", "evaluations")
 
 
-def report(recipe: Recipe, search: Search, outcome: Result, models: Models, support: float | None) -> dict[str, Any]:
+def report(
+    recipe: Recipe, search: "Search", outcome: "Result", models: "Models", support: float | None
+) -> dict[str, Any]:
     """Everything that ``result.json`` holds: the task's own part, and what is the same for every task.
 
     ``outcome`` has the chosen prompt; ``support`` is the size of the last policy's support, if it has one.
@@ -54,7 +57,7 @@ def report(recipe: Recipe, search: Search, outcome: Result, models: Models, supp
     }
 
 
-def prompts_csv(search: Search, outcome: Result, result: Mapping[str, Any]) -> str:
+def prompts_csv(search: "Search", outcome: "Result", result: Mapping[str, Any]) -> str:
     """Every prompt that was validated, the best first, and the baselines."""
     task, rows = search.task, []
     for trial in sorted(outcome.trials, key=lambda t: -t.score):
@@ -101,21 +104,16 @@ def combine(out: Path, results: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
         "runs": [{"folder": name, **result} for name, result in results.items()],
         "versions": versions(),
     }
-    links = "".join(f"- [{name}]({name}/README.md): {result['prompt']}\n" for name, result in results.items())
+    links = "".join(
+        f"- [{plain(name)}](<{name}/README.md>): {code(result['prompt'])}\n" for name, result in results.items()
+    )
     write_text(out / "README.md", f"# {len(results)} prompts\n\n{links}")
     write_json(out / "result.json", whole)
     return whole
 
 
-def versions() -> dict[str, str]:
-    """What the numbers depend on."""
-    packages = ("torch", "transformers", "safetensors", "tokenizers")
-    found = {"python": platform.python_version(), "hardprompt": __version__}
-    return found | {name: importlib.metadata.version(name) for name in packages}
-
-
 def _perplexity(
-    prompts: list[str], recipe: Recipe, search: Search, models: Models
+    prompts: list[str], recipe: Recipe, search: "Search", models: "Models"
 ) -> tuple[dict[str, float | None], str]:
     """Perplexity of each prompt under the judge, or under the policy model where the judge is absent, and by whom."""
     judge, name = judge_of(

@@ -14,7 +14,8 @@ from hardprompt.runs.result import page, prompts_csv, report
 from hardprompt.runs.search import Search
 from hardprompt.runs.steps import StepLog
 from hardprompt.search.engine import Progress, Step
-from hardprompt.search.files import StateStore, write_json, write_text
+from hardprompt.search.files import StateStore
+from hardprompt.search.writing import write_json, write_text
 from hardprompt.tasks import Recipe
 from hardprompt.tasks.protocol import Notify
 
@@ -110,6 +111,6 @@ def _restored(out: Path, search: Search, state: dict[str, Any] | None) -> Progre
     try:
         progress.load_state_dict(state["progress"])
         search.load_state_dict(state)
-    except (KeyError, RuntimeError, TypeError, ValueError) as error:
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise InputError(f"the checkpoint in {str(out)!r} does not fit its run.yaml: {error}.") from error
     return progress

@@ -6,13 +6,14 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 from hardprompt import optimizers
-from hardprompt.errors import InputError
+from hardprompt.errors import HardpromptError, InputError
 from hardprompt.lms.causal import CausalLM
 from hardprompt.lms.models import Models
 from hardprompt.lms.policy import PolicyLM
 from hardprompt.lms.vocabulary import Tokens
 from hardprompt.optimizers import Need
 from hardprompt.search.engine import Result, optimize
+from hardprompt.search.plugins import said
 from hardprompt.tasks.checks import check_settings
 from hardprompt.tasks.protocol import Task
 from hardprompt.tasks.settings import DEFAULT_METHOD, DEFAULT_MODEL
@@ -61,7 +62,15 @@ class Search:
                 return self.length
             return self.seed if need is Need.SEED else self.task.give(need, tokens=alphabet, script=self.script)
 
-        self.optimizer = found.build(**{need.value: given(need) for need in sorted(found.needs)}, **chosen)
+        needed = {need.value: given(need) for need in sorted(found.needs)}
+        try:
+            self.optimizer = found.build(**needed, **chosen)
+        except HardpromptError:
+            raise
+        except Exception as error:
+            if ":" not in self.method:
+                raise
+            raise InputError(f"method {self.method!r} could not be built: {said(error)}.") from error
 
     def run(self, **how: Any) -> Result:
         """Search until the budget is spent; the best trial is the one that the task chooses.

@@ -3,10 +3,13 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hardprompt.search.engine import Step
-from hardprompt.search.files import write_text
+from hardprompt.errors import InputError
+from hardprompt.search.writing import write_text
+
+if TYPE_CHECKING:
+    from hardprompt.search.engine import Step
 
 FILE = "steps.jsonl"
 
@@ -20,7 +23,7 @@ class StepLog:
         self.last_support: float | None = kept[-1][1]["log"].get("support_size") if kept else None
         write_text(self._path, "".join(line + "\n" for line, _ in kept))
 
-    def __call__(self, step: Step) -> None:
+    def __call__(self, step: "Step") -> None:
         """Append one step."""
         self.last_support = step.log.get("support_size")
         record = {
@@ -45,8 +48,12 @@ def read_steps(out: Path) -> list[dict[str, Any]]:
 def _lines(out: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     path = out / FILE
     # Only "\n" ends a line there: a prompt may hold what else is taken for a line's end.
-    for line in path.read_text(encoding="utf-8").split("\n") if path.is_file() else []:
+    whole = path.read_bytes().split(b"\n")[:-1] if path.is_file() else []  # after the last: cut when the run was killed
+    for number, line in enumerate(whole, 1):
         try:
-            yield line, json.loads(line)
-        except json.JSONDecodeError:  # the empty end, or the line that was being written when the run was killed
-            return
+            text = line.decode("utf-8")
+            record = json.loads(text)
+            int(record["step"])
+        except (KeyError, RecursionError, TypeError, ValueError) as error:
+            raise InputError(f"line {number} of {str(path)!r} is no step as it was written ({error}).") from error
+        yield text, record

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from hardprompt.errors import HardpromptError, InputError, RewardError
 from hardprompt.search.budget import Budget
+from hardprompt.search.files import Past
 from hardprompt.search.rewards import ItemReward, Memoised, Reward
 from hardprompt.search.seen import keep_best
 
@@ -112,7 +113,7 @@ class Progress:
 
     def state_dict(self) -> dict[str, Any]:
         """As plain values."""
-        return {**vars(self), "trials": [[t.step, t.prompt, t.score] for t in self.trials]}
+        return {**vars(self), "trials": Past(self.trials, lambda t: [t.step, t.prompt, t.score])}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what ``state_dict`` returned."""

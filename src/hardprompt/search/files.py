@@ -1,114 +1,170 @@
-"""Files that are never half-written, and states of tensors and plain values without pickle."""
+"""States of tensors and plain values in files, without pickle."""
 
+import base64
 import hashlib
+import itertools
 import json
 import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load, load_file, save
 
 from hardprompt.errors import InputError
+from hardprompt.search.writing import write_bytes, write_text
 
-_TENSOR = "__tensor__"
-_LARGE = 8_000_000  # bytes from which a tensor has a file of its own
-
-
-def write_text(path: Path, text: str) -> None:
-    """Replace ``path`` with ``text`` in one step, on disk before the name appears."""
-    write_bytes(path, text.encode("utf-8"))
+_TENSOR, _LOG = "__tensor__", "__log__"
+_FORM = 2  # of state.json; 1 had no logs
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Replace ``path`` with ``data`` in one step, on disk before the name appears."""
-    aside = path.with_name(f".{path.name}-{os.getpid()}")
-    try:
-        aside.write_bytes(data)
-        with aside.open("rb") as stream:
-            os.fsync(stream.fileno())
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+class Past(list[Any]):
+    """A copy of a list that only ever grows at its end: of such a list a checkpoint writes what is new and no more.
+
+    Who keeps the list never changes what is in it, and begins another one to forget. Its items are what a state is made
+    of, or ``plain`` makes that of each.
+    """
+
+    def __init__(self, grown: list[Any], plain: Callable[[Any], Any] | None = None) -> None:
+        super().__init__(grown if plain is None else map(plain, grown))
+        self.grown = grown
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Replace ``path`` with ``value`` as JSON in one step."""
-    write_text(path, json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
+@dataclass(frozen=True)
+class _Log:
+    """What of a ``Past`` is in a file: one line of JSON an item."""
 
-
-def unused(out: Path) -> Path:
-    """``out``, or the first of ``out-2``, ``out-3`` that is not there: only a named folder may be in the way."""
-    number = 1
-    while (found := out if number == 1 else out.with_name(f"{out.name}-{number}")).exists():
-        number += 1
-    return found
+    grown: list[Any]
+    name: str
+    items: int
+    size: int  # bytes that count; what stands behind them was never finished
 
 
 class StateStore:
-    """The latest state of a run in a folder: tensors as safetensors, the rest as JSON, the JSON naming the files.
+    """The latest state of a run in a folder: small files that are written anew, and logs that are appended to.
 
-    Renaming ``state.json`` is the one moment at which a new state takes the place of the old one. The folder is made
-    when it is first written.
+    ``state.json`` names the others and says how much of each log counts: renaming it is the one moment at which a new
+    state takes the place of the old one, and what was appended without it is no part of either. Tensors are
+    safetensors, the rest is JSON. The folder is made when it is first written.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._index = folder / "state.json"
+        self._logs: dict[str, _Log] = {}
 
     def save(self, number: int, state: dict[str, Any]) -> None:
         """Write ``state``, made of dicts, lists, strings, numbers, None and tensors, as number ``number``."""
         self._folder.mkdir(exist_ok=True)
         tensors: dict[str, torch.Tensor] = {}
-        plain = _strip(state, "", tensors)
-        large = {path: tensors.pop(path) for path, t in list(tensors.items()) if t.nbytes >= _LARGE}
-        names = {path: self._write({_TENSOR: t}, "large") for path, t in large.items()}
-        name = self._write(tensors, f"tensors-{number:06d}")
-        write_text(self._index, json.dumps({"tensors": name, "large": names, "state": plain}))
+        pasts: dict[str, Past] = {}
+        plain = _strip(state, "", tensors, pasts)
+        logs: dict[str, _Log] = {}
+        for path, past in pasts.items():
+            logs[path] = self._append(path, past, {log.name for log in logs.values()})
+        data = save(tensors)
+        # The name follows from the content: a file that state.json names is never changed, and never written twice.
+        name = f"tensors-{number:06d}-{hashlib.sha256(data).hexdigest()[:12]}.safetensors"
+        if not (self._folder / name).is_file():
+            write_bytes(self._folder / name, data)
+        sizes = {path: [log.name, log.size] for path, log in logs.items()}
+        write_text(self._index, json.dumps({"form": _FORM, "tensors": name, "logs": sizes, "state": plain}))
+        self._logs = logs
         for old in self._folder.iterdir():
-            if old.name not in (name, self._index.name, *names.values()):
+            if old.name not in (name, self._index.name, *(log.name for log in logs.values())):
                 old.unlink()
 
     def load(self) -> dict[str, Any] | None:
         """The latest state, or None when none was saved.
 
         Raises:
-            InputError: the files are there but damaged.
+            InputError: the files are there but damaged, or are not where they belong.
         """
         if not self._index.is_file():
             return None
         try:
             index = json.loads(self._index.read_text(encoding="utf-8"))
-            tensors = load_file(self._folder / index["tensors"])
-            for path, name in index["large"].items():
-                tensors[path] = load_file(self._folder / name)[_TENSOR]
-            state: dict[str, Any] = _restore(index["state"], tensors)
-        except (ValueError, KeyError, OSError, SafetensorError) as error:
+            if index.get("form") != _FORM:
+                raise InputError(
+                    f"another version of hardprompt wrote the checkpoint {str(self._folder)!r}, and this one cannot go "
+                    "on with it; run its run.yaml anew: hardprompt run FILE --out NAME."
+                )
+            tensors = load_file(self._own(index["tensors"]))
+            logs = {path: self._read(*log) for path, log in index["logs"].items()}
+            state: dict[str, Any] = _restore(index["state"], tensors, logs)
+        except (
+            ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError, OSError, SafetensorError,
+        ) as error:  # fmt: skip
+            if isinstance(error, InputError):
+                raise
             raise InputError(f"checkpoint {str(self._folder)!r} is damaged: {error}.") from error
         return state
 
-    def _write(self, tensors: dict[str, torch.Tensor], label: str) -> str:
-        data = save(tensors)
-        # The name follows from the content: a file that state.json names is never changed, and never written twice.
-        name = f"{label}-{hashlib.sha256(data).hexdigest()[:12]}.safetensors"
-        if not (self._folder / name).is_file():
-            write_bytes(self._folder / name, data)
-        return name
+    def _append(self, path: str, past: Past, taken: set[str]) -> _Log:
+        """Write what is new of a log, behind what counts of its file or into a new file."""
+        known = self._logs.get(path)
+        if known is None or known.grown is not past.grown or known.items > len(past):
+            there = {file.name for file in self._folder.iterdir()} | taken if self._folder.is_dir() else taken
+            name = next(n for i in itertools.count(1) if (n := f"log-{i:06d}.jsonl") not in there)
+            known = _Log(past.grown, name, 0, 0)
+        new = "".join(_line(item) for item in past[known.items :]).encode()
+        if new or not known.size:
+            with (self._folder / known.name).open("r+b" if known.size else "wb") as stream:
+                stream.seek(known.size)
+                stream.truncate()  # what a save that failed may have left there
+                stream.write(new)
+                stream.flush()
+                os.fsync(stream.fileno())
+        return replace(known, items=len(past), size=known.size + len(new))
+
+    def _read(self, name: str, size: int) -> list[Any]:
+        with self._own(name).open("rb") as stream:
+            data = stream.read(size)
+        if len(data) < size:
+            raise ValueError(f"{name} has {len(data)} bytes of {size}")
+        return [_item(line) for line in data.splitlines()]
+
+    def _own(self, name: str) -> Path:
+        """A file of the folder; a state that came from elsewhere may name another."""
+        path = self._folder / name
+        if Path(name).name != name or path.is_symlink() or not path.is_file():
+            raise ValueError(f"{name!r} is no file of it")
+        return path
 
 
-def _strip(value: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:
+def _line(item: Any) -> str:
+    """An item as a line of JSON: itself, and its tensors, if any, as safetensors in base64."""
+    tensors: dict[str, torch.Tensor] = {}
+    plain = _strip(item, "", tensors, {})
+    return json.dumps([plain, base64.b64encode(save(tensors)).decode()] if tensors else [plain]) + "\n"
+
+
+def _item(line: bytes) -> Any:
+    plain, *rest = json.loads(line)
+    return _restore(plain, load(base64.b64decode(rest[0])) if rest else {}, {})
+
+
+def _strip(value: Any, path: str, tensors: dict[str, torch.Tensor], pasts: dict[str, Past]) -> Any:
+    """``value`` as JSON, with names in the place of tensors and logs, which are put into the two dicts."""
     if isinstance(value, torch.Tensor):
         tensors[path] = value.detach().cpu().contiguous().clone()
         return {_TENSOR: path}
+    if isinstance(value, Past):
+        pasts[path] = value
+        return {_LOG: path}
     if isinstance(value, dict):
-        return {k: _strip(v, f"{path}/{k}", tensors) for k, v in value.items()}
+        return {k: _strip(v, f"{path}/{k}", tensors, pasts) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_strip(v, f"{path}/{i}", tensors) for i, v in enumerate(value)]
+        return [_strip(v, f"{path}/{i}", tensors, pasts) for i, v in enumerate(value)]
     return value
 
 
-def _restore(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
+def _restore(value: Any, tensors: dict[str, torch.Tensor], logs: dict[str, list[Any]]) -> Any:
     if isinstance(value, dict):
-        return tensors[value[_TENSOR]] if _TENSOR in value else {k: _restore(v, tensors) for k, v in value.items()}
-    return [_restore(v, tensors) for v in value] if isinstance(value, list) else value
+        if _TENSOR in value:
+            return tensors[value[_TENSOR]]
+        return logs[value[_LOG]] if _LOG in value else {k: _restore(v, tensors, logs) for k, v in value.items()}
+    return [_restore(v, tensors, logs) for v in value] if isinstance(value, list) else value

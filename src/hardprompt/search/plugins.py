@@ -4,20 +4,56 @@ import contextlib
 import importlib
 import sys
 import traceback
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from hardprompt.errors import HardpromptError, InputError, unknown
 
+_trusted: frozenset[str] | None = None  # what the user of this process let it use; None is all, as in Python
+_MEND = "if you trust whoever wrote it, add --allow-code."
+
+
+def trusted() -> frozenset[str] | None:
+    """What may be used, as ``trust`` was told; None is all."""
+    return _trusted
+
+
+def trust(names: Iterable[str] | None) -> None:
+    """From now on this process uses no code of a user's but what has one of these names; None is all."""
+    global _trusted
+    _trusted = None if names is None else frozenset(names)
+
+
+def check_trusted(where: str, found: Mapping[str, str]) -> None:
+    """Raise one InputError for all that a file asks for and that is not trusted; nothing is imported.
+
+    Args:
+        where: the file.
+        found: by its name what each would do, such as "run the method 'my_module:Mine'".
+    """
+    refused = [] if _trusted is None else [deed for name, deed in found.items() if name not in _trusted]
+    if refused:
+        raise InputError(f"{where!r} would {', '.join(refused)}; {_MEND}")
+
 
 def load_object(kind: str, name: str) -> Any:
-    """The function or class called ``package.module:name``; the module is looked for where the user stands, too.
+    """The function or class of a user's called ``package.module:name``, if it is trusted.
 
-    ``kind`` is what it is to be, for messages.
+    The module is looked for where the user stands, too, after everywhere else. ``kind`` is what it is to be, for
+    messages.
 
     Raises:
-        InputError: no such module or name, a module that fails to load, or something that cannot be called.
+        InputError: it is not trusted, there is no such module or name, the module fails to load, or what is there
+            cannot be called.
     """
+    if ":" in name and _trusted is not None and name not in _trusted:
+        raise InputError(f"a file asks for the {kind} {name!r}, which is code; {_MEND}")
+    return named_in_code(kind, name)
+
+
+def named_in_code(kind: str, name: str) -> Any:
+    """As ``load_object``, for a name that stands in code that runs already."""
     module_name, colon, attribute = name.partition(":")
     if not (colon and module_name and attribute):
         raise InputError(f"{kind} {name!r} is not MODULE:NAME, such as my_module:{kind.split()[-1]}.")
@@ -27,7 +63,7 @@ def load_object(kind: str, name: str) -> Any:
         raise InputError(
             f"{kind} {name!r} names a file; name the module: {module_name.removesuffix('.py')}:{attribute}."
         )
-    if str(Path.cwd()) not in sys.path:  # an installed script does not look where the user stands
+    if str(Path.cwd()) not in sys.path:  # last: a json.py there takes the place of nothing
         sys.path.append(str(Path.cwd()))
     try:
         with contextlib.redirect_stdout(sys.stderr):  # standard output is for results

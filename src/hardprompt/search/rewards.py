@@ -1,5 +1,6 @@
 """What scores prompts, item by item, and the wrappers that make it cheaper or steadier: a Reward over a Reward."""
 
+import itertools
 import random
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
@@ -9,8 +10,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hardprompt.errors import InputError, RewardError
+from hardprompt.search.files import Past
 
 _PAIRS = 20_000_000  # scores that a memory holds
+_LINE = 1000  # prompts of one entry of a log that is written anew
 
 
 @runtime_checkable
@@ -69,6 +72,8 @@ class Cached:
         self.items = reward.items if isinstance(reward, ItemReward) else 1  # a number for a whole prompt is one item
         self._kept = max(1, min(kept, _PAIRS // self.items))
         self._known: dict[str, Float[Tensor, " items"]] = {}  # NaN where nothing is known
+        self._log: list[Any] = []  # what was learned, as prompts, items (None: all) and scores, or how many forgotten
+        self._forgotten = 0  # of the log's prompts
         self.hits = 0
         self.scored = 0
 
@@ -94,14 +99,21 @@ class Cached:
         self.hits += len(prompts) - asked
         self.scored += asked
         for missing_at, group in groups.items():
-            for prompt, fresh in zip(group, self._ask(group, missing_at), strict=True):
-                rows[prompt] = rows[prompt].clone()
-                rows[prompt][list(missing_at)] = fresh
-                if bool(fresh.isfinite().all()):  # what is not is handed on, for the engine to name
-                    self._known[prompt] = rows[prompt]
+            found = self._ask(group, missing_at)
+            for prompt, fresh in zip(group, found, strict=True):
+                rows[prompt] = _with(rows[prompt], missing_at, fresh)
+            finite = found.isfinite().all(-1)  # what is not is handed on, for the engine to name
+            if not bool(finite.all()):
+                group, found = [p for p, good in zip(group, finite.tolist(), strict=True) if good], found[finite]
+            if group:
+                self._known.update((prompt, rows[prompt]) for prompt in group)
+                self._log.append([group, None if len(missing_at) == self.items else list(missing_at), found])
         scores = torch.stack([rows[prompt][at] for prompt in prompts]) if prompts else torch.zeros(0, len(at)).double()
-        while len(self._known) > self._kept:
-            del self._known[next(iter(self._known))]
+        if (surplus := len(self._known) - self._kept) > 0:
+            self._forget(surplus)
+            self._log.append(surplus)
+            if self._forgotten > self._kept:
+                self._begin_log()
         return scores
 
     def aggregate(self, scores: Float[Tensor, "n items"]) -> Float[Tensor, " n"]:
@@ -117,14 +129,34 @@ class Cached:
         return len(self._known)
 
     def state_dict(self) -> dict[str, Any]:
-        """Every prompt scored so far with its scores."""
-        scores = torch.stack([*self._known.values()]) if self._known else torch.zeros(0, self.items).double()
-        return {"prompts": list(self._known), "scores": scores, "hits": self.hits, "scored": self.scored}
+        """Every pair scored so far, in the order in which it was learned and forgotten."""
+        return {"pairs": Past(self._log), "hits": self.hits, "scored": self.scored}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what ``state_dict`` returned."""
-        self._known = dict(zip(state["prompts"], state["scores"].clone().unbind(), strict=True))
+        self._known, self._log, self._forgotten = {}, list(state["pairs"]), 0
+        for entry in self._log:
+            if isinstance(entry, int):
+                self._forget(entry)
+                continue
+            prompts, at, scores = entry
+            for prompt, fresh in zip(prompts, scores, strict=True):
+                known = self._known.get(prompt)
+                row = torch.full((self.items,), torch.nan, dtype=torch.float64) if known is None else known
+                self._known[prompt] = _with(row, range(self.items) if at is None else at, fresh)
         self.hits, self.scored = int(state["hits"]), int(state["scored"])
+
+    def _forget(self, count: int) -> None:
+        for prompt in list(itertools.islice(self._known, count)):
+            del self._known[prompt]
+        self._forgotten += count
+
+    def _begin_log(self) -> None:
+        """A log of what is known and no more; NaN stands where nothing is known of a prompt on an item."""
+        names = list(self._known)
+        parts = [names[i : i + _LINE] for i in range(0, len(names), _LINE)]
+        self._log = [[part, None, torch.stack([self._known[name] for name in part])] for part in parts]
+        self._forgotten = 0
 
     def _ask(self, prompts: list[str], items: tuple[int, ...]) -> Float[Tensor, "n items"]:
         if isinstance(self._reward, ItemReward):
@@ -134,7 +166,16 @@ class Cached:
             found, wanted = torch.as_tensor(self._reward(prompts)), ()
         if found.shape != (len(prompts), *wanted):
             raise RewardError(f"the reward returned shape {tuple(found.shape)} for {len(prompts)} prompts.")
-        return found.double().cpu().reshape(len(prompts), len(items))
+        return found.double().cpu().reshape(len(prompts), len(items)).clone()
+
+
+def _with(row: Float[Tensor, " items"], at: Sequence[int], fresh: Float[Tensor, " k"]) -> Float[Tensor, " items"]:
+    """A row with new scores on some items; with new ones on all it is these."""
+    if len(at) == len(row):
+        return fresh
+    row = row.clone()
+    row[list(at)] = fresh
+    return row
 
 
 class PerStep:

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import inspect
+import sys
 from collections.abc import Callable, Mapping
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -61,12 +62,19 @@ def check_settings(name: str, method: Method, settings: Mapping[str, Any]) -> No
     for key, value in settings.items():
         if key not in accepted:
             raise unknown(f"setting of method {name!r}", key, accepted)
+        if ":" in name:  # what the settings of a user's own class mean is its own business
+            continue
         if key == "top_k" and isinstance(value, int) and value < 1:
             raise InputError(f"top_k is {value!r}; it must be a whole number of at least 1.")
         if key == "q" and isinstance(value, int | float) and not value >= 1:
             raise InputError(f"q is {value!r}; it must be a number of at least 1 (1 softmax, 2 sparsemax).")
         if key in ("alpha", "learning_rate") and isinstance(value, int | float) and not value > 0:
             raise InputError(f"{key} is {value!r}; it must be a number above 0.")
+    for key in settings:
+        if (annotation := _unresolved(method.build).get(key)) is not None:
+            raise InputError(
+                f"setting {key!r} of method {name!r} is annotated {annotation!r}, which cannot be resolved."
+            )
     if found := [fault for kind in faults(method.build, settings) for fault in kind]:
         raise InputError(" ".join(found))
 
@@ -83,15 +91,35 @@ def _model(build: Callable[..., Any], names: tuple[str, ...]) -> type[BaseModel]
 
 def _declared(build: Callable[..., Any]) -> tuple[dict[str, Any], dict[str, tuple[Any, Any]]]:
     """The type of each argument, and the ranges of those that have one."""
+    hints = {name: kind for name, kind in _hints(build).items() if not isinstance(kind, str)}
     if dataclasses.is_dataclass(build):
-        own, hints = dataclasses.fields(build), get_type_hints(build)
+        own = [f for f in dataclasses.fields(build) if f.name in hints]
         ranges = {f.name: f.metadata["range"] for f in own if f.metadata.get("range", (None,))[0] is not None}
         return {f.name: hints[f.name] for f in own}, ranges
-    try:
-        hints = get_type_hints(build.__init__ if inspect.isclass(build) else build)
-    except (NameError, TypeError):  # a user's own class may say what only it understands
-        return {}, {}
     return {n: kind for n, kind in hints.items() if n != "return" and not n.startswith("_")}, {}
+
+
+def _unresolved(build: Callable[..., Any]) -> dict[str, str]:
+    """The annotations of arguments that mean nothing where they stand."""
+    return {name: kind for name, kind in _hints(build).items() if isinstance(kind, str)}
+
+
+@functools.cache
+def _hints(build: Callable[..., Any]) -> dict[str, Any]:
+    """The type of each argument; a string where a user's class says what cannot be resolved."""
+    target: Any = build.__init__ if inspect.isclass(build) and not dataclasses.is_dataclass(build) else build
+    try:
+        return get_type_hints(target)
+    except Exception:  # an annotation can be any expression, of names that are there for type checkers only
+        pass
+    found: dict[str, Any] = {}
+    names = vars(sys.modules[build.__module__])
+    for name, kind in inspect.get_annotations(target).items():
+        try:
+            found |= get_type_hints(type("One", (), {"__annotations__": {name: kind}}), names)
+        except Exception:
+            found[name] = str(kind)
+    return found
 
 
 def _alternatives(kind: Any) -> tuple[Any, ...]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from hardprompt import optimizers
-from hardprompt.search.plugins import load_object
+from hardprompt.search.plugins import named_in_code
 from hardprompt.tasks.registry import find
 
 if TYPE_CHECKING:
@@ -74,6 +74,10 @@ class Recipe:
         """What a dry run says; reads the data and loads no model."""
         return self._settings.plan()
 
+    def notes(self) -> list[str]:
+        """What a dry run says beside the plan: what may be wrong and is no fault."""
+        return self._settings.notes()
+
     def changed(self, **values: Any) -> Self:
         """The same with other values, which are not checked."""
         return type(self)({**self.values, **values})
@@ -133,11 +137,11 @@ def tested(task: str, test: Mapping[str, Any]) -> float:
 
 def show(result: Mapping[str, Any]) -> "list[RenderableType]":
     """The tables of a result."""
-    tables: list[RenderableType] = load_object("table", find(result["task"]).table)(result)
+    tables: list[RenderableType] = named_in_code("table", find(result["task"]).table)(result)
     return tables
 
 
 def items(task: str, folder: Path) -> dict[str, list[Any]] | None:
     """``text`` and ``score`` of each test item of a finished run folder; None where a test has no items."""
     tested = find(task).tested
-    return None if tested is None else load_object("test items", tested)(folder)
+    return None if tested is None else named_in_code("test items", tested)(folder)

@@ -2,10 +2,10 @@
 
 import importlib
 import inspect
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_type_hints
 
 from hardprompt.errors import InputError, unknown
-from hardprompt.search.plugins import load_object
+from hardprompt.search.plugins import load_object, said
 
 if TYPE_CHECKING:
     from hardprompt.tasks.settings import Settings
@@ -35,6 +35,10 @@ def find(name: str) -> "type[Settings]":
         raise unknown("task", name, TASKS)
     if not (inspect.isclass(found) and issubclass(found, Settings)):
         raise InputError(f"task {name!r} is no class of settings; it must extend hardprompt.tasks.Settings.")
+    try:
+        get_type_hints(found)
+    except Exception as error:  # an annotation of a user's may be of any kind
+        raise InputError(f"task {name!r} has annotations that cannot be resolved: {said(error)}.") from error
     given = {"load": not inspect.isabstract(found), "figure": found.figure, "table": found.table}
     if missing := [part for part, there in given.items() if not there]:
         raise InputError(f"task {name!r} has no {missing[0]!r}; give its class load(), figure and table.")

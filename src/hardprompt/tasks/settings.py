@@ -34,16 +34,19 @@ def flag(
     high: float | None = None,
     positional: bool = False,
     name: str | None = None,
-    role: Literal["data", "model", "task model"] | None = None,
+    escapes: bool = False,
+    role: Literal["data", "model", "task model", "image model", "pipeline", "code", "address"] | None = None,
 ) -> Any:
-    """A field of settings with what a command line says of it; ``low`` and ``high`` are the range of a number.
+    r"""A field of settings with what a command line says of it; ``low`` and ``high`` are the range of a number.
 
     A field without a default is required. A field of strings may be given several times; ``name`` is then what one is
-    called on the command line. ``role`` says that it names a file of data or a model that is run here;
-    a task model may be the user's own.
+    called on the command line. ``escapes`` says that ``\n`` and ``\t`` typed there are a line break and a tab. ``role``
+    says that it names a file of data, a model that is run here (a task model or an image model may be the user's own),
+    code of the user's, or where something is sent to; by it a run folder finds data and models after a move.
     """
     metadata = {"help": help, "metavar": metavar, "range": (low, high), "positional": positional, "flag": name}
-    return dataclasses.field(default=default, default_factory=factory, metadata={**metadata, "role": role})
+    metadata |= {"escapes": escapes, "role": role}
+    return dataclasses.field(default=default, default_factory=factory, metadata=metadata)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +69,7 @@ class Settings(ABC):
     lacks: ClassVar[Mapping[Need, str]] = {}
     """What the task has not for a method that needs it, and why."""
 
-    method: str = flag("of search; hardprompt methods lists them", default=DEFAULT_METHOD, metavar="NAME")
+    method: str = flag("of search; hardprompt methods lists them", default=DEFAULT_METHOD, metavar="NAME", role="code")
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # of the method, where they differ
     policy_model: str = flag("model that proposes prompts", default=DEFAULT_MODEL, metavar="MODEL", role="model")
     judge: str = flag(
@@ -102,6 +105,10 @@ class Settings(ABC):
     def plan(self) -> dict[str, Any]:
         """What a dry run says; reads the data and loads no model."""
         return {}
+
+    def notes(self) -> list[str]:
+        """What a dry run says beside the plan that takes more than reading the data."""
+        return []
 
     def check_task(self) -> None:  # noqa: B027, most tasks have no more to check
         """Raise an InputError for what is wrong with a task's own settings."""
@@ -216,7 +223,8 @@ class Settings(ABC):
         method = find(self.method)
         for need, reason in self.lacking(method.needs).items():
             raise InputError(f"method {self.method!r} needs {DESCRIBED[need]}: {reason}.")
-        check_settings(self.method, method, self.settings)
+        if self.settings:  # a method's constructor is imported to see what it takes, which waits for torch
+            check_settings(self.method, method, self.settings)
 
 
 def required(field: "dataclasses.Field[Any]") -> bool:

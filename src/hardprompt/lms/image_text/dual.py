@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from hardprompt.errors import InputError, MissingExtra
+from hardprompt.errors import InputError, MissingExtra, pip_install
 from hardprompt.lms.image_text.pillow import pillow
 from hardprompt.lms.image_text.protocol import read_texts
 from hardprompt.lms.load import folder_or_hub, load_weights
@@ -100,7 +100,8 @@ def load_dual(name: str) -> DualEncoder:
                 raise
             # Of the first SigLIP models; transformers says so in a page.
             raise MissingExtra(
-                f"the tokenizer of model {name!r} needs a package that is not installed: pip install sentencepiece"
+                f"the tokenizer of model {name!r} needs a package that is not installed: "
+                + pip_install("sentencepiece")
             ) from error
         # Pillow's resizing with and without torchvision, so that scores agree between machines.
         processor = transformers.AutoImageProcessor.from_pretrained(source, backend="pil", trust_remote_code=False)

@@ -9,11 +9,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from hardprompt.errors import MissingExtra
+from hardprompt.errors import MissingExtra, pip_install
 from hardprompt.optimizers.checks import MANY, TINY, check
 from hardprompt.optimizers.gradient.objective import Objective, soft_prompts
 from hardprompt.optimizers.gradient.soft import BestSoft
 from hardprompt.search.engine import EVERYTHING, Proposal
+from hardprompt.search.files import Past
 
 
 @dataclass(kw_only=True, eq=False)
@@ -72,7 +73,7 @@ class BBT:
         """Every reward so far, from which CMA-ES is built again, and the soft prompts that it ever stood by."""
         return {
             "seed": self.seed,
-            "told": [list(rewards) for rewards in self._told],
+            "told": Past(self._told),
             "best": self._best.state_dict(),
         }
 
@@ -101,7 +102,7 @@ def evolution(dimensions: int, sigma: float, population: int, seed: int) -> Any:
     try:
         import cma
     except ImportError as error:
-        raise MissingExtra("bbt needs a package that is not installed: pip install 'hardprompt[bbt]'") from error
+        raise MissingExtra("bbt needs a package that is not installed: " + pip_install("'hardprompt[bbt]'")) from error
     # A seed of its own would be planted into numpy's global generator.
     options = {"popsize": population, "verbose": -9, "seed": math.nan, "randn": np.random.RandomState(seed).randn}
     return cma.CMAEvolutionStrategy(np.zeros(dimensions), sigma, options)

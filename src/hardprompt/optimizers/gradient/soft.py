@@ -9,6 +9,8 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
+from hardprompt.search.files import Past
+
 
 class SoftPrompts:
     """Prompts that are vectors and no tokens, each under a name that stands for it where a string is expected."""
@@ -36,13 +38,9 @@ class SoftPrompts:
     def __len__(self) -> int:
         return len(self._vectors)
 
-    def state_dict(self) -> dict[str, Tensor]:
-        """Every prompt by name."""
-        return dict(self._vectors)
-
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Restore what ``state_dict`` returned."""
-        self._vectors = dict(state)
+    def restore(self, vectors: Mapping[str, Tensor]) -> None:
+        """Hold these, by name, and no others."""
+        self._vectors = dict(vectors)
 
 
 class BestSoft:
@@ -52,6 +50,7 @@ class BestSoft:
         self._soft = soft
         self._best: tuple[str, float] | None = None
         self._stood_by: list[str] = []
+        self._log: list[Any] = []  # of each that was stood by its name and its vectors
 
     def add(self, names: Sequence[str], rewards: Float[Tensor, " n"]) -> None:
         """Learn the rewards of a step, and forget what is not needed."""
@@ -63,16 +62,21 @@ class BestSoft:
     def stand_by(self) -> list[str]:
         """The best one, if any; it is kept from now on."""
         best = [self._best[0]] if self._best is not None else []
-        self._stood_by += [name for name in best if name not in self._stood_by]
+        for name in best:
+            if name not in self._stood_by:
+                self._stood_by.append(name)
+                self._log.append([name, self._soft[name]])
         return best
 
     def state_dict(self) -> dict[str, Any]:
         """The names, and the vectors of all that is kept."""
-        best = list(self._best) if self._best is not None else None
-        return {"best": best, "stood_by": list(self._stood_by), "soft": self._soft.state_dict()}
+        best = [*self._best, self._soft[self._best[0]]] if self._best is not None else None
+        return {"best": best, "stood_by": Past(self._log)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what ``state_dict`` returned."""
         self._best = (state["best"][0], state["best"][1]) if state["best"] is not None else None
-        self._stood_by = list(state["stood_by"])
-        self._soft.load_state_dict(state["soft"])
+        self._log = list(state["stood_by"])
+        self._stood_by = [name for name, _ in self._log]
+        best = [(state["best"][0], state["best"][2])] if state["best"] is not None else []
+        self._soft.restore(dict([*self._log, *best]))

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from hardprompt.errors import MissingExtra
+from hardprompt.errors import MissingExtra, pip_install
 from hardprompt.optimizers.adam import adam_state, load_adam
 from hardprompt.optimizers.checks import MANY, TINY, check
 from hardprompt.optimizers.gradient.objective import Objective, gradient, soft_prompts
@@ -85,7 +85,7 @@ def _begun(objective: Objective, length: int, seed: int) -> Any:
         from peft.tuners.prompt_tuning import PromptEmbedding
     except ImportError as error:
         raise MissingExtra(
-            "soft-prompt needs a package that is not installed: pip install 'hardprompt[soft]'"
+            "soft-prompt needs a package that is not installed: " + pip_install("'hardprompt[soft]'")
         ) from error
     config = PromptTuningConfig(
         num_virtual_tokens=length, token_dim=objective.table.shape[1], num_transformer_submodules=1,

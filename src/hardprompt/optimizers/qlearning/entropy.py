@@ -12,6 +12,7 @@ from hardprompt.errors import InputError
 
 _LONG = 512  # entries from which it pays to look for the few that matter
 _BISECTIONS = 64  # halves an interval of width 1 below float64's resolution
+_TINY = torch.finfo(torch.float32).tiny  # what is in the support has this probability at least
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class TsallisEntropy:
     Source: PIN (Choi et al., 2024) eq. 4 and 5; Martins & Astudillo, 2016; Peters et al., 2019 (normalisation).
     """
 
-    q: float = 2.0  # entropic index, finite and >= 1; exact at 1, 1.5 and 2, found by bisection elsewhere
+    q: float = 2.0  # entropic index, finite and >= 1; in closed form at 1 and 2, found by bisection elsewhere
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.q) and self.q >= 1.0):
@@ -53,8 +54,8 @@ class TsallisEntropy:
         if self.q == 2.0:
             return inner + 0.5 - 0.5 * p.square().sum(-1)
         # 1 - sum p^q = -sum p expm1((q-1) log p): no cancellation when q is close to 1.
-        log_p = p.clamp_min(torch.finfo(p.dtype).tiny).log()
-        return inner - (p * torch.expm1((self.q - 1.0) * log_p)).sum(-1) / (self.q * (self.q - 1.0))
+        entropy = -(p * torch.expm1((self.q - 1.0) * p.clamp_min(_TINY).log())).sum(-1) / (self.q * (self.q - 1.0))
+        return (inner + entropy).to(x.dtype)
 
     def support_size(self, logits: Float[Tensor, "*b v"]) -> Int[Tensor, "*b"]:
         """How many entries have a probability above zero."""
@@ -72,17 +73,22 @@ class _Policy(torch.autograd.Function):
         p = _solve(x, q)
         ctx.save_for_backward(p)
         ctx.q = q
-        return p
+        return p.to(x.dtype)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         (p,) = ctx.saved_tensors
-        s = torch.where(p > 0, p.clamp_min(torch.finfo(p.dtype).tiny).pow(2.0 - ctx.q), torch.zeros_like(p))
         (grad,) = grads
+        inside = p > 0
+        log_s = torch.where(inside, (2.0 - ctx.q) * p.clamp_min(_TINY).log(), -torch.inf)
         # Where the policy is zero the gradient may be anything, also infinite: it must not reach the sums.
-        g = torch.where(s > 0, grad, torch.zeros_like(grad))
-        mean = (s * g).sum(-1, keepdim=True) / s.sum(-1, keepdim=True)
-        return s * (g - mean), None
+        g = torch.where(inside, grad, torch.zeros_like(grad)).to(p.dtype)
+        largest = log_s.argmax(-1, keepdim=True)
+        share = (log_s - log_s.gather(-1, largest)).exp()
+        mean = (share * g).sum(-1, keepdim=True) / share.sum(-1, keepdim=True)
+        # Above q = 2 an s may be huge and its g - mean rounded to nothing; the row sums to zero, which gives it.
+        rest = (log_s.exp() * (g - mean)).scatter(-1, largest, 0.0)
+        return rest.scatter(-1, largest, -rest.sum(-1, keepdim=True)).to(grad.dtype), None
 
 
 def _on_cpu(x: Tensor) -> bool:
@@ -108,17 +114,14 @@ def _checked(logits: Tensor) -> Tensor:
 
 
 def _solve(x: Tensor, q: float) -> Tensor:
-    """The maximiser for finite-or--inf rows, without gradient."""
+    """The maximiser for finite-or--inf rows, without gradient; in float64 where q is neither 1 nor 2."""
     if x.numel() == 0:
         return x.clone()
     if q == 1.0:
         return torch.softmax(x, dim=-1)
     if q == 2.0:
         return _sparsemax(x)
-    x = x - x.amax(-1, keepdim=True)  # the policy does not move when a constant is added
-    if q == 1.5:
-        return _entmax15(x)
-    return _bisect(x, q)
+    return (_below_two if q < 2.0 else _above_two)(x.double(), q)
 
 
 def _sparsemax(x: Tensor) -> Tensor:
@@ -203,30 +206,49 @@ def _by_sort(x: Tensor) -> Tensor:
     return (x - excess.gather(-1, size - 1) / size).clamp_min_(0.0)
 
 
-def _entmax15(x: Tensor) -> Tensor:
-    """[x/2 - tau]_+^2 with max(x) = 0, tau in closed form on each candidate support (Peters et al., 2019)."""
-    half = x / 2.0
-    k = int((half > -1.0).sum(-1).max()) if _on_cpu(x) else x.shape[-1]  # nothing lower can be in the support
-    top = half.topk(k, dim=-1).values
-    top = torch.where(top > -1.0, top, torch.full_like(top, -2.0))
-    rank = torch.arange(1, k + 1, dtype=x.dtype, device=x.device)
-    mean = top.cumsum(-1) / rank
-    spread = (top.pow(2).cumsum(-1) - rank * mean.pow(2)).clamp_min(0.0)
-    tau = mean - ((1.0 - spread) / rank).clamp_min(0.0).sqrt()
-    size = (tau <= top).sum(-1, keepdim=True).clamp_min(1)
-    p = (half - tau.gather(-1, size - 1)).clamp_min(0.0).pow(2)
-    return p / p.sum(-1, keepdim=True)
-
-
-def _bisect(x: Tensor, q: float) -> Tensor:
-    """[(q-1) x - tau]_+^(1/(q-1)) with max(x) = 0: tau lies in [-1, 0], where the sum passes through 1."""
-    scaled = x * (q - 1.0)
-    power = 1.0 / (q - 1.0)
-    low = torch.full_like(x[..., :1], -1.0)
-    high = torch.zeros_like(low)
+def _below_two(x: Tensor, q: float) -> Tensor:
+    """exp(log1p(-(q-1) (d + theta)) / (q-1)), d = max(x) - x: theta >= 0 is where the sum is one; softmax as q -> 1."""
+    rate = q - 1.0
+    drop = (x.amax(-1, keepdim=True) - x) * rate
+    low = torch.zeros_like(drop[..., :1])
+    high = torch.full_like(low, -math.expm1(-rate * math.log(x.shape[-1])))  # of equal logits, the flattest there are
     for _ in range(_BISECTIONS):
-        tau = (low + high) / 2.0
-        over = (scaled - tau).clamp_min(0.0).pow(power).sum(-1, keepdim=True) >= 1.0
-        low, high = torch.where(over, tau, low), torch.where(over, high, tau)
-    p = (scaled - low).clamp_min(0.0).pow(power)
-    return p / p.sum(-1, keepdim=True)
+        theta = (low + high) / 2.0
+        over = _power(-(drop + theta), rate).sum(-1, keepdim=True) >= 1.0
+        low, high = torch.where(over, theta, low), torch.where(over, high, theta)
+    p = _power(-(drop + low), rate)
+    p = p / p.sum(-1, keepdim=True)
+    return torch.where(drop + low < 1.0, p.clamp_min(_TINY), p)
+
+
+def _power(x: Tensor, rate: float) -> Tensor:
+    """[1 + x]_+^(1/rate) without cancellation where x and rate are small."""
+    return torch.where(x > -1.0, (x.clamp_min(-1.0).log1p() / rate).exp(), torch.zeros_like(x))
+
+
+def _above_two(x: Tensor, q: float) -> Tensor:
+    """[t^(q-1) + (q-1) (x - x_k)]_+^(1/(q-1)), where x_k is the support's lowest logit and t its probability.
+
+    The power makes a rounding error at the threshold a large one, so no two numbers that are close are subtracted here.
+    """
+    rate = q - 1.0
+    top = x.sort(-1, descending=True).values
+    # x_k is in the support if what stands above it does not make up one already; so are all above it.
+    low = torch.zeros_like(top[..., :1], dtype=torch.int64)
+    high = low + x.shape[-1] - 1
+    for _ in range(x.shape[-1].bit_length()):
+        middle = (low + high + 1) // 2
+        inside = _above(top, top.gather(-1, middle), low.new_zeros(()), rate).sum(-1, keepdim=True) < 1.0
+        low, high = torch.where(inside, middle, low), torch.where(inside, high, middle - 1)
+    lowest = top.gather(-1, low)
+    few, much = torch.zeros_like(lowest), torch.ones_like(lowest)
+    for _ in range(_BISECTIONS):
+        t = (few + much) / 2.0
+        over = _above(top, lowest, t, rate).sum(-1, keepdim=True) >= 1.0
+        few, much = torch.where(over, few, t), torch.where(over, t, much)
+    return _above(x, lowest, much, rate)
+
+
+def _above(x: Tensor, lowest: Tensor, t: Tensor, rate: float) -> Tensor:
+    more = (x - lowest) * rate
+    return torch.where(more >= 0.0, (t**rate + more.clamp_min(0.0)) ** (1.0 / rate), torch.zeros_like(x))

@@ -24,7 +24,7 @@ from hardprompt.optimizers.qlearning.prefix import PrefixTree, proper_prefixes
 from hardprompt.optimizers.qlearning.qhead import QHead
 from hardprompt.optimizers.qlearning.replay import Replay
 from hardprompt.search.engine import EVERYTHING, Proposal
-from hardprompt.search.seen import keep_best
+from hardprompt.search.seen import Seen
 
 Normalise = Literal["none", "step", "replay"]
 _HEAT = 1.1  # growth of the temperature from one redraw to the next
@@ -95,7 +95,7 @@ class QLearner:
         self.target = copy.deepcopy(self.online).requires_grad_(False)
         self._adam = torch.optim.Adam(self.online.parameters(), lr=self.learning_rate)
         self._replay = Replay(capacity=self.replay, length=self.length) if self.replay else None
-        self._seen: dict[Ids, float] = {}
+        self._seen: Seen[Ids] = Seen()
 
     def ask(self, room: int = EVERYTHING) -> Proposal:
         """Sample prompts from the current policy; the memo holds their token ids."""
@@ -112,9 +112,7 @@ class QLearner:
     def tell(self, proposal: Proposal, rewards: Float[Tensor, " n"]) -> dict[str, float]:
         """Store the outcome and train; returns the mean loss of the step and the support size of its policy."""
         ids = torch.tensor(proposal.memo["ids"])
-        for prompt, reward in zip(map(tuple, proposal.memo["ids"]), rewards.tolist(), strict=True):
-            self._seen[prompt] = reward
-        keep_best(self._seen)
+        self._seen.add([tuple(prompt) for prompt in proposal.memo["ids"]], rewards.tolist())
         if self.normalise == "step":
             rewards = (rewards - rewards.mean()) / (rewards.std(correction=0) + 1e-4)
         if self._replay is not None:
@@ -170,7 +168,7 @@ class QLearner:
             "replay": self._replay.state_dict() if self._replay is not None else None,
             "tree": self.tree.state_dict(),
             "generator": self._generator.get_state(),
-            "seen": [[list(p), r] for p, r in self._seen.items()],
+            "seen": self._seen.past(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -182,7 +180,7 @@ class QLearner:
             self._replay.load_state_dict(state["replay"])
         self.tree.load_state_dict(state["tree"])
         self._generator.set_state(state["generator"])
-        self._seen = {tuple(p): r for p, r in state["seen"]}
+        self._seen.restore(state["seen"], tuple)
 
     def _sample(self, count: int, *, heat: float = 1.0) -> tuple[list[Ids], list[int]]:
         """Draw prompts that survive re-tokenisation, and the support sizes met on the way."""

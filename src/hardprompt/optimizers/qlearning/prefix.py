@@ -14,6 +14,7 @@ from hardprompt.errors import InputError
 from hardprompt.lms.placing import put
 from hardprompt.lms.policy import PolicyLM
 from hardprompt.optimizers.drawing import Ids
+from hardprompt.search.files import Past
 
 _ROWS = 16  # of one product with the vocabulary, always: its bits depend on its size
 _BLOCK = 4096  # states
@@ -55,14 +56,16 @@ class PrefixTree:
             raise InputError(f"top_k is {self.top_k}; it must lie between 1 and the vocabulary's {size} tokens.")
         self._allowed = [put(mask, self.policy.device) for mask in masks]  # by "is there a prefix"
         self._every = [put(mask.nonzero()[:, 0], self.policy.device) for mask in masks]
-        # States lie in blocks that are filled once and dropped whole, so that a checkpoint writes only the last anew.
+        # States lie in blocks that are filled once and dropped whole, each with a log of what it was filled with.
         self._block_size = max(1, min(_BLOCK, self.states_kept // 4))
         self._blocks: dict[int, Float[Tensor, "rows hidden"]] = {}
+        self._logs: dict[int, list[Any]] = {}  # prefixes and their states, as they came
         self._number: dict[Ids, int] = {}  # of each state, counted from the first ever; in that order
         self._next = 0
         self._actions: OrderedDict[Ids, Actions] = OrderedDict()
         self._tokens = 0
         self._blocked: dict[Ids, set[int]] = {}
+        self._blocked_log: list[list[int]] = []
 
     def __len__(self) -> int:
         return len(self._number)
@@ -112,7 +115,9 @@ class PrefixTree:
         if not prompt:
             raise InputError("no prompt of this length survives being decoded and tokenised again.")
         parent, token = prompt[:-1], prompt[-1]
-        self._blocked.setdefault(parent, set()).add(token)
+        if token not in self._blocked.setdefault(parent, set()):
+            self._blocked[parent].add(token)
+            self._blocked_log.append([*prompt])
         if parent in self._actions:
             known = self._actions[parent]
             keep = known.ids != token
@@ -122,42 +127,41 @@ class PrefixTree:
             self.block(parent)
 
     def state_dict(self) -> dict[str, Any]:
-        """Prefixes with their states, in order of discovery, and what is blocked."""
-        last = self._next // self._block_size
-        blocks = [b[: self._next % self._block_size] if k == last else b for k, b in self._blocks.items()]
+        """Of each block its prefixes with their states, in order of discovery, and what is blocked."""
         return {
-            "prefixes": [list(p) for p in self._number],
+            "blocks": {str(k): Past(log) for k, log in self._logs.items()},
             "next": self._next,
-            "blocks": [b for b in blocks if len(b)],
-            "blocked": [[*p, t] for p, tokens in self._blocked.items() for t in sorted(tokens)],
+            "blocked": Past(self._blocked_log),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what ``state_dict`` returned for a tree of the same budget."""
+        self._number, self._blocks, self._logs = {}, {}, {}
+        for k in sorted(map(int, state["blocks"])):
+            self._next = k * self._block_size
+            for prefixes, states in state["blocks"][str(k)]:
+                self._store([tuple(prefix) for prefix in prefixes], states)
         self._next = int(state["next"])
-        first = self._next - len(state["prefixes"])
-        self._number = {tuple(p): first + i for i, p in enumerate(state["prefixes"])}
-        self._blocks = {}
-        for k, block in enumerate(state["blocks"], first // self._block_size):
-            self._blocks[k] = self._empty_block()
-            self._blocks[k][: len(block)] = block
-        self._blocked = {}
-        for blocked in state["blocked"]:
-            self._blocked.setdefault(tuple(blocked[:-1]), set()).add(blocked[-1])
+        self._blocked, self._blocked_log = {}, [list(blocked) for blocked in state["blocked"]]
+        for *parent, token in self._blocked_log:
+            self._blocked.setdefault(tuple(parent), set()).add(token)
         self._actions.clear()
         self._tokens = 0
 
     def _store(self, prefixes: Sequence[Ids], states: Float[Tensor, "n hidden"]) -> None:
-        for prefix, state in zip(prefixes, states, strict=True):
+        done = 0
+        while done < len(prefixes):
             block, row = divmod(self._next, self._block_size)
             if block not in self._blocks:
-                self._blocks[block] = self._empty_block()
-            self._blocks[block][row] = state
-            self._number[prefix] = self._next
-            self._next += 1
-
-    def _empty_block(self) -> Float[Tensor, "rows hidden"]:
-        return torch.zeros(self._block_size, self.policy.hidden_size, device=self.policy.device)
+                empty = torch.zeros(self._block_size, self.policy.hidden_size, device=self.policy.device)
+                self._blocks[block], self._logs[block] = empty, []
+            here = prefixes[done : done + self._block_size - row]
+            rows = self._blocks[block][row : row + len(here)]  # written here and never again
+            rows.copy_(states[done : done + len(here)])
+            self._logs[block].append([[list(prefix) for prefix in here], rows])
+            self._number.update(zip(here, range(self._next, self._next + len(here)), strict=True))
+            self._next += len(here)
+            done += len(here)
 
     def _drop_oldest(self) -> None:
         oldest = next(iter(self._blocks))
@@ -167,7 +171,7 @@ class PrefixTree:
             # A state that is run again may differ in its last bit, so a filter of the old one must not outlive it.
             if prefix in self._actions:
                 self._forget(prefix)
-        del self._blocks[oldest]
+        del self._blocks[oldest], self._logs[oldest]
 
     def _forget(self, prefix: Ids) -> None:
         self._tokens -= len(self._actions.pop(prefix).ids)

@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from hardprompt.errors import InputError
+from hardprompt.search.files import Past
 
 
 class Replay:
@@ -23,17 +24,25 @@ class Replay:
         self._ids = torch.zeros(capacity, length, dtype=torch.int64)
         self._rewards = torch.zeros(capacity, dtype=torch.float32)
         self._added = 0
+        self._log: list[Any] = []  # of each call of ``add`` its ids and rewards, beginning with entry ``_first``
+        self._first = 0
 
     def __len__(self) -> int:
         return min(self._added, len(self._rewards))
 
     def add(self, ids: Int[Tensor, "n length"], rewards: Float[Tensor, " n"]) -> None:
         """Append, overwriting the oldest entries once full."""
+        if len(ids):
+            self._log.append([ids.tolist(), rewards.tolist()])
         for row, reward in zip(ids, rewards, strict=True):
             slot = self._added % len(self._rewards)
             self._ids[slot] = row
             self._rewards[slot] = reward
             self._added += 1
+        if self._added - self._first > 2 * len(self._rewards):  # the log holds more of what is gone than is here
+            self._first = self._added - len(self)
+            order = torch.arange(self._first, self._added) % len(self._rewards)
+            self._log = [[self._ids[order].tolist(), self._rewards[order].tolist()]]
 
     def sample(
         self, size: int, generator: torch.Generator
@@ -54,13 +63,12 @@ class Replay:
         return self._rewards[: len(self)]
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything held, oldest slots included."""
-        used = len(self)
-        return {"ids": self._ids[:used].clone(), "rewards": self._rewards[:used].clone(), "added": self._added}
+        """Everything held, in the order in which it came, and the number of the first of it."""
+        return {"first": self._first, "entries": Past(self._log)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what ``state_dict`` returned for a buffer of the same capacity."""
-        used = len(state["rewards"])
-        self._ids[:used] = state["ids"]
-        self._rewards[:used] = state["rewards"]
-        self._added = int(state["added"])
+        self._added = self._first = int(state["first"])
+        self._log = []
+        for ids, rewards in state["entries"]:
+            self.add(torch.tensor(ids, dtype=torch.int64), torch.tensor(rewards))

@@ -10,11 +10,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from hardprompt.errors import InputError
+from hardprompt.lms.answers import Pooling, answers
 from hardprompt.lms.causal import CausalLM
 from hardprompt.lms.masked import MaskedLM
 from hardprompt.lms.tokens import ids_behind, plain_ids, special_ids
 from hardprompt.lms.vectors import substituted, token_vectors
-from hardprompt.lms.vocabulary import Tokens, allowed_tokens, begins_with_space, first_tokens
+from hardprompt.lms.vocabulary import Tokens, allowed_tokens, begins_with_space, first_tokens, prompt_text
 from hardprompt.optimizers.gradient.soft import SoftPrompts
 from hardprompt.tasks.template import Template
 
@@ -28,8 +29,9 @@ class _Row:
 
     left: tuple[int, ...]
     right: tuple[int, ...]
-    reads: tuple[tuple[int, int, int], ...]
-    """Of each answer's tokens: column of the answer, place in the sequence without the prompt, the token."""
+    reads: tuple[tuple[int, int, int, float], ...]
+    """Of each answer's tokens: column of the answer, place in the sequence without the prompt, the token, its weight.
+    """
 
 
 @dataclass(kw_only=True, eq=False)
@@ -49,6 +51,7 @@ class ClassificationObjective:
     labels: Int[Tensor, " n"]  # index of each text's class
     template: Template  # where text, prompt and answer stand
     choices: Sequence[str]  # the verbalizers, in the order of the classes
+    how: Pooling = "sum"  # what an answer of several tokens counts
     tokens: Tokens = "any"  # what a prompt may be made of
     script: str = "latin"  # of its words
     soft: SoftPrompts | None = None  # takes prompts that are no text
@@ -66,16 +69,16 @@ class ClassificationObjective:
         self._embedding = lm.model.get_input_embeddings()
         self.table = token_vectors(self._embedding)
         allowed = allowed_tokens(lm.tokenizer, len(self.table), tokens=self.tokens, script=self.script)
-        left, _ = _sides(template, "a", lm.blank)
+        left, _ = template.sides("a", lm.blank)
         self._lends = _joint(left)[1]  # the template has the space that a prompt's first token begins with
-        spaced = template.spaced or self._lends
+        self._spaced = spaced = template.spaced or self._lends
         opens, self.follows = first_tokens(lm.tokenizer, allowed, tokens=self.tokens, spaced=spaced)
         fitting = opens & begins_with_space(lm.tokenizer, len(self.table)) if spaced else opens
         self.opens = fitting if bool(fitting.any()) else opens
         self._blank = int(allowed.nonzero()[0])  # stands in the prompt's place; its vector is never read
         self._pad = lm.tokenizer.pad_token_id or 0
         rows: Any = _causal_rows if isinstance(lm, CausalLM) else _masked_rows
-        found = [(number, rows(lm, template, text, choices)) for number, text in enumerate(self.texts)]
+        found = [(number, rows(lm, template, text, tuple(choices), self.how)) for number, text in enumerate(self.texts)]
         # like lengths share a forward pass
         self._rows: list[tuple[int, list[_Row]]] = sorted(
             found, key=lambda one: max(len(row.left) + len(row.right) for row in one[1])
@@ -84,7 +87,7 @@ class ClassificationObjective:
 
     def text(self, ids: Sequence[int]) -> str:
         """A prompt of these tokens as it is put into the template."""
-        text = str(self.tokenizer.decode(ids))
+        text = prompt_text(self.tokenizer, ids, spaced=self._spaced)
         return text.removeprefix(" ") if self._lends else text
 
     def loss(self, vectors: Float[Tensor, "n length d"]) -> Float[Tensor, " n"]:
@@ -112,7 +115,7 @@ class ClassificationObjective:
             rows = [row for _, own in group for row in own]
             prompts = max(1, _ROWS // len(rows))
             reads = torch.cat([self._read(rows, v) for v in vectors.split(prompts)])
-            columns = [(t, column) for t, (_, own) in enumerate(group) for row in own for column, _, _ in row.reads]
+            columns = [(t, column) for t, (_, own) in enumerate(group) for row in own for column, *_ in row.reads]
             where = [t * len(self.choices) + column for t, column in columns]
             flat = torch.zeros(len(vectors), len(group) * len(self.choices), device=reads.device)
             # an answer of several tokens is read in several places: they add up
@@ -131,36 +134,41 @@ class ClassificationObjective:
         ids, seen = ids.to(self.lm.device), seen.to(self.lm.device)
         begin = torch.tensor([len(left) for left in lefts]).repeat(n)
         reads = [
-            (r, place + (length if place >= len(row.left) else 0) - (len(row.left) if held else 0), token)
+            (r, place + (length if place >= len(row.left) else 0) - (len(row.left) if held else 0), token, weight)
             for r, row in enumerate(rows)
-            for _, place, token in row.reads
+            for _, place, token, weight in row.reads
         ]
-        row, place, token = (torch.tensor(column).repeat(n) for column in zip(*reads, strict=True))
+        row, place, token, weight = (torch.tensor(column).repeat(n) for column in zip(*reads, strict=True))
+        weight = weight.to(self.lm.device)
         row = row + torch.arange(n).repeat_interleave(len(reads)) * len(rows)
         with substituted(self._embedding, begin, vectors.repeat_interleave(len(rows), 0)):
             if isinstance(self.lm, MaskedLM):
                 where = torch.zeros(len(ids), dtype=torch.long).index_copy(0, row, place)  # one place in a row
                 logits = self.lm.logits(ids, seen, where.to(ids.device)).float()
                 chosen: Tensor = logits.log_softmax(-1)[row, token]
-                return chosen.reshape(n, -1)
+                return (weight * chosen).reshape(n, -1)
             if held:
                 states = self.lm.packed.follow([own.left for own in rows] * n, ids.tolist())
             else:  # padding on the right is harmless: no earlier place looks at it
                 states = self.lm.packed.states(input_ids=ids, attention_mask=seen, use_cache=False)
-        first = [min(p for _, p, _ in own.reads) for own in rows]  # all answers of a row begin in one place
-        later = torch.tensor([p > f for own, f in zip(rows, first, strict=True) for _, p, _ in own.reads]).repeat(n)
-        return self._predicted(states[row, place - 1].float(), token, later).reshape(n, -1)
+        first = [min(read[1] for read in own.reads) for own in rows]  # all answers of a row begin in one place
+        begins = [read[1] == f for own, f in zip(rows, first, strict=True) for read in own.reads]
+        # the normaliser of the first token is the same for all answers, and is left out where it counts the same
+        even = len({w for w, begin in zip(weight[: len(begins)].tolist(), begins, strict=True) if begin}) == 1
+        apart = [not (begin and even) for begin in begins]
+        found = self._predicted(states[row, place - 1].float(), token, torch.tensor(apart).repeat(n))
+        return (weight * found).reshape(n, -1)
 
     def _predicted(
-        self, states: Float[Tensor, "reads hidden"], token: Int[Tensor, " reads"], later: Bool[Tensor, " reads"]
+        self, states: Float[Tensor, "reads hidden"], token: Int[Tensor, " reads"], apart: Bool[Tensor, " reads"]
     ) -> Float[Tensor, " reads"]:
-        """Scores of tokens after states of a causal model; those that are not an answer's first are normalised."""
+        """Scores of tokens after states of a causal model; ``apart`` are those whose normaliser answers don't share."""
         head = self.lm.packed.head
         logits: Tensor = head.each(states, token)
-        if not bool(later.any()):
-            return logits  # the normaliser of an answer's first token is the same for all answers
-        every = head.logits(states[later])
-        return logits.index_add(0, later.nonzero()[:, 0].to(logits.device), -every.logsumexp(-1))
+        if not bool(apart.any()):
+            return logits
+        every = head.logits(states[apart])
+        return logits.index_add(0, apart.nonzero()[:, 0].to(logits.device), -every.logsumexp(-1))
 
     def _hold(self, lm: CausalLM) -> bool:
         """Whether what stands before the prompt could be run once and for all."""
@@ -169,50 +177,44 @@ class ClassificationObjective:
         return all(lm.packed.holds(row.left, len(row.right) + _LONGEST) for row in rows)
 
 
-def _sides(template: Template, text: str, mask: str) -> tuple[str, str]:
-    """What stands before the prompt's place and behind it, the mask in its own place."""
-    left, _, right = mask.join(template.fill(text, "\0")).partition("\0")
-    return left, right
-
-
 def _joint(left: str) -> tuple[str, bool]:
     """``left`` without the space at its end, and whether there was one: it belongs to the prompt's first token."""
     return (left[:-1], True) if len(left) > 1 and left.endswith(" ") else (left, False)
 
 
-def _causal_rows(lm: CausalLM, template: Template, text: str, choices: Sequence[str]) -> list[_Row]:
+def _causal_rows(lm: CausalLM, template: Template, text: str, choices: tuple[str, ...], how: Pooling) -> list[_Row]:
     """A row for each way that the answers but for their last token go on."""
-    before, after = template.fill(text, "\0")
-    left_text, prompt, middle = before.partition("\0")
-    if not prompt:
+    before, after = template.fill(text, "")
+    left_text = template.before_prompt(text)
+    middle = before[len(left_text) :]
+    if not template.prompt_first:
         raise InputError("with a causal model a method that takes gradients needs {prompt} before {mask}.")
     (left,) = lm.encode([_joint(left_text)[0]])
     between = ids_behind(lm.tokenizer, middle)
-    tails: dict[tuple[int, ...], list[tuple[int, int, int]]] = defaultdict(list)
-    for column, choice in enumerate(choices):
-        ids = plain_ids(lm.tokenizer, choice + after)
-        start = len(left) + len(between)
-        tails[tuple(ids[:-1])] += [(column, start + i, token) for i, token in enumerate(ids)]
+    tails: dict[tuple[int, ...], list[tuple[int, int, int, float]]] = defaultdict(list)
+    start = len(left) + len(between)
+    for column, option in enumerate(answers(lm.tokenizer, choices, how=how, after=after, context=middle or None)):
+        pairs = enumerate(zip(option.ids, option.weights, strict=True), start)
+        tails[option.ids[:-1]] += [(column, place, token, weight) for place, (token, weight) in pairs]
     return [_Row(tuple(left), (*between, *tail), tuple(reads)) for tail, reads in tails.items()]
 
 
-def _masked_rows(lm: MaskedLM, template: Template, text: str, choices: Sequence[str]) -> list[_Row]:
+def _masked_rows(lm: MaskedLM, template: Template, text: str, choices: tuple[str, ...], how: Pooling) -> list[_Row]:
     """A row for each state in which an answer's masks are filled from left to right."""
-    left_text, right_text = _sides(template, text, lm.blank)
+    left_text, right_text = template.sides(text, lm.blank)
     opening, closing = special_ids(lm.tokenizer)
     left = [*opening, *plain_ids(lm.tokenizer, _joint(left_text)[0])]
     right = [*ids_behind(lm.tokenizer, right_text), *closing]
     mask = lm.tokenizer.mask_token_id
     at = (left if mask in left else right).index(mask)
     start = at if mask in left else len(left) + at
-    rows: dict[tuple[int, ...], list[tuple[int, int, int]]] = defaultdict(list)
-    for column, choice in enumerate(choices):
-        ids = plain_ids(lm.tokenizer, choice)
-        for i, token in enumerate(ids):
-            rows[(*ids[:i], *[mask] * (len(ids) - i))].append((column, i, token))
+    rows: dict[tuple[int, ...], list[tuple[int, int, int, float]]] = defaultdict(list)
+    for column, option in enumerate(answers(lm.tokenizer, choices, how=how)):
+        for i, (token, weight) in enumerate(zip(option.ids, option.weights, strict=True)):
+            rows[(*option.ids[:i], *[mask] * (len(option.ids) - i))].append((column, i, token, weight))
     found = []
     for filled, reads in rows.items():
         sides = [tuple([*side[:at], *filled, *side[at + 1 :]] if mask in side else side) for side in (left, right)]
         # masks that stand before the prompt push it back, and with it nothing that is read
-        found.append(_Row(sides[0], sides[1], tuple((c, start + i, t) for c, i, t in reads)))
+        found.append(_Row(sides[0], sides[1], tuple((c, start + i, t, w) for c, i, t, w in reads)))
     return found

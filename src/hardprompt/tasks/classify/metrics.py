@@ -35,8 +35,16 @@ def classification_metrics(
             }
             for i, name in enumerate(classes)
         ],
+        "never_predicted": never_predicted(labels, predictions, classes),
         "confusion": confusion_matrix(labels, predictions, labels=index).tolist(),
     }  # fmt: skip
+
+
+def never_predicted(
+    labels: Int[NDArray[Any], " n"], predictions: Int[NDArray[Any], " n"], classes: Sequence[str]
+) -> list[str]:
+    """The classes that some text has and no text is predicted to have."""
+    return [name for i, name in enumerate(classes) if (labels == i).any() and not (predictions == i).any()]
 
 
 def paired_difference(

@@ -1,5 +1,6 @@
 """Few-shot text classification: a prompt is good when the task model picks the right verbalizer."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,12 +11,16 @@ from torch import Tensor
 from hardprompt.data.tables import Example
 from hardprompt.errors import InputError
 from hardprompt.lms import TaskLM
+from hardprompt.lms.answers import Pooling
 from hardprompt.lms.vocabulary import Tokens
 from hardprompt.optimizers.gradient.soft import SoftPrompts
 from hardprompt.tasks.classify.loss import ClassificationObjective
 from hardprompt.tasks.template import Template
 
+_LOG = logging.getLogger(__name__)
+
 _LONG = 128  # tokens
+_NAMED = 3  # texts that a warning shows
 
 
 @dataclass(kw_only=True, eq=False)
@@ -37,6 +42,7 @@ class Classification:
     examples: Sequence[Example]  # texts with labels; the labels are keys of ``verbalizers``
     template: Template  # where text, prompt and answer stand
     verbalizers: Mapping[str, str]  # for each class the string that stands for it, in the order of the classes
+    how: Pooling = "sum"  # what an answer of several tokens counts
     reserve: int = 64  # tokens of the model's context that are kept free for a prompt when a text has to be cut
     keep: bool = True  # hold the task model's keys and values of the texts; worth it for a set that is scored often
     correct: float = 200.0  # weight of a positive gap
@@ -50,7 +56,7 @@ class Classification:
         if not 0.0 < self.sharpness < torch.inf:
             raise InputError(f"sharpness is {self.sharpness}; it must be a number above 0 (1 is the paper).")
         self.labels: Int[Tensor, " n"] = torch.tensor([self.classes.index(e.label) for e in self.examples])
-        self._texts, self.truncated = self._fit([e.text for e in self.examples], self.reserve)
+        self._texts, self.truncated = self._fit(self._unmasked([e.text for e in self.examples]), self.reserve)
         self._objective: ClassificationObjective | None = None
         if self.keep:
             self.hold()
@@ -111,12 +117,13 @@ class Classification:
         tails = {after for _, after in filled}
         if self.lm.blank:
             contexts = [before + self.lm.blank + after for before, after in filled]
-            scores = self.lm.score(contexts, self._choices)
+            scores = self.lm.score(contexts, self._choices, how=self.how)
         elif len(tails) == 1:
             (after,) = tails
-            scores = self.lm.score([before for before, _ in filled], [choice + after for choice in self._choices])
-        else:  # the text or the prompt stands after the answer, so every context has choices of its own
-            scores = torch.cat([self.lm.score([b], [choice + a for choice in self._choices]) for b, a in filled])
+            befores = [before for before, _ in filled]
+            scores = self.lm.score(befores, self._choices, after=after, how=self.how)
+        else:  # the text or the prompt stands after the answer, so every context has an end of its own
+            scores = torch.cat([self.lm.score([b], self._choices, after=a, how=self.how) for b, a in filled])
         return scores.double().softmax(-1).reshape(len(prompts), len(texts), len(self._choices))
 
     def objective(self, *, tokens: Tokens = "any", script: str = "latin") -> ClassificationObjective:
@@ -127,7 +134,7 @@ class Classification:
         """
         return ClassificationObjective(
             lm=self.lm, texts=self._texts, labels=self.labels, template=self.template, choices=self._choices,
-            tokens=tokens, script=script, soft=self.soft,
+            how=self.how, tokens=tokens, script=script, soft=self.soft,
         )  # fmt: skip
 
     def hold(self) -> None:
@@ -156,6 +163,20 @@ class Classification:
             self._objective = self.objective()
         with torch.no_grad():
             return self._objective.scores(self.soft[prompt][None])[0].double().softmax(-1).cpu()
+
+    def _unmasked(self, texts: list[str]) -> list[str]:
+        """The texts, a mask token of the task model in one of them apart, so that it is read as the letters it is."""
+        blank = self.lm.blank
+        holding = [(number, text) for number, text in enumerate(texts, 1) if blank and blank in text]
+        if not holding:
+            return texts
+        apart = f"{blank[0]} {blank[1:]}"
+        named = ", ".join(f"{number} ({text[:40]!r})" for number, text in holding[:_NAMED])
+        _LOG.warning(
+            "the task model's mask token %r stands in %d of %d texts and is read as %r there: text %s", blank,
+            len(holding), len(texts), apart, named,
+        )  # fmt: skip
+        return [text.replace(blank, apart) for text in texts]
 
     def _fit(self, texts: list[str], reserve: int) -> tuple[list[str], int]:
         """Cut texts that would push prompt or answer out of the model's context; how many were cut."""

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from hardprompt.errors import HardpromptError
+from hardprompt.lms.answers import Pooling
 from hardprompt.optimizers import find
 from hardprompt.tasks.settings import DEFAULT_MODEL, Precision, Settings, flag
 
@@ -44,11 +46,17 @@ class Classify(Settings):
     shots: int | None = flag(
         "training texts of each class, drawn by the seed", default=None, metavar="N", low=1, high=1e9
     )
+    drop_small_classes: bool = flag("leave out classes that are too small to be in every part of TRAIN", default=False)
     verbalizers: Mapping[str, str] = flag(
-        "the word that stands for a class", factory=dict, metavar="LABEL=WORD", name="verbalizer"
-    )
+        "the word that stands for a class, behind a space; LABEL==WORD is without one", factory=dict,
+        metavar="LABEL=WORD", name="verbalizer",
+    )  # fmt: skip
+    score: Pooling = flag(
+        "of an answer of several tokens: mean or sum of their log-probabilities, or the first", default="sum",
+        metavar="KIND",
+    )  # fmt: skip
     template: str = flag(
-        "with {text} and {prompt}; {mask} for a masked model", default="{text}\n{prompt}", metavar="TEXT"
+        "with {text} and {prompt}; {mask} for a masked model", default="{text}\n{prompt}", metavar="TEXT", escapes=True
     )
     manual: str = flag("the hand-written prompt to compare with", default="The sentiment is", metavar="PROMPT")
     task_model: str = flag("model that is prompted", default=DEFAULT_MODEL, metavar="MODEL", role="task model")
@@ -61,9 +69,9 @@ class Classify(Settings):
 
     def check_task(self) -> None:
         """The template."""
-        from hardprompt.tasks.template import Template
+        from hardprompt.tasks.template import check_template
 
-        Template(self.template)
+        check_template(self.template)
 
     def plan(self) -> dict[str, Any]:
         """The template, the words and the sizes of the sets."""
@@ -73,6 +81,23 @@ class Classify(Settings):
             "verbalizers": splits.verbalizers,
             "texts": {"train": len(splits.train), "validation": len(splits.validation), "test": len(splits.test)},
         }
+
+    def notes(self) -> list[str]:
+        """What there is to say of the answers, by the task model's tokenizer; nothing of a model of the user's own."""
+        from hardprompt.lms.load import load_tokenizer, resolve
+        from hardprompt.lms.own import is_own
+        from hardprompt.tasks.classify.answers import notes
+        from hardprompt.tasks.template import Template
+
+        if is_own(self.task_model):
+            return []
+        try:
+            tokenizer = load_tokenizer(self.task_model, resolve(self.task_model))
+        except HardpromptError as error:  # a dry run needs no model
+            return [f"the answers were not looked at: {error}"]
+        template = Template(self.template)
+        blank = tokenizer.mask_token or "" if "{mask}" in template.source else ""
+        return notes(tokenizer, self._splits().verbalizers, template, how=self.score, blank=blank)
 
     def load(self, models: "Models", policy_lm: "CausalLM", notify: "Notify") -> "ClassifyTask":
         """The task with its texts and its task model."""
@@ -88,7 +113,7 @@ class Classify(Settings):
         return ClassifyTask(
             lm=task_lm, train=splits.train, validation=splits.validation, test=splits.test,
             template=Template(self.template), verbalizers=splits.verbalizers, manual=self.manual,
-            instruction=self.instruction, precision=self.precision, sharpness=self.sharpness,
+            instruction=self.instruction, precision=self.precision, sharpness=self.sharpness, how=self.score,
             leads=find(self.method).leads, model=self.task_model,
         )  # fmt: skip
 
@@ -97,6 +122,6 @@ class Classify(Settings):
 
         return read_splits(
             train=self.train, validation=self.validation, test=self.test, text=self.text, label=self.label,
-            group=self.group, shots=self.shots, words=self.verbalizers, seed=self.seed,
-            data_seed=self.seed if self.data_seed is None else self.data_seed,
+            group=self.group, shots=self.shots, drop_small_classes=self.drop_small_classes, words=self.verbalizers,
+            seed=self.seed, data_seed=self.seed if self.data_seed is None else self.data_seed,
         )  # fmt: skip

@@ -2,13 +2,13 @@
 
 import functools
 import logging
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from hardprompt.data.tables import Row, classes, few_shot, read_rows, split
+from hardprompt.data.tables import Row, check_classes, classes, few_shot, read_rows, split
 from hardprompt.errors import InputError, unknown
-from hardprompt.tasks.classify.reward import check_examples
 
 _LOG = logging.getLogger(__name__)
 
@@ -35,12 +35,14 @@ def read_splits(
     label: str,
     group: str | None = None,
     shots: int | None = None,
+    drop_small_classes: bool = False,
     words: Mapping[str, str] = MappingProxyType({}),
     seed: int = 0,
     data_seed: int = 0,
 ) -> Splits:
     """Read the files of a classification and part what is not given separately.
 
+    ``drop_small_classes`` leaves out, in every set, the classes that have too few rows to be in each part of ``train``;
     ``words`` are verbalizers, as many as there are classes, or none; ``seed`` draws the shots, ``data_seed`` parts.
 
     Raises:
@@ -48,10 +50,20 @@ def read_splits(
     """
 
     def parted(rows: list[Row], path: str | None, share: float) -> tuple[list[Row], list[Row]]:
-        return split(rows, share, seed=data_seed) if path is None else (rows, read(path))
+        if path is None:
+            return split(rows, share, seed=data_seed)
+        return rows, [row for row in read(path) if row.label not in small]
 
     read = functools.partial(read_rows, text=text, label=label, group=group)
     rows = read(train)
+    parts = 1 + (test is None) + (validation is None)
+    if parts > 1:
+        check_classes(train, rows, text=text, label=label)
+    small = _small(rows, max(parts, shots or 1)) if drop_small_classes else set()
+    if small:
+        _LOG.warning("left out as too small: the classes %s", ", ".join(sorted(small)))
+        rows = [row for row in rows if row.label not in small]
+        words = {name: word for name, word in words.items() if name not in small}
     names = classes(rows)
     strange = sorted(set(words) - set(names))
     if strange:
@@ -81,13 +93,25 @@ def read_splits(
         for number, row in enumerate(part, 1):
             if row.label not in names:
                 raise InputError(
-                    f"row {number} of the {name} set has class {row.label!r}, which the training set does not have; "
-                    f"classes: {', '.join(names)}."
+                    f"row {row.number or number} of the {name} set has class {row.label!r}, which the training set "
+                    f"does not have; classes: {', '.join(names)}."
                 )
+    from hardprompt.tasks.classify.reward import (
+        check_examples,  # only now: torch takes a second, and the data are right
+    )
+
     verbalizers = {name: words.get(name, f" {name}") for name in names}
     for part in (rows, choosing, tested):
         check_examples([row.example for row in part], verbalizers)
     return Splits(rows, choosing, tested, verbalizers)
+
+
+def _small(rows: Sequence[Row], least: int) -> set[str]:
+    """The classes with fewer than so many groups, or texts where there are none."""
+    units: dict[str, set[tuple[bool, str]]] = defaultdict(set)
+    for row in rows:
+        units[row.label].add((False, row.text.strip()) if row.group is None else (True, row.group))
+    return {label for label, found in units.items() if len(found) < least}
 
 
 def _without(rows: list[Row], later: Sequence[Row]) -> list[Row]:

@@ -37,6 +37,12 @@ def show(result: Mapping[str, Any]) -> list[RenderableType]:
             escape(row["class"]), f"{row['precision']:.3f}", f"{row['recall']:.3f}", f"{row['f1']:.3f}", str(row["n"]),
             *map(str, counts),
         )  # fmt: skip
+    never = [
+        (f"on test with {json.dumps(row['prompt'], ensure_ascii=False)} ({row['name']})", names)
+        for row in rows(result) if (names := row["test"].get("never_predicted"))
+    ]  # fmt: skip
+    if names := result.get("never_predicted_in_validation"):
+        never.append(("on validation with the found prompt", names))
     gain = result["difference_to_manual"]
     low, high = gain["interval"]
     shown: list[RenderableType] = [
@@ -44,6 +50,7 @@ def show(result: Mapping[str, Any]) -> list[RenderableType]:
         classes,
         f"Against the manual prompt: {gain['accuracy']:+.3f} accuracy, paired 95 % interval {low:+.3f} to {high:+.3f}.",
     ]
+    shown += [escape(f"Never predicted {where}: {', '.join(names)}.") for where, names in never]
     if not result.get("readable", True):
         shown.append("The found prompt is no text: it cannot be read, pasted, or moved to another model.")
     cut = result["texts"]["truncated"]

@@ -1,5 +1,6 @@
 """A classification task that is loaded: its reward, how its prompt is chosen and tested, and how it is used."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,23 +10,31 @@ import torch
 from safetensors.torch import save
 
 from hardprompt.data.files import csv_text
+from hardprompt.data.markdown import block, code, plain
 from hardprompt.data.tables import Example, Row
 from hardprompt.lms import TaskLM
+from hardprompt.lms.answers import Pooling
+from hardprompt.lms.causal import CausalLM
+from hardprompt.lms.masked import MaskedLM
 from hardprompt.lms.placing import search_copy
 from hardprompt.lms.vocabulary import Tokens
 from hardprompt.optimizers import Need
 from hardprompt.optimizers.gradient.soft import SoftPrompts
 from hardprompt.search.choice import choose
 from hardprompt.search.engine import Trial
-from hardprompt.search.files import write_bytes, write_text
 from hardprompt.search.rewards import Cached
+from hardprompt.search.writing import write_bytes, write_text
+from hardprompt.tasks.classify.answers import notes
 from hardprompt.tasks.classify.demonstrations import Demonstrations
-from hardprompt.tasks.classify.metrics import classification_metrics, paired_difference
+from hardprompt.tasks.classify.metrics import classification_metrics, never_predicted, paired_difference
 from hardprompt.tasks.classify.reward import Classification
 from hardprompt.tasks.classify.table import PREDICTIONS
 from hardprompt.tasks.protocol import Perplexity, written
 from hardprompt.tasks.template import Template
 
+_LOG = logging.getLogger(__name__)
+
+_SPLITS_FILE = "splits.csv"
 _SOFT_FILE = "soft_prompt.safetensors"
 _RESERVE = 64  # tokens that a prompt may have beside a long test text; one that has more keeps what it needs
 _START_WORDS = 64  # of the text that the policy model imagines before a prompt
@@ -62,6 +71,7 @@ class ClassifyTask:
     verbalizers: Mapping[str, str]  # for each class the string that stands for it
     manual: str = "The sentiment is"  # the hand-written prompt to compare with
     instruction: str | None = None  # for the methods that begin with one
+    how: Pooling = "sum"  # what an answer of several tokens counts
     precision: str = "auto"  # of the rewards that the search learns from; ``auto`` is half where that pays
     sharpness: float = 8.0  # of the reward; 1 is the paper, 8 is closer to accuracy
     leads: bool = False  # prompts stand before everything, the template holding the hand-written one
@@ -72,8 +82,11 @@ class ClassifyTask:
         self._template = Template(self.template.source, lead=written) if self.leads else self.template
         self._compared = "" if self.leads else written  # the hand-written prompt as one to be scored
         self.classes = list(self.verbalizers)
+        if isinstance(self.lm, CausalLM | MaskedLM):  # others say nothing of their tokens
+            for note in notes(self.lm.tokenizer, self.verbalizers, self._template, how=self.how, blank=self.lm.blank):
+                _LOG.warning(note)
         self._soft = SoftPrompts()
-        self._found, self._tested = "", list[str]()
+        self._found, self._tested = "", list[list[float]]()
         search_lm, self.precision = search_copy(self.lm, self.precision)
         self._train = self._classification(self.train, lm=search_lm, sharpness=self.sharpness)
         self._validation = self._classification(self.validation, sharpness=self.sharpness, keep=False)
@@ -98,7 +111,7 @@ class ClassifyTask:
     def _classification(self, rows: Sequence[Row], *, lm: TaskLM | None = None, **settings: Any) -> Classification:
         return Classification(
             lm=self.lm if lm is None else lm, examples=[row.example for row in rows], template=self._template,
-            verbalizers=self.verbalizers, soft=self._soft, **settings,
+            verbalizers=self.verbalizers, how=self.how, soft=self._soft, **settings,
         )  # fmt: skip
 
     def _rendered(self, example: Example) -> str:
@@ -136,10 +149,11 @@ class ClassifyTask:
         others = {"manual": self._compared} if self.leads else {"empty": "", "manual": self._compared}
         shown = {"manual": self.manual} if self.leads else others  # there it is in the template
         names = list(dict.fromkeys([prompt, *others.values()]))
-        predicted = dict(zip(names, task.predictions(names).numpy(), strict=True))
+        probabilities = task.probabilities(names)
+        predicted = dict(zip(names, probabilities.argmax(-1).numpy(), strict=True))
         labels = task.labels.numpy()
         self._found = prompt
-        self._tested = [self.classes[i] for i in predicted[prompt]]
+        self._tested = probabilities[0].tolist()
 
         def tested(prompt: str) -> dict[str, Any]:
             return classification_metrics(labels, predicted[prompt], self.classes)
@@ -148,6 +162,9 @@ class ClassifyTask:
             "template": self._template.shown,
             "readable": prompt not in self._soft,
             "verbalizers": dict(self.verbalizers),
+            "never_predicted_in_validation": never_predicted(
+                self._validation.labels.numpy(), self._validation.predictions([prompt]).numpy()[0], self.classes
+            ),
             "test": tested(prompt),
             "difference_to_manual": paired_difference(labels, predicted[prompt], predicted[self._compared]),
             "baselines": [
@@ -167,30 +184,39 @@ class ClassifyTask:
         test = result["test"]
         before, after = self._template.fill("{text}", result["prompt"])
         filled = f"{before}{{answer}}{after}" if after else before
-        words = "\n".join(f"- `{label}`: the model answers `{word}`" for label, word in self.verbalizers.items())
+        words = "\n".join(
+            f"- {code(label)}: the model answers {code(word)}" for label, word in self.verbalizers.items()
+        )
         low, high = test["interval"]
         how = (
-            f"Give the model this, with your text in place of `{{text}}`:\n\n```\n{filled}\n```\n\n"
+            f"Give the model this, with your text in place of `{{text}}`:\n\n{block(filled)}\n\n"
             f"and compare the probabilities of these {'answers' if after else 'continuations'}:\n\n{words}\n\n"
         )
         if not result["readable"]:
             how = (
-                f"`{_SOFT_FILE}` holds vectors that stand where the template has `{{prompt}}`:\n\n```\n"
-                f"{self._template.shown}\n```\n\nThey are no text: they cannot be read, pasted, or moved to another "
+                f"`{_SOFT_FILE}` holds vectors that stand where the template has `{{prompt}}`:\n\n"
+                f"{block(self._template.shown)}\n\nThey are no text: they cannot be read, pasted, or moved to another "
                 f"model.\n\n"
             )
+        never = (
+            f"It never predicted: {', '.join(map(code, names))}.\n" if (names := test.get("never_predicted")) else ""
+        )
         return (
-            f"# A prompt for {self.model}\n\n{how}"
+            f"# A prompt for {plain(self.model)}\n\n{how}"
             f"Accuracy on {test['n']} texts that took no part: {test['accuracy']:.3f} "
-            f"(95 % interval {low:.3f} to {high:.3f}), macro-F1 {test['macro_f1']:.3f}.\n"
+            f"(95 % interval {low:.3f} to {high:.3f}), macro-F1 {test['macro_f1']:.3f}.\n{never}"
         )
 
     def write(self, out: Path) -> None:
-        """What was predicted for each test text; and a soft prompt, which ``result.json`` can only name."""
-        rows = (
-            [row.text, row.label, name, int(row.label == name)]
-            for row, name in zip(self.test, self._tested, strict=True)
-        )
-        write_text(out / PREDICTIONS, csv_text(["text", "label", "predicted", "right"], rows))
+        """What was predicted for each test text, which rows took which part, and a soft prompt if that was found."""
+        rows = []
+        for row, chances in zip(self.test, self._tested, strict=True):
+            name = self.classes[max(range(len(chances)), key=chances.__getitem__)]
+            rows.append([row.number, row.text, row.label, name, int(row.label == name), *(f"{p:.6f}" for p in chances)])
+        head = ["row", "text", "label", "predicted", "right", *(f"P({name})" for name in self.classes)]
+        write_text(out / PREDICTIONS, csv_text(head, rows))
+        parts = {"train": self.train, "validation": self.validation, "test": self.test}
+        used = ([part, row.file, row.number, row.label] for part, rows in parts.items() for row in rows)
+        write_text(out / _SPLITS_FILE, csv_text(["part", "file", "row", "label"], used))
         if self._found in self._soft:
             write_bytes(out / _SOFT_FILE, save({"prompt": self._soft[self._found]}))

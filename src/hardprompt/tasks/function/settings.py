@@ -33,8 +33,8 @@ class Optimize(Settings):
 
     reward: str = flag(
         "MODULE:NAME of a function from a list of prompts to a list of numbers, or of a class that makes one",
-        positional=True,
-    )
+        positional=True, role="code",
+    )  # fmt: skip
     reward_timeout: float | None = flag(
         "seconds that one call of the reward may take", default=None, metavar="S", low=1e-3, high=1e9
     )

@@ -5,6 +5,7 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any
 
+from hardprompt.data.markdown import block, plain
 from hardprompt.lms.vocabulary import Tokens
 from hardprompt.optimizers import Need
 from hardprompt.search.engine import Trial
@@ -60,7 +61,7 @@ class FunctionTask:
     def card(self, result: Mapping[str, Any]) -> str:
         """The prompt itself."""
         return (
-            f"# A prompt for {self.name}\n\n```\n{result['prompt']}\n```\n\n"
+            f"# A prompt for {plain(self.name)}\n\n{block(result['prompt'])}\n\n"
             f"Its reward is {result['test']['reward']:g}.\n"
         )
 

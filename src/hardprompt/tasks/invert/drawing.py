@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from hardprompt.errors import MissingExtra
+from hardprompt.errors import MissingExtra, pip_install
 from hardprompt.lms.load import folder_or_hub
 from hardprompt.lms.placing import device, half
 from hardprompt.lms.quiet import one_line
@@ -27,7 +27,7 @@ def check_installed() -> None:
     """Raise a MissingExtra unless diffusers is installed."""
     if importlib.util.find_spec("diffusers") is None:
         raise MissingExtra(
-            "prompts are drawn by diffusers, which is not installed: pip install 'hardprompt[diffusion]'"
+            "prompts are drawn by diffusers, which is not installed: " + pip_install("'hardprompt[diffusion]'")
         )
 
 

@@ -3,7 +3,6 @@
 import functools
 import json
 import math
-import shlex
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,9 +12,9 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from hardprompt.errors import InputError
+from hardprompt.errors import InputError, typed
 from hardprompt.lms.api import client_of, open_address
-from hardprompt.search.files import write_json
+from hardprompt.search.writing import write_json
 from hardprompt.tasks import tables
 from hardprompt.tasks.invert.question import MARKS, TEMPLATE, ask, parse, question
 
@@ -223,7 +222,7 @@ def _pairs(run: Path) -> Iterator[tuple[str, list[Path]]]:
     """The prompt of a run and its images; of the run of a whole folder of images, each one's."""
     path = run / "result.json"
     if not path.is_file():
-        raise InputError(f"{str(run)!r} has not finished; continue it with: hardprompt resume {shlex.quote(str(run))}")
+        raise InputError(f"{str(run)!r} has not finished; continue it with: hardprompt resume {typed(run)}")
     try:
         result = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:

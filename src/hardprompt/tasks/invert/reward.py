@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import InitVar, dataclass
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ from hardprompt.lms.tokens import special_ids
 from hardprompt.lms.vectors import substituted, token_vectors
 from hardprompt.lms.vocabulary import Tokens, allowed_tokens, begins_with_space, first_tokens
 from hardprompt.optimizers.gradient.soft import SoftPrompts
+from hardprompt.tasks.invert.words import check_words, occurs
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -88,13 +88,22 @@ class Inversion:
 
         White space is one space between words and none at the ends.
         """
-        words = " ".join(prompt.split())
-        gap = " " if self.before and words and not words.startswith(_CLINGS) else ""
-        caption = self.before + gap + words
+        caption = self._begun(" ".join(prompt.split()))
         for word in self.require:
-            if not _occurs(word, caption):
+            if not occurs(word, caption):
                 caption = f"{caption}, {word}" if caption else word
         return caption
+
+    def prompt_of(self, caption: str) -> str:
+        """The prompt behind the beginning of a caption that has it; else the caption, which then stands behind it."""
+        words = " ".join(caption.split())
+        rest = words.removeprefix(self.before).strip()
+        return rest if self._begun(rest) == words else words
+
+    def _begun(self, words: str) -> str:
+        """The beginning, and words behind it."""
+        gap = " " if self.before and words and not words.startswith(_CLINGS) else ""
+        return self.before + gap + words
 
     def allowed(self, prompt: str) -> bool:
         """Whether the prompt's caption has no forbidden word and can be read whole."""
@@ -104,7 +113,7 @@ class Inversion:
         return self.model.count(self.complete(prompt)) <= self.model.text_limit
 
     def _broken(self, prompt: str) -> int:
-        return sum(_occurs(word, self.complete(prompt)) for word in self.forbid)
+        return sum(occurs(word, self.complete(prompt)) for word in self.forbid)
 
 
 class InversionObjective:
@@ -140,7 +149,9 @@ class InversionObjective:
         opens, self.follows = first_tokens(self.tokenizer, allowed, tokens=tokens, spaced=spaced)
         fitting = opens & (begins_with_space(self.tokenizer, len(self.table)) == spaced)
         self.opens = fitting if bool(fitting.any()) else opens
-        left, right = self._read([before.rstrip(), after])
+        left, word, behind = self._read([before.rstrip(), "a", "a" + after])
+        # Some tokenizers put a space before a text, which what stands behind the prompt must not get.
+        right = behind[len(word) :] if behind[: len(word)] == word else self._read([after])[0]
         self._left, self._right = [*opening, *left], [*right, *closing]
         self._blank = int(allowed.nonzero()[0])
 
@@ -170,23 +181,3 @@ class InversionObjective:
         with substituted(self._task.model.embedding, begin, vectors):
             read = self._task.model.read([ids] * len(vectors))
         return 1.0 - (read @ self._task.targets.to(read).T).mean(-1)
-
-
-def check_words(before: str, require: Sequence[str], forbid: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The required and the forbidden words, each with single spaces; raises an InputError where they contradict."""
-    for kind, words in (("required", require), ("forbidden", forbid)):
-        if not all(word.strip() for word in words):
-            raise InputError(f"a {kind} word is empty; give a word, or none.")
-    required, forbidden = ([" ".join(word.split()) for word in words] for words in (require, forbid))
-    for word in forbidden:
-        if _occurs(word, before):
-            raise InputError(f"the forbidden word {word!r} is in the beginning {before!r} of every caption.")
-        for other in required:
-            if _occurs(word, other):
-                raise InputError(f"the word {word!r} is forbidden, and required in {other!r}; keep one of the two.")
-    return required, forbidden
-
-
-def _occurs(word: str, text: str) -> bool:
-    """Whether ``word`` stands in ``text`` with no letter, digit or underscore at either side."""
-    return re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text, re.IGNORECASE) is not None

@@ -41,11 +41,11 @@ class Invert(Settings):
 
     images: tuple[str, ...] = flag(
         "a picture; several, which get one common prompt; or a folder, where each gets its own", positional=True,
-        metavar="IMAGE",
+        metavar="IMAGE", role="data",
     )  # fmt: skip
     image_model: str = flag(
         "CLIP or SigLIP model by hub name or folder, or embedded:conse, a weak stand-in", default="embedded:conse",
-        metavar="MODEL",
+        metavar="MODEL", role="image model",
     )  # fmt: skip
     start: str | None = flag(
         'how the prompt begins, such as "a photo of"; it is part of the prompt', default=None, metavar="TEXT"
@@ -57,7 +57,7 @@ class Invert(Settings):
     manual: str | None = flag("a hand-written prompt to compare with", default=None, metavar="PROMPT")
     draw: str | None = flag(
         "diffusers model that draws pictures from the prompts, to be laid beside the target", default=None,
-        metavar="MODEL",
+        metavar="MODEL", role="pipeline",
     )  # fmt: skip
     length: int = flag("tokens of the prompt", default=8, metavar="L", low=1, high=32)
     evaluations: int = flag("budget in prompts scored", default=960, metavar="N", low=1, high=1e9)
@@ -66,7 +66,7 @@ class Invert(Settings):
 
     def check_task(self) -> None:
         """A folder stands alone, and no word is both required and forbidden."""
-        from hardprompt.tasks.invert.reward import check_words
+        from hardprompt.tasks.invert.words import check_words
 
         check_words(self.start or "", self.require, self.forbid)
         if len(self.images) > 1:
@@ -92,7 +92,7 @@ class Invert(Settings):
             return [(self, out)]
         files = [Path(path) for path in self.files()]
         stems = [file.stem for file in files]
-        short = len(set(stems)) == len(stems) and not {"run.yaml", "result.json", "README.md"} & set(stems)
+        short = len(set(stems)) == len(stems) and not {*stems} & {"run.yaml", "result.json", "README.md", ".", ".."}
         return [
             (dataclasses.replace(self, images=(str(file),)), out / (file.stem if short else file.name))
             for file in files

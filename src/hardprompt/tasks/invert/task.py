@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hardprompt.data.markdown import block, code
 from hardprompt.errors import InputError, MissingExtra
 from hardprompt.lms.image_text import ImageText, check_length
 from hardprompt.lms.image_text.conse import ConSE
 from hardprompt.lms.vocabulary import Tokens
 from hardprompt.optimizers import Need
 from hardprompt.search.engine import Trial
-from hardprompt.search.files import write_bytes
 from hardprompt.search.rewards import Cached
+from hardprompt.search.writing import write_bytes
 from hardprompt.tasks.invert.drawing import draw
 from hardprompt.tasks.invert.images import grid, png
 from hardprompt.tasks.invert.reward import Inversion
@@ -70,9 +71,7 @@ class InvertTask:
         """What a person wrote; a loss with gradients."""
         if need is Need.OBJECTIVE:
             return self._task.objective(tokens=tokens, script=script)
-        # a caption has its beginning whether a person wrote it or not
-        said = written(need, self.manual, self.instruction)
-        return " ".join(said.split()).removeprefix(" ".join(self.before.split()))
+        return self._task.prompt_of(written(need, self.manual, self.instruction))
 
     def choose(self, trials: Sequence[Trial], perplexity: Perplexity) -> Trial:  # noqa: ARG002
         """The one of the highest score, the earliest among equals.
@@ -129,12 +128,12 @@ class InvertTask:
 
     def card(self, result: Mapping[str, Any]) -> str:
         """The prompt, its score, and what the score is worth."""
-        names = ", ".join(f"`{Path(path).name}`" for path in self.paths)
+        names = ", ".join(code(Path(path).name) for path in self.paths)
         worth = f"\n{self.model.stand_in}\n" if self.model.stand_in else ""
         drawn = "\n`pictures/` has what a diffusion model drew from it.\n" if self._drawn else ""
         return (
-            f"# A prompt for {names}\n\n```\n{result['prompt']}\n```\n\n"
-            f"Its cosine with the picture{'s' if len(self.images) > 1 else ''} under `{self.name}` is "
+            f"# A prompt for {names}\n\n{block(result['prompt'])}\n\n"
+            f"Its cosine with the picture{'s' if len(self.images) > 1 else ''} under {code(self.name)} is "
             f"{result['test']['cosine']:.3f}.\n{worth}{drawn}\n![the pictures and their prompts](grid.png)\n"
         )
 

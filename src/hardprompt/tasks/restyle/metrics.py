@@ -7,7 +7,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from hardprompt.errors import InputError, MissingExtra
+from hardprompt.errors import InputError, MissingExtra, pip_install
 from hardprompt.tasks.intervals import bootstrap
 
 
@@ -81,7 +81,7 @@ def bleu(outputs: Sequence[str], *references: Sequence[str]) -> dict[str, Any]:
     try:
         from sacrebleu.metrics.bleu import BLEU
     except ImportError as error:
-        raise MissingExtra("BLEU needs sacrebleu: pip install 'hardprompt[bleu]'") from error
+        raise MissingExtra("BLEU needs sacrebleu: " + pip_install("'hardprompt[bleu]'")) from error
     lengths = [len(texts) for texts in references]
     if not outputs or not lengths or any(length != len(outputs) for length in lengths):
         raise InputError(f"{len(outputs)} outputs and references of lengths {lengths}; as many of each are expected.")

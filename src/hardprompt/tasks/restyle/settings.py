@@ -58,7 +58,7 @@ class StyleRun(Settings):
     style_label: str | None = flag("its label of the target style", default=None, metavar="LABEL")
     style_function: str | None = flag(
         "function from a list of texts to probabilities of the target style, in place of examples", default=None,
-        metavar="MODULE:NAME",
+        metavar="MODULE:NAME", role="code",
     )  # fmt: skip
     validation: str | None = flag(
         "texts that choose the prompt (else a part of TEXTS)", default=None, metavar="FILE", role="data"
@@ -78,14 +78,19 @@ class StyleRun(Settings):
     zscore: bool = flag("normalise each text's scores over the prompts of a step, as RLPrompt does", default=False)
     samples: int = flag("rewritings of each text, of which the best counts", default=4, metavar="N", low=1, high=1000)
     template: str = flag(
-        "with {text} and {prompt}; the rewriting follows", default='{prompt} "{text}" "', metavar="TEXT"
+        "with {text} and {prompt}; the rewriting follows",
+        default='{prompt} "{text}" "',
+        metavar="TEXT",
+        escapes=True,
     )
     stop: str = flag("what ends a rewriting, beside the line's end (\")", default='"', metavar="TEXT")
     manual: str | None = flag("a hand-written prompt to compare with", default=None, metavar="PROMPT")
     task_model: str = flag(
         "model that rewrites; openai:NAME with --base-url", default=DEFAULT_MODEL, metavar="MODEL", role="model"
     )
-    base_url: str | None = flag("of an OpenAI-compatible API that serves the task model", default=None, metavar="URL")
+    base_url: str | None = flag(
+        "of an OpenAI-compatible API that serves the task model", default=None, metavar="URL", role="address"
+    )
     embedder: str = flag(
         "model whose embeddings measure content and feed the classifier", default="embedded:minilm", metavar="MODEL",
         role="model",
@@ -106,9 +111,9 @@ class StyleRun(Settings):
     def check_task(self) -> None:
         """The template, and that the target style is given in one way."""
         from hardprompt.lms.api import check_plain
-        from hardprompt.tasks.template import Template
+        from hardprompt.tasks.template import check_template
 
-        template = Template(self.template)
+        template = check_template(self.template)
         if "{mask}" in template.source:
             raise InputError(f"template {template.source!r} has {{mask}}; a rewriting follows the template's end.")
         given = [n for n in ("target_examples", "style_model", "style_function") if getattr(self, n) is not None]
@@ -122,12 +127,13 @@ class StyleRun(Settings):
             if (getattr(self, model) is None) != (getattr(self, label) is None):
                 one, other = (n.replace("_", "-") for n in ((model, label)))
                 raise InputError(f"--{one} and --{other} belong together: give both or none.")
+        if self.base_url is not None:
+            check_plain(self.base_url)  # before anything is written, or said: it may hold a key
         if self.task_model.startswith(_REMOTE) != (self.base_url is not None):
             raise InputError(
                 f"the task model is {self.task_model!r} and the base URL {self.base_url!r}: a model behind an API is "
                 "--task-model openai:NAME with --base-url URL, any other has no base URL."
             )
-        check_plain(self.base_url or "")
         if self.references is not None and self.test is None:
             raise InputError("--references are line by line those of a test file; name it with --test.")
         if self.per_step is not None and self.per_step > self.shots:

@@ -18,8 +18,8 @@ from torch import Tensor
 from hardprompt.errors import InputError, RewardError, unknown
 from hardprompt.lms.embedding import Embedder, outputs, text_limit
 from hardprompt.lms.load import load_tokenizer, load_weights, read_config, resolve
-from hardprompt.search.files import write_bytes
 from hardprompt.search.plugins import load_object, said
+from hardprompt.search.writing import write_bytes
 from hardprompt.tasks.intervals import bootstrap
 from hardprompt.tasks.restyle.reward import Style
 from hardprompt.tasks.restyle.texts import LEAST

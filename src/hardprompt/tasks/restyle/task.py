@@ -10,13 +10,14 @@ from typing import Any
 import torch
 
 from hardprompt.data.files import csv_text
+from hardprompt.data.markdown import block, code, plain
 from hardprompt.errors import MissingExtra
 from hardprompt.lms.vocabulary import Tokens
 from hardprompt.optimizers import Need
 from hardprompt.search.choice import most_natural
 from hardprompt.search.engine import Trial
-from hardprompt.search.files import write_text
 from hardprompt.search.rewards import Cached, PerStep
+from hardprompt.search.writing import write_text
 from hardprompt.tasks.protocol import Notify, Perplexity, written
 from hardprompt.tasks.restyle.fluency import Fluency
 from hardprompt.tasks.restyle.metrics import bleu, joint, paired_joint, style_metrics
@@ -178,13 +179,13 @@ class RestyleTask:
         """The filled template, and what it does to a few texts."""
         test = result["test"]
         before, _ = self.template.fill("{text}", result["prompt"])
-        examples = "\n".join(f"- {row['text']}\n  → {row['output']}" for row in result["examples"])
+        examples = "\n".join(f"- {plain(row['text'])}\n  → {plain(row['output'])}" for row in result["examples"])
         low, high = test["interval"]
         return (
-            f"# A prompt for {self.model}\n\n"
-            f"Give the model this, with your text in place of `{{text}}`:\n\n```\n{before}\n```\n\n"
+            f"# A prompt for {plain(self.model)}\n\n"
+            f"Give the model this, with your text in place of `{{text}}`:\n\n{block(before)}\n\n"
             f"Of {self.samples} continuations, sampled among the 10 likeliest tokens and cut at the first "
-            f"`{self.stop}` or line break, the one that scored best on content and style was kept.\n\n"
+            f"{code(self.stop)} or line break, the one that scored best on content and style was kept.\n\n"
             f"On {test['n']} texts that took no part: J {test['j']:.3f} (95 % interval {low:.3f} to {high:.3f}), "
             f"content {test['content']:.3f}, style {test['style']:.3f}, fluency {test['fluency']:.3f}.\n\n"
             f"{examples}\n"

@@ -1,0 +1,62 @@
+"""Tokenizers of every kind that treats the beginning or the end of a text in a way of its own."""
+
+from collections.abc import Callable
+
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import PreTrainedTokenizerFast
+
+from tests.conftest import ENGLISH, VOCABULARY, make_tokenizer
+
+
+def sentencepiece(kind: str) -> PreTrainedTokenizerFast:
+    """A tokenizer that puts a space before a text, as Llama 2 (``prepend``) or Metaspace of two kinds has it."""
+    inner = Tokenizer(models.BPE(unk_token="<unk>"))
+    if kind == "prepend":
+        inner.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    else:
+        inner.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=kind)
+    inner.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.Fuse(), decoders.Strip(content=" ", left=1, right=0)]
+    )
+    # Without a pre-tokenizer the merges would reach over words, which those of Llama 2 do not.
+    split = Tokenizer(models.BPE(unk_token="<unk>"))
+    split.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY, special_tokens=["<unk>", "<s>", "</s>", "<pad>"], show_progress=False,
+        initial_alphabet=["\n", "(", "▁", ",", "."],
+    )  # fmt: skip
+    split.train_from_iterator(ENGLISH.replace("\n", " ").replace(",", " ,").replace(".", " .").split("  "), trainer)
+    inner.model = split.model
+    inner.add_special_tokens(["<unk>", "<s>", "</s>", "<pad>"])
+    inner.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=inner, bos_token="<s>", eos_token="</s>", pad_token="<pad>", unk_token="<unk>",
+        clean_up_tokenization_spaces=False,
+    )  # fmt: skip
+
+
+def wordpiece() -> PreTrainedTokenizerFast:
+    """A tokenizer as Chinese GPT-2 has it: ``[CLS]`` opens a text, ``[SEP]`` closes it, and nothing is its end."""
+    inner = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    inner.normalizer = normalizers.BertNormalizer()
+    inner.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    inner.decoder = decoders.WordPiece()
+    special = ["[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]"]
+    trainer = trainers.WordPieceTrainer(vocab_size=VOCABULARY, special_tokens=special, show_progress=False)
+    inner.train_from_iterator([*ENGLISH.splitlines(), "电影很好 电影很差 这部"], trainer)
+    inner.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=inner, unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]", pad_token="[PAD]",
+        mask_token="[MASK]", clean_up_tokenization_spaces=False,
+    )  # fmt: skip
+
+
+KINDS: dict[str, Callable[[], PreTrainedTokenizerFast]] = {
+    "first": lambda: sentencepiece("first"),
+    "always": lambda: sentencepiece("always"),
+    "prepend": lambda: sentencepiece("prepend"),
+    "wordpiece": wordpiece,
+    "bytes": make_tokenizer,
+}

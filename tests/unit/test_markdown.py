@@ -1,0 +1,53 @@
+"""Text of a model's stays text: in Markdown, and in a spreadsheet."""
+
+import csv
+import io
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+
+from hardprompt.data.files import columns, csv_text
+from hardprompt.data.markdown import block, code, plain
+
+NASTY = st.text(st.sampled_from("`~#*_[]<>|!\\&$-=+@'\"ab \n\t\r"), max_size=25)
+
+
+@given(NASTY)
+def test_nothing_in_a_block_ends_it(text: str) -> None:
+    tokens = MarkdownIt().parse(f"before\n\n{block(text)}\n\nafter")
+    assert [token.type for token in tokens][3:4] == ["fence"]
+    assert [token.type for token in tokens].count("paragraph_open") == 2
+    assert tokens[3].content == f"{text}\n".replace("\r\n", "\n").replace("\r", "\n")
+
+
+@given(NASTY.filter(str.strip))
+def test_code_within_a_line_is_shown_as_it_is(text: str) -> None:
+    (inline,) = [token for token in MarkdownIt().parse(f"a {code(text)} b") if token.type == "inline"]
+    kinds = [child.type for child in inline.children or ()]
+    assert kinds == ["text", "code_inline", "text"]
+
+
+@given(NASTY.filter(str.strip))
+def test_plain_text_is_shown_as_it_is(text: str) -> None:
+    tokens = MarkdownIt("commonmark", {"html": True}).enable("table").parse(f"x {plain(text)} x")
+    assert [token.type for token in tokens] == ["paragraph_open", "inline", "paragraph_close"]
+    (_, inline, _) = tokens
+    shown = "".join(child.content for child in inline.children or ())
+    assert {child.type for child in inline.children or ()} <= {"text", "text_special"}
+    assert shown == f"x {' '.join(text.split())} x"
+
+
+@given(st.lists(st.text(st.sampled_from("=+-@'\t\rab,\"1 "), max_size=6), min_size=1, max_size=4))
+def test_no_cell_is_a_formula_and_reading_gives_what_was_written(tmp_path_factory: object, cells: list[str]) -> None:
+    text = csv_text(["prompt"], [[cell] for cell in cells])
+    shown = [row["prompt"] for row in csv.DictReader(io.StringIO(text, newline=""))]
+    assert not any(cell.startswith(("=", "+", "-", "@", "\t", "\r")) for cell in shown)
+    path = Path(str(tmp_path_factory.mktemp("csv"))) / "a.csv"  # type: ignore[attr-defined]
+    path.write_text(text, encoding="utf-8", newline="")
+    assert [cell for (cell,) in columns(path, "prompt")] == cells
+
+
+def test_numbers_stay_numbers() -> None:
+    assert csv_text(["reward"], [[-1.5]]) == "reward\r\n-1.5\r\n"
