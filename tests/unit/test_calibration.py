@@ -1,0 +1,98 @@
+"""Calibrated answers: by hand, by another optimizer, and what must not matter."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.optimize import minimize
+from torch import Tensor
+
+from hardprompt.tasks.classify.calibration import Leaning, affine, batch
+
+EVEN = torch.full((3,), 1 / 3).double()
+
+
+@pytest.fixture
+def logs() -> Tensor:
+    """Scores of two prompts on nine texts among three classes, leaning to one of them."""
+    draw = torch.Generator().manual_seed(0)
+    return torch.randn(2, 9, 3, generator=draw).double() + torch.tensor([[[3.0, 0, -1]], [[0, 0, 2.0]]]).double()
+
+
+LABELS = torch.tensor([0, 1, 2, 0, 1, 2, 0, 1, 2])
+
+
+def test_batch_is_what_a_person_would_work_out(logs: Tensor) -> None:
+    found = batch(logs, torch.tensor([0.5, 0.25, 0.25]).double()).taken_from(logs)
+    for p in range(2):
+        rows = [[math.exp(float(v)) for v in row] for row in logs[p]]
+        own = [[math.log(v / sum(row)) for v in row] for row in rows]
+        means = [sum(row[k] for row in own) / 9 for k in range(3)]
+        for i, row in enumerate(own):
+            z = [math.exp(row[k] - means[k]) * (0.5, 0.25, 0.25)[k] for k in range(3)]
+            assert found[p, i].exp().tolist() == pytest.approx([v / sum(z) for v in z])
+
+
+def test_a_class_that_gains_alike_on_all_texts_gains_nothing(logs: Tensor) -> None:
+    wanted = batch(logs, EVEN).taken_from(logs)
+    moved = logs + torch.tensor([5.0, -2.0, 0.3]).double()
+    torch.testing.assert_close(batch(moved, EVEN).taken_from(moved), wanted)
+    torch.testing.assert_close(
+        affine(moved, LABELS, EVEN).taken_from(moved), affine(logs, LABELS, EVEN).taken_from(logs)
+    )
+
+
+@pytest.mark.parametrize("strength", [0.1, 1.0, 30.0])
+def test_affine_is_the_minimum_that_scipy_finds(logs: Tensor, strength: float) -> None:
+    found = affine(logs, LABELS, EVEN, strength=strength)
+    for p in range(2):
+        own = logs[p].log_softmax(-1).numpy()
+        x = own - own.mean(0)
+        x = x - np.log(np.exp(x).sum(-1, keepdims=True))
+
+        def loss(theta: np.ndarray, x: np.ndarray = x) -> float:
+            z = theta[:3] * x + theta[3:]
+            right = z[np.arange(9), LABELS.numpy()] - np.log(np.exp(z).sum(-1))
+            return float(-right.mean() + strength / 18 * (((theta[:3] - 1) ** 2).sum() + (theta[3:] ** 2).sum()))
+
+        best = minimize(loss, np.array([1.0, 1, 1, 0, 0, 0]), method="BFGS", options={"gtol": 1e-9})
+        assert found.scale[p].tolist() == pytest.approx(best.x[:3], abs=1e-5)
+        z = torch.tensor(best.x[:3] * x + best.x[3:])
+        torch.testing.assert_close(found.taken_from(logs)[p], z.log_softmax(-1), atol=1e-5, rtol=0)
+
+
+def test_a_strong_penalty_is_batch_and_parted_texts_stay_finite(logs: Tensor) -> None:
+    strong = affine(logs, LABELS, EVEN, strength=1e9)
+    torch.testing.assert_close(strong.taken_from(logs), batch(logs, EVEN).taken_from(logs), atol=1e-6, rtol=0)
+    parted = 50.0 * torch.nn.functional.one_hot(LABELS, 3)[None].double()
+    found = affine(parted, LABELS, EVEN)
+    assert bool(found.scale.isfinite().all())
+    assert found.taken_from(parted).argmax(-1)[0].equal(LABELS)
+
+
+@given(st.integers(1, 6), st.integers(2, 5), st.integers(0, 1000), st.floats(0.01, 40))
+def test_what_comes_out_is_a_distribution_and_prompts_keep_no_company(
+    n: int, classes: int, seed: int, spread: float
+) -> None:
+    draw = torch.Generator().manual_seed(seed)
+    logs = spread * torch.randn(3, n, classes, generator=draw).double()
+    labels = torch.randint(0, classes, (n,), generator=draw)
+    prior = torch.rand(classes, generator=draw).double() + 0.1
+    for fit in (lambda x: batch(x, prior), lambda x: affine(x, labels, prior)):
+        found = fit(logs).taken_from(logs)
+        torch.testing.assert_close(found.exp().sum(-1), torch.ones(3, n).double())
+        torch.testing.assert_close(fit(logs[1:2]).taken_from(logs[1:2])[0], found[1], atol=1e-6, rtol=1e-6)
+
+
+def test_none_is_the_model_at_its_word(logs: Tensor) -> None:
+    torch.testing.assert_close(Leaning.only(torch.zeros(2, 3).double()).taken_from(logs), logs.log_softmax(-1))
+
+
+def test_batch_has_gradients(logs: Tensor) -> None:
+    def cross_entropy(logs: Tensor) -> Tensor:
+        return -batch(logs, EVEN).taken_from(logs)[:, torch.arange(9), LABELS].mean(-1)
+
+    assert torch.autograd.gradcheck(cross_entropy, logs.requires_grad_(True))
