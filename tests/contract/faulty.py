@@ -108,14 +108,14 @@ class Letters:
         at = range(self.items) if items is None else items
         return torch.tensor([[float(p.count("ast"[i])) for i in at] for p in prompts], dtype=torch.float64)
 
-    def aggregate(self, scores: Tensor) -> Tensor:
+    def aggregate(self, scores: Tensor, _: Sequence[int] | None = None) -> Tensor:
         return scores.mean(-1)
 
 
 class Sociable(Letters):
     """Normalises over the prompts that are asked together."""
 
-    def aggregate(self, scores: Tensor) -> Tensor:
+    def aggregate(self, scores: Tensor, _: Sequence[int] | None = None) -> Tensor:
         return scores.mean(-1) - scores.mean()
 
 
@@ -136,7 +136,7 @@ class Other(Letters):
 class Endless(Letters):
     """Is infinite where a prompt has no such letter."""
 
-    def aggregate(self, scores: Tensor) -> Tensor:
+    def aggregate(self, scores: Tensor, _: Sequence[int] | None = None) -> Tensor:
         return scores.mean(-1).log()
 
 
@@ -145,7 +145,7 @@ class Drifting(Letters):
 
     calls = itertools.count()
 
-    def aggregate(self, scores: Tensor) -> Tensor:
+    def aggregate(self, scores: Tensor, _: Sequence[int] | None = None) -> Tensor:
         return scores.mean(-1) + next(self.calls)
 
 

@@ -42,7 +42,7 @@ class Counted:
         self.asked += [(prompt, item) for prompt in prompts for item in at]
         return torch.tensor([[value(prompt, item) for item in at] for prompt in prompts])
 
-    def aggregate(self, scores: Tensor) -> Tensor:
+    def aggregate(self, scores: Tensor, _: Sequence[int] | None = None) -> Tensor:
         return scores.mean(-1)
 
 

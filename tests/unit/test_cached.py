@@ -25,7 +25,7 @@ class Broken:
         at = list(range(3)) if items is None else list(items)
         return torch.tensor([[math.inf if i == 1 and self.tries < 3 else float(i) for i in at] for _ in prompts])
 
-    def aggregate(self, scores: Tensor) -> Tensor:
+    def aggregate(self, scores: Tensor, _: Sequence[int] | None = None) -> Tensor:
         return scores.mean(-1)
 
 

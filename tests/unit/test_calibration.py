@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 from torch import Tensor
 
-from hardprompt.tasks.classify.calibration import Leaning, affine, batch
+from hardprompt.tasks.classify.calibration import Calibration, Leaning, affine, batch, leaning
 
 EVEN = torch.full((3,), 1 / 3).double()
 
@@ -91,8 +91,11 @@ def test_none_is_the_model_at_its_word(logs: Tensor) -> None:
     torch.testing.assert_close(Leaning.only(torch.zeros(2, 3).double()).taken_from(logs), logs.log_softmax(-1))
 
 
-def test_batch_has_gradients(logs: Tensor) -> None:
+@pytest.mark.parametrize("how", ["batch", "affine"])
+def test_it_has_the_gradients_of_finite_differences(logs: Tensor, how: Calibration) -> None:
     def cross_entropy(logs: Tensor) -> Tensor:
-        return -batch(logs, EVEN).taken_from(logs)[:, torch.arange(9), LABELS].mean(-1)
+        found = leaning(how, logs, LABELS)
+        assert found is not None
+        return -found.taken_from(logs)[:, torch.arange(9), LABELS].mean(-1)
 
     assert torch.autograd.gradcheck(cross_entropy, logs.requires_grad_(True))

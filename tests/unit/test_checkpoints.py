@@ -1,6 +1,7 @@
 """A save costs what is new: it does not grow with the history of a run, and nothing is lost by that."""
 
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ class Letters:
         rows = torch.tensor([[float(p.count(c)) + len(p) / 7 for c in "aeio"] for p in prompts]).double()
         return rows if items is None else rows[:, items]
 
-    def aggregate(self, scores: Tensor) -> Tensor:
+    def aggregate(self, scores: Tensor, _: Sequence[int] | None = None) -> Tensor:
         return scores.mean(-1)
 
     def __call__(self, prompts: list[str]) -> Tensor:

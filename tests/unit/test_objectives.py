@@ -14,6 +14,8 @@ from hardprompt.lms.causal import CausalLM
 from hardprompt.lms.masked import MaskedLM
 from hardprompt.optimizers.gradient.objective import gradient
 from hardprompt.optimizers.gradient.soft import SoftPrompts
+from hardprompt.tasks.classify import loss as loss_module
+from hardprompt.tasks.classify.calibration import Calibration
 from hardprompt.tasks.classify.reward import Classification
 from hardprompt.tasks.template import Template
 from tests.conftest import ARCHITECTURES, RESCALED, WINDOWED
@@ -85,11 +87,16 @@ def test_a_masked_loss_at_a_prompts_own_vectors_is_the_rewards_view_of_its_text(
     torch.testing.assert_close(found, reward.probabilities([typed(objective, PROMPT)]), atol=2e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("calibrate", ["none", "batch", "affine"])
 @pytest.mark.parametrize("arch", ["llama", "gpt2", "roberta"])
-def test_the_gradient_is_that_of_finite_differences(tiny_of: Any, arch: str) -> None:
+def test_the_gradient_is_that_of_finite_differences(
+    tiny_of: Any, arch: str, calibrate: Calibration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loss_module, "_ROWS", 4)  # several groups of texts
     tiny = tiny_of(arch)
     lm = MaskedLM(*tiny) if arch == "roberta" else CausalLM(*tiny)
-    objective = task(lm, "{text}{prompt}{mask}." if arch == "roberta" else "{text}{prompt}", MANY).objective()
+    template = "{text}{prompt}{mask}." if arch == "roberta" else "{text}{prompt}"
+    objective = task(lm, template, MANY, calibrate=calibrate).objective()
     at = vectors(objective, PROMPT)
     loss, slope = gradient(objective, at)
     assert slope.shape == at.shape

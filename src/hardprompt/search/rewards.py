@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from hardprompt.errors import InputError, RewardError
 from hardprompt.search.files import Past
 
-_PAIRS = 20_000_000  # scores that a memory holds
+_VALUES = 20_000_000  # numbers that a memory holds
 _LINE = 1000  # prompts of one entry of a log that is written anew
 
 
@@ -26,15 +26,21 @@ class Reward(Protocol):
 
 @runtime_checkable
 class ItemReward(Reward, Protocol):
-    """A Reward that is made of scores on items, such as texts: calling it aggregates the scores on all of them."""
+    """A Reward that is made of scores on items, such as texts: calling it aggregates the scores on all of them.
+
+    The score of a pair is one number, or several of a shape that is the same for all, and depends on no other pair;
+    what does, such as calibration, belongs to ``aggregate``.
+    """
 
     items: int  # how many there are; what one evaluation is, in pairs
 
-    def score(self, prompts: Sequence[str], items: Sequence[int] | None = None) -> Float[Tensor, "n items"]:
-        """A number for each prompt on each item, or on those numbered."""
+    def score(self, prompts: Sequence[str], items: Sequence[int] | None = None) -> Float[Tensor, "n items *values"]:
+        """The score of each prompt on each item, or on those numbered."""
 
-    def aggregate(self, scores: Float[Tensor, "n items"]) -> Float[Tensor, " n"]:
-        """A number for each prompt from its numbers on some items."""
+    def aggregate(
+        self, scores: Float[Tensor, "n items *values"], items: Sequence[int] | None = None, /
+    ) -> Float[Tensor, " n"]:
+        """A number for each prompt from its scores on all items, or on those numbered."""
 
 
 @runtime_checkable
@@ -64,14 +70,14 @@ class Cached:
 
     Args:
         reward: the reward to ask about what is new.
-        kept: prompts remembered, fewer where that would be more than 20 million pairs; the oldest is forgotten first.
+        kept: prompts remembered, fewer where that would be more than 20 million numbers; the oldest is forgotten first.
     """
 
     def __init__(self, reward: Reward | ItemReward, *, kept: int = 200_000) -> None:
         self._reward = reward
         self.items = reward.items if isinstance(reward, ItemReward) else 1  # a number for a whole prompt is one item
-        self._kept = max(1, min(kept, _PAIRS // self.items))
-        self._known: dict[str, Float[Tensor, " items"]] = {}  # NaN where nothing is known
+        self._kept = kept
+        self._known: dict[str, Tensor] = {}  # NaN where nothing is known
         self._log: list[Any] = []  # what was learned, as prompts, items (None: all) and scores, or how many forgotten
         self._forgotten = 0  # of the log's prompts
         self.hits = 0
@@ -81,7 +87,7 @@ class Cached:
         """The rewards, of new prompts by the reward behind and of known ones from memory."""
         return self.aggregate(self.score(prompts))
 
-    def score(self, prompts: Sequence[str], items: Sequence[int] | None = None) -> Float[Tensor, "n items"]:
+    def score(self, prompts: Sequence[str], items: Sequence[int] | None = None) -> Float[Tensor, "n items *values"]:
         """The scores, of new pairs by the reward behind and of known ones from memory, float64.
 
         Raises:
@@ -91,39 +97,45 @@ class Cached:
         rows, groups = dict[str, Tensor](), dict[tuple[int, ...], list[str]]()
         for prompt in dict.fromkeys(prompts):
             known = self._known.get(prompt)
-            rows[prompt] = torch.full((self.items,), torch.nan, dtype=torch.float64) if known is None else known
-            missing = sorted(set(at[rows[prompt][at].isnan()].tolist()))
-            if missing:
-                groups.setdefault(tuple(missing), []).append(prompt)
+            missing = at if known is None else at[~_known(known)[at]]
+            if known is not None:
+                rows[prompt] = known
+            if len(missing):
+                groups.setdefault(tuple(sorted(set(missing.tolist()))), []).append(prompt)
         asked = sum(map(len, groups.values()))
         self.hits += len(prompts) - asked
         self.scored += asked
         for missing_at, group in groups.items():
             found = self._ask(group, missing_at)
             for prompt, fresh in zip(group, found, strict=True):
-                rows[prompt] = _with(rows[prompt], missing_at, fresh)
-            finite = found.isfinite().all(-1)  # what is not is handed on, for the engine to name
+                rows[prompt] = self._with(rows.get(prompt), missing_at, fresh)
+            finite = found.isfinite().flatten(1).all(-1)  # what is not is handed on, for the engine to name
             if not bool(finite.all()):
                 group, found = [p for p, good in zip(group, finite.tolist(), strict=True) if good], found[finite]
             if group:
                 self._known.update((prompt, rows[prompt]) for prompt in group)
                 self._log.append([group, None if len(missing_at) == self.items else list(missing_at), found])
         scores = torch.stack([rows[prompt][at] for prompt in prompts]) if prompts else torch.zeros(0, len(at)).double()
-        if (surplus := len(self._known) - self._kept) > 0:
+        if (surplus := len(self._known) - self._room()) > 0:
             self._forget(surplus)
             self._log.append(surplus)
-            if self._forgotten > self._kept:
+            if self._forgotten > self._room():
                 self._begin_log()
         return scores
 
-    def aggregate(self, scores: Float[Tensor, "n items"]) -> Float[Tensor, " n"]:
+    def aggregate(
+        self, scores: Float[Tensor, "n items *values"], items: Sequence[int] | None = None
+    ) -> Float[Tensor, " n"]:
         """As the reward behind."""
-        return self._reward.aggregate(scores) if isinstance(self._reward, ItemReward) else scores[:, 0]
+        return self._reward.aggregate(scores, items) if isinstance(self._reward, ItemReward) else scores[:, 0]
 
     def recall(self, prompt: str) -> float | None:
         """The reward of a prompt on the items that it is known on, or None."""
         row = self._known.get(prompt)
-        return None if row is None else float(self.aggregate(row[~row.isnan()][None]))
+        if row is None:
+            return None
+        at = _known(row)
+        return float(self.aggregate(row[at][None], None if bool(at.all()) else at.nonzero()[:, 0].tolist()))
 
     def __len__(self) -> int:
         return len(self._known)
@@ -141,9 +153,9 @@ class Cached:
                 continue
             prompts, at, scores = entry
             for prompt, fresh in zip(prompts, scores, strict=True):
-                known = self._known.get(prompt)
-                row = torch.full((self.items,), torch.nan, dtype=torch.float64) if known is None else known
-                self._known[prompt] = _with(row, range(self.items) if at is None else at, fresh)
+                self._known[prompt] = self._with(
+                    self._known.get(prompt), range(self.items) if at is None else at, fresh
+                )
         self.hits, self.scored = int(state["hits"]), int(state["scored"])
 
     def _forget(self, count: int) -> None:
@@ -158,24 +170,37 @@ class Cached:
         self._log = [[part, None, torch.stack([self._known[name] for name in part])] for part in parts]
         self._forgotten = 0
 
-    def _ask(self, prompts: list[str], items: tuple[int, ...]) -> Float[Tensor, "n items"]:
+    def _room(self) -> int:
+        """Prompts that are remembered."""
+        each = next(iter(self._known.values())).numel() if self._known else 1
+        return max(1, min(self._kept, _VALUES // each))
+
+    def _with(
+        self, row: Float[Tensor, "items *values"] | None, at: Sequence[int], fresh: Float[Tensor, "k *values"]
+    ) -> Float[Tensor, "items *values"]:
+        """A row with new scores on some items; with new ones on all it is these."""
+        if len(at) == self.items:
+            return fresh
+        row = fresh.new_full((self.items, *fresh.shape[1:]), torch.nan) if row is None else row.clone()
+        row[list(at)] = fresh
+        return row
+
+    def _ask(self, prompts: list[str], items: tuple[int, ...]) -> Float[Tensor, "n items *values"]:
         if isinstance(self._reward, ItemReward):
             found = self._reward.score(prompts, None if len(items) == self.items else items)
-            wanted: tuple[int, ...] = (len(items),)
+            fits = found.shape[:2] == (len(prompts), len(items))
         else:
-            found, wanted = torch.as_tensor(self._reward(prompts)), ()
-        if found.shape != (len(prompts), *wanted):
+            found = torch.as_tensor(self._reward(prompts))
+            fits = found.shape == (len(prompts),)
+        if not fits:
             raise RewardError(f"the reward returned shape {tuple(found.shape)} for {len(prompts)} prompts.")
-        return found.double().cpu().reshape(len(prompts), len(items)).clone()
+        found = found.double().cpu()
+        return (found if isinstance(self._reward, ItemReward) else found[:, None]).clone()
 
 
-def _with(row: Float[Tensor, " items"], at: Sequence[int], fresh: Float[Tensor, " k"]) -> Float[Tensor, " items"]:
-    """A row with new scores on some items; with new ones on all it is these."""
-    if len(at) == len(row):
-        return fresh
-    row = row.clone()
-    row[list(at)] = fresh
-    return row
+def _known(row: Float[Tensor, "items *values"]) -> Bool[Tensor, " items"]:
+    """Which items a prompt was scored on."""
+    return ~row.flatten(1)[:, 0].isnan() if row.ndim > 1 else ~row.isnan()
 
 
 class PerStep:
@@ -204,7 +229,7 @@ class PerStep:
         scores = self._reward.score(prompts, at)
         if self._zscore:
             scores = (scores - scores.mean(0)) / (scores.std(0, correction=0) + 1e-4)
-        return self._reward.aggregate(scores)
+        return self._reward.aggregate(scores, at)
 
     @property
     def hits(self) -> int:

@@ -35,11 +35,11 @@ def stays_the_same(build: Callable[[], Reward], prompts: Sequence[str] = PROMPTS
 
 
 def scores_items(build: Callable[[], ItemReward], prompts: Sequence[str] = PROMPTS) -> None:
-    """A finite number for each prompt and item, and on some of the items their columns of all."""
+    """A finite number, or several, for each prompt and item, and on some of the items their columns of all."""
     reward = build()
     assert reward.items >= 1, f"the reward has {reward.items} items; at least 1 was expected."
     scores = reward.score(list(prompts))
-    assert scores.shape == (len(prompts), reward.items), (
+    assert scores.shape[:2] == (len(prompts), reward.items), (
         f"score() of {len(prompts)} prompts on {reward.items} items has shape {tuple(scores.shape)}."
     )
     assert bool(scores.isfinite().all()), "score() holds what is not finite."
@@ -63,7 +63,7 @@ def aggregates_to_itself(build: Callable[[], ItemReward], prompts: Sequence[str]
     assert_close(reward.aggregate(scores), whole, "aggregate() of the scores on all items and the reward")
     alone = torch.cat([reward.aggregate(row[None]) for row in scores])
     assert_close(alone, whole, "aggregate() of a prompt alone and among others")
-    some = reward.aggregate(scores[:, :1])
+    some = reward.aggregate(scores[:, -1:], [reward.items - 1])
     assert some.shape == (len(prompts),), f"aggregate() of one item has shape {tuple(some.shape)}."
     assert bool(some.isfinite().all()), "aggregate() of one item is not finite."
 

@@ -36,6 +36,24 @@ class Leaning:
         return cls(offset, torch.ones_like(offset), torch.zeros_like(offset))
 
 
+def without(leaning: Leaning | None, logs: Float[Tensor, "prompts n classes"]) -> Float[Tensor, "prompts n classes"]:
+    """Probabilities of the answers, calibrated unless ``leaning`` is None."""
+    return logs.softmax(-1) if leaning is None else leaning.taken_from(logs).exp()
+
+
+def leaning(
+    how: Calibration,
+    logs: Float[Tensor, "prompts n classes"],
+    labels: Int[Tensor, " n"],
+    prior: Float[Tensor, " classes"] | None = None,
+) -> Leaning | None:
+    """What to take from the answers of each prompt, by these texts; None is nothing. No prior: all classes alike."""
+    if how == "none":
+        return None
+    prior = logs.new_full(logs.shape[-1:], 1.0 / logs.shape[-1]) if prior is None else prior
+    return batch(logs, prior) if how == "batch" else affine(logs, labels, prior)
+
+
 def batch(logs: Float[Tensor, "prompts n classes"], prior: Float[Tensor, " classes"]) -> Leaning:
     """Take from each class its mean log-probability over the texts, and give it that of its prior.
 
@@ -56,7 +74,6 @@ def affine(
     logs: Float[Tensor, "prompts n classes"],
     labels: Int[Tensor, " n"],
     prior: Float[Tensor, " classes"],
-    *,
     strength: float = 1.0,
 ) -> Leaning:
     """A scale and an offset for each class, by the labels: the maximum of the penalised likelihood.
@@ -66,6 +83,7 @@ def affine(
         mean_i -log softmax(a * x_i + d)[label_i] + strength / (2 n) (|a - 1|^2 + |d|^2),
 
     so that few texts, or texts that are parted without error, leave it near ``batch``. Convex; by Newton's method.
+    Differentiable: the last step, from the minimum to itself, has its derivative (implicit function theorem).
 
     Args:
         logs: as ``batch``.
@@ -75,30 +93,43 @@ def affine(
     """
     start = batch(logs, prior)
     x = start.taken_from(logs)
-    prompts, n, classes = x.shape
+    classes, weight = x.shape[-1], strength / x.shape[1]
     right = torch.nn.functional.one_hot(labels, classes).to(x)
-    # z = design @ theta, where theta holds scales less one, then shifts: both are drawn to nought.
-    design = torch.cat([torch.diag_embed(x), torch.eye(classes).to(x).expand(prompts, n, -1, -1)], -1)
-    theta = x.new_zeros(prompts, 2 * classes)
-    weight = strength / n
-
-    def loss(theta: Tensor) -> Tensor:
-        z = x + (design @ theta[:, None, :, None])[..., 0]
-        return -(z.log_softmax(-1) * right).sum(-1).mean(-1) + weight / 2 * theta.square().sum(-1)
-
-    for _ in range(_STEPS):
-        p = (x + (design @ theta[:, None, :, None])[..., 0]).softmax(-1)
-        slope = (design.mT @ (p - right)[..., None])[..., 0].mean(1) + weight * theta
-        if bool((slope.abs() < _SMALL).all()):
-            break
-        curve = torch.diag_embed(p) - p[..., None] * p[..., None, :]
-        bend = (design.mT @ curve @ design).mean(1) + weight * torch.eye(2 * classes).to(x)
-        step = torch.linalg.solve(bend, slope)
-        now, size = loss(theta), x.new_ones(prompts, 1)
-        for _ in range(_STEPS):  # halved for those that it would worsen
-            worse = loss(theta - size * step) > now
-            if not bool(worse.any()):
+    theta = x.new_zeros(len(x), 2 * classes)  # scales less one, then shifts: both are drawn to nought
+    with torch.no_grad():
+        for _ in range(_STEPS):
+            slope, bend = _slope(x, right, theta, weight), _bend(x, theta, weight)
+            if bool((slope.abs() < _SMALL).all()):
                 break
-            size = torch.where(worse[:, None], size / 2, size)
-        theta = theta - torch.where(worse[:, None], 0.0, size) * step
+            step, size = torch.linalg.solve(bend, slope), x.new_ones(len(x), 1)
+            now = _loss(x, right, theta, weight)
+            while bool((worse := (_loss(x, right, theta - size * step, weight) > now) & (size[:, 0] > _SMALL)).any()):
+                size = torch.where(worse[:, None], size / 2, size)
+            theta = theta - size * step
+    theta = theta - torch.linalg.solve(_bend(x.detach(), theta, weight), _slope(x, right, theta, weight))
     return Leaning(start.offset, 1.0 + theta[:, :classes], theta[:, classes:])
+
+
+def _scores(x: Tensor, theta: Tensor) -> Tensor:
+    scale, shift = theta[:, None].chunk(2, -1)
+    return (1.0 + scale) * x + shift
+
+
+def _loss(x: Tensor, right: Tensor, theta: Tensor, weight: float) -> Float[Tensor, " prompts"]:
+    found = _scores(x, theta).log_softmax(-1)
+    return -(found * right).sum(-1).mean(-1) + weight / 2 * theta.square().sum(-1)
+
+
+def _slope(x: Tensor, right: Tensor, theta: Tensor, weight: float) -> Float[Tensor, "prompts parameters"]:
+    """Of ``_loss`` in theta."""
+    wrong = _scores(x, theta).softmax(-1) - right
+    return torch.cat([(wrong * x).mean(1), wrong.mean(1)], -1) + weight * theta
+
+
+def _bend(x: Tensor, theta: Tensor, weight: float) -> Float[Tensor, "prompts parameters parameters"]:
+    """Second derivatives of ``_loss`` in theta."""
+    p = _scores(x, theta).softmax(-1)
+    curve = torch.diag_embed(p) - p[..., None] * p[..., None, :]
+    design = torch.cat([torch.diag_embed(x), torch.eye(x.shape[-1]).to(x).expand(*x.shape, -1)], -1)
+    found: Tensor = (design.mT @ curve @ design).mean(1) + weight * torch.eye(theta.shape[-1]).to(x)
+    return found

@@ -17,6 +17,7 @@ from hardprompt.lms.tokens import ids_behind, plain_ids, special_ids
 from hardprompt.lms.vectors import substituted, token_vectors
 from hardprompt.lms.vocabulary import Tokens, allowed_tokens, begins_with_space, first_tokens, prompt_text
 from hardprompt.optimizers.gradient.soft import SoftPrompts
+from hardprompt.tasks.classify.calibration import Calibration, leaning
 from hardprompt.tasks.template import Template
 
 _ROWS = 64  # sequences of one forward pass
@@ -55,6 +56,8 @@ class ClassificationObjective:
     tokens: Tokens = "any"  # what a prompt may be made of
     script: str = "latin"  # of its words
     soft: SoftPrompts | None = None  # takes prompts that are no text
+    calibrate: Calibration = "none"  # as the reward
+    prior: Float[Tensor, " classes"] | None = None  # of the classes, where the answers are calibrated
 
     def __post_init__(self) -> None:
         lm, template, choices = self.lm, self.template, self.choices
@@ -91,14 +94,33 @@ class ClassificationObjective:
         return text.removeprefix(" ") if self._lends else text
 
     def loss(self, vectors: Float[Tensor, "n length d"]) -> Float[Tensor, " n"]:
-        """Mean over texts of -log P(class | text, prompt), renormalised over the verbalizers."""
+        """Mean over texts of -log P(class | text, prompt), calibrated, renormalised over the verbalizers."""
         return torch.stack(list(self.parts(vectors))).sum(0)
 
     def parts(self, vectors: Float[Tensor, "n length d"]) -> Iterator[Float[Tensor, " n"]]:
-        """The loss, text group by text group; the parts add up to it."""
+        """The loss, text group by text group; the parts add up to it.
+
+        Calibration makes the loss of a text depend on all of them, so it takes a pass without gradients first.
+        """
+        if self.calibrate == "none":
+            for numbers, scores in self._groups(vectors):
+                yield self._entropy(scores, self.labels[numbers]).sum(-1) / len(self.texts)
+            return
+        with torch.no_grad():
+            whole = self.scores(vectors)
+        whole.requires_grad_(True)
+        found = leaning(self.calibrate, whole, self.labels.to(whole.device), self.prior)
+        loss = self._entropy(whole if found is None else found.taken_from(whole), self.labels)
+        (slope,) = torch.autograd.grad(loss.mean(-1).sum(), whole)
         for numbers, scores in self._groups(vectors):
-            right = self.labels[numbers].to(scores.device).expand(len(scores), -1)[..., None]
-            yield -scores.log_softmax(-1).gather(-1, right)[..., 0].sum(-1) / len(self.texts)
+            linear = (slope[:, numbers] * scores).sum((1, 2))  # has the gradient of the whole in these texts
+            yield linear - linear.detach() + loss.detach()[:, numbers].sum(-1) / len(self.texts)
+
+    def _entropy(
+        self, scores: Float[Tensor, "n texts choices"], labels: Int[Tensor, " texts"]
+    ) -> Float[Tensor, "n texts"]:
+        right = labels.to(scores.device).expand(len(scores), -1)[..., None]
+        return -scores.log_softmax(-1).gather(-1, right)[..., 0]
 
     def scores(self, vectors: Float[Tensor, "n length d"]) -> Float[Tensor, "n texts choices"]:
         """Log-probability of each choice in each text, up to one constant per text; differentiable."""

@@ -3,17 +3,19 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from hardprompt.data.tables import Example
-from hardprompt.errors import InputError
+from hardprompt.errors import InputError, unknown
 from hardprompt.lms import TaskLM
 from hardprompt.lms.answers import Pooling
 from hardprompt.lms.vocabulary import Tokens
 from hardprompt.optimizers.gradient.soft import SoftPrompts
+from hardprompt.tasks.classify.calibration import Calibration, Leaning, leaning, without
 from hardprompt.tasks.classify.loss import ClassificationObjective
 from hardprompt.tasks.template import Template
 
@@ -49,13 +51,25 @@ class Classification:
     incorrect: float = 180.0  # weight of a negative gap
     sharpness: float = 1.0
     soft: SoftPrompts | None = None  # prompts that are no text; one of their names is scored by its vectors
+    calibrate: Calibration = "none"  # what is taken from the answers, prompt by prompt, before they are compared
+    prior: Float[Tensor, " classes"] | None = None  # of the classes; None is as often as they are among the examples
+    base: "Classification | None" = None  # on whose texts a prompt's leaning is measured; None is these
 
     def __post_init__(self) -> None:
         check_examples(self.examples, self.verbalizers)
         self.classes, self._choices = list(self.verbalizers), list(self.verbalizers.values())
+        if self.calibrate not in get_args(Calibration):
+            raise unknown("calibration", str(self.calibrate), get_args(Calibration))
         if not 0.0 < self.sharpness < torch.inf:
             raise InputError(f"sharpness is {self.sharpness}; it must be a number above 0 (1 is the paper).")
         self.labels: Int[Tensor, " n"] = torch.tensor([self.classes.index(e.label) for e in self.examples])
+        counts = self.labels.bincount(minlength=len(self.classes)).double()
+        self.shares = (counts if self.prior is None else self.prior.double()) / (
+            counts.sum() if self.prior is None else self.prior.double().sum()
+        )
+        if self.calibrate != "none" and self.base is None and bool((self.shares == 0).any()):
+            missing = self.classes[int((self.shares == 0).nonzero()[0])]
+            raise InputError(f"class {missing!r} has no text to calibrate its answer on.")
         self._texts, self.truncated = self._fit(self._unmasked([e.text for e in self.examples]), self.reserve)
         self._objective: ClassificationObjective | None = None
         if self.keep:
@@ -70,43 +84,16 @@ class Classification:
         """How many examples there are."""
         return len(self._texts)
 
-    def score(self, prompts: Sequence[str], items: Sequence[int] | None = None) -> Float[Tensor, "prompts n"]:
-        """Reward of each prompt on each example, or on those numbered, in [-180, 200]."""
-        labels = self.labels if items is None else self.labels[list(items)]
-        return self._gaps(self.probabilities(prompts, items), labels)
+    def score(self, prompts: Sequence[str], items: Sequence[int] | None = None) -> Float[Tensor, "prompts n classes"]:
+        """Log-probability of each answer after each prompt and example, or those numbered, up to a constant of each.
 
-    def aggregate(self, scores: Float[Tensor, "prompts n"]) -> Float[Tensor, " prompts"]:
-        """The mean over the examples."""
-        return scores.mean(-1)
-
-    def rewards(self, probabilities: Float[Tensor, "prompts n classes"]) -> Float[Tensor, " prompts"]:
-        """The reward of each prompt from its probabilities on all examples."""
-        return self.aggregate(self._gaps(probabilities, self.labels))
-
-    def _gaps(
-        self, probabilities: Float[Tensor, "prompts n classes"], labels: Int[Tensor, " n"]
-    ) -> Float[Tensor, "prompts n"]:
-        """200 * gap if gap > 0 else 180 * gap; gap = P(c) - max over c' != c of P(c')."""
-        if self.sharpness != 1.0:
-            probabilities = (probabilities.log() * self.sharpness).softmax(-1)
-        index = labels.expand(len(probabilities), -1)[..., None]
-        right = probabilities.gather(-1, index)[..., 0]
-        rival = probabilities.scatter(-1, index, -torch.inf).amax(-1)
-        gap = right - rival
-        return torch.where(gap > 0, self.correct * gap, self.incorrect * gap)
-
-    def probabilities(
-        self, prompts: Sequence[str], items: Sequence[int] | None = None
-    ) -> Float[Tensor, "prompts n classes"]:
-        """P(class | text, prompt) of the task model, renormalised over the verbalizers, in float64.
-
-        Of all examples, or of those numbered.
+        In nats, float64, as the task model says.
 
         Raises:
             InputError: as ``check_room``.
         """
         if self.soft is not None and any(prompt in self.soft for prompt in prompts):
-            whole = torch.stack([self._probabilities_of(prompt) for prompt in prompts])
+            whole = torch.stack([self._scores_of(prompt) for prompt in prompts])
             return whole if items is None else whole[:, list(items)]
         self.check_room(prompts)
         if not self.template.before_prompt(""):
@@ -124,7 +111,47 @@ class Classification:
             scores = self.lm.score(befores, self._choices, after=after, how=self.how)
         else:  # the text or the prompt stands after the answer, so every context has an end of its own
             scores = torch.cat([self.lm.score([b], self._choices, after=a, how=self.how) for b, a in filled])
-        return scores.double().softmax(-1).reshape(len(prompts), len(texts), len(self._choices))
+        return scores.double().reshape(len(prompts), len(texts), len(self._choices))
+
+    def aggregate(
+        self, scores: Float[Tensor, "prompts n classes"], items: Sequence[int] | None = None
+    ) -> Float[Tensor, " prompts"]:
+        """Mean reward over the examples from what ``score`` said, calibrated on the same examples, in [-180, 200]."""
+        labels = self.labels if items is None else self.labels[list(items)]
+        found = leaning(self.calibrate, scores, labels, self.shares)
+        return self._gaps(without(found, scores), labels).mean(-1)
+
+    def leaning(self, prompts: Sequence[str]) -> Leaning | None:
+        """What is taken from the answers after each prompt; None is nothing."""
+        if self.calibrate == "none":
+            return None
+        base = self.base or self
+        base.hold()
+        return leaning(self.calibrate, base.score(prompts), base.labels, base.shares)
+
+    def rewards(self, probabilities: Float[Tensor, "prompts n classes"]) -> Float[Tensor, " prompts"]:
+        """The reward of each prompt from its probabilities on all examples."""
+        return self._gaps(probabilities, self.labels).mean(-1)
+
+    def _gaps(
+        self, probabilities: Float[Tensor, "prompts n classes"], labels: Int[Tensor, " n"]
+    ) -> Float[Tensor, "prompts n"]:
+        """200 * gap if gap > 0 else 180 * gap; gap = P(c) - max over c' != c of P(c')."""
+        if self.sharpness != 1.0:
+            probabilities = (probabilities.log() * self.sharpness).softmax(-1)
+        index = labels.expand(len(probabilities), -1)[..., None]
+        right = probabilities.gather(-1, index)[..., 0]
+        rival = probabilities.scatter(-1, index, -torch.inf).amax(-1)
+        gap = right - rival
+        return torch.where(gap > 0, self.correct * gap, self.incorrect * gap)
+
+    def probabilities(self, prompts: Sequence[str]) -> Float[Tensor, "prompts n classes"]:
+        """P(class | text, prompt) of the task model, calibrated, renormalised over the verbalizers, in float64.
+
+        Raises:
+            InputError: as ``check_room``.
+        """
+        return without(self.leaning(prompts), self.score(prompts))
 
     def objective(self, *, tokens: Tokens = "any", script: str = "latin") -> ClassificationObjective:
         """The loss of this task that has gradients, for prompts of such tokens.
@@ -134,7 +161,7 @@ class Classification:
         """
         return ClassificationObjective(
             lm=self.lm, texts=self._texts, labels=self.labels, template=self.template, choices=self._choices,
-            how=self.how, tokens=tokens, script=script, soft=self.soft,
+            how=self.how, tokens=tokens, script=script, soft=self.soft, calibrate=self.calibrate, prior=self.shares,
         )  # fmt: skip
 
     def hold(self) -> None:
@@ -156,13 +183,13 @@ class Classification:
         """Index of the most probable class for each prompt and text."""
         return self.probabilities(prompts).argmax(-1)
 
-    def _probabilities_of(self, prompt: str) -> Float[Tensor, "n classes"]:
+    def _scores_of(self, prompt: str) -> Float[Tensor, "n classes"]:
         if self.soft is None or prompt not in self.soft:
-            return self.probabilities([prompt])[0]
+            return self.score([prompt])[0]
         if self._objective is None:
             self._objective = self.objective()
         with torch.no_grad():
-            return self._objective.scores(self.soft[prompt][None])[0].double().softmax(-1).cpu()
+            return self._objective.scores(self.soft[prompt][None])[0].double().cpu()
 
     def _unmasked(self, texts: list[str]) -> list[str]:
         """The texts, a mask token of the task model in one of them apart, so that it is read as the letters it is."""

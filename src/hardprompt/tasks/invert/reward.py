@@ -71,7 +71,7 @@ class Inversion:
             scores[torch.tensor(fits)] = self.scores(read)[:, at]
         return scores - _PENALTY * torch.tensor(broken, dtype=torch.float64)[:, None]
 
-    def aggregate(self, scores: Float[Tensor, "n images"]) -> Float[Tensor, " n"]:
+    def aggregate(self, scores: Float[Tensor, "n images"], _: Sequence[int] | None = None) -> Float[Tensor, " n"]:
         """The mean over the pictures."""
         return scores.mean(-1)
 

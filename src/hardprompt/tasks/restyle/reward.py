@@ -102,7 +102,7 @@ class Restyle:
         found = self.outputs(prompts, items)
         return torch.tensor([[output.reward for output in row] for row in found], dtype=torch.float64)
 
-    def aggregate(self, scores: Float[Tensor, "n texts"]) -> Float[Tensor, " n"]:
+    def aggregate(self, scores: Float[Tensor, "n texts"], _: Sequence[int] | None = None) -> Float[Tensor, " n"]:
         """The mean over the texts."""
         return scores.mean(-1)
 
