@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 from torch import Tensor
 
-from hardprompt.tasks.classify.calibration import Calibration, Leaning, affine, batch, leaning
+from hardprompt.tasks.classify.calibration import Leaning, affine, batch, leaning
+from hardprompt.tasks.classify.prior import Calibration
 
 EVEN = torch.full((3,), 1 / 3).double()
 

@@ -15,7 +15,7 @@ from hardprompt.lms.masked import MaskedLM
 from hardprompt.optimizers.gradient.objective import gradient
 from hardprompt.optimizers.gradient.soft import SoftPrompts
 from hardprompt.tasks.classify import loss as loss_module
-from hardprompt.tasks.classify.calibration import Calibration
+from hardprompt.tasks.classify.prior import Calibration
 from hardprompt.tasks.classify.reward import Classification
 from hardprompt.tasks.template import Template
 from tests.conftest import ARCHITECTURES, RESCALED, WINDOWED

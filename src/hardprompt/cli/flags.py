@@ -114,24 +114,41 @@ def given(arguments: argparse.Namespace, settings: "type[Settings]") -> dict[str
     values = {k: v for k, v in vars(arguments).items() if k in fields and fields[k].metadata}
     for name, value in values.items():
         if get_origin(hints[name]) is Mapping:
-            values[name] = _pairs(value)
+            values[name] = _words(value) if get_args(hints[name])[1] is str else _shares(value)
         elif fields[name].metadata["escapes"]:
             values[name] = unescaped(value)
     turned = {name: getattr(arguments, name) for name in ("q", "alpha", "prior", "top_k")}
     return {**values, "settings": {k: v for k, v in turned.items() if v is not None}}
 
 
-def _pairs(typed: Sequence[str]) -> dict[str, str]:
+def _words(typed: Sequence[str]) -> dict[str, str]:
     """Verbalizers as they are typed."""
-    verbalizers: dict[str, str] = {}
+    # The space at a word's beginning belongs to the word; typing it is easily forgotten. LABEL==WORD has none.
+    return {
+        label.removesuffix("="): word if label.endswith("=") or word[0].isspace() else f" {word}"
+        for label, word in _pairs(typed, "verbalizer", "LABEL=WORD, such as positive=great", bare=True)
+    }
+
+
+def _shares(typed: Sequence[str]) -> dict[str, float]:
+    """Shares of classes as they are typed."""
+    like = "LABEL=P, such as spam=0.1"
+    try:
+        return {label: float(share) for label, share in _pairs(typed, "share", like)}
+    except ValueError as error:
+        raise InputError(f"a class's share is not {like}: {error}.") from error
+
+
+def _pairs(typed: Sequence[str], what: str, like: str, *, bare: bool = False) -> list[tuple[str, str]]:
+    """What stands before and behind the last equals sign of each; a label may end in another one if it is ``bare``."""
+    pairs, seen = [], set[str]()
     for pair in typed:
-        label, equals, word = pair.rpartition("=")
-        bare = label.endswith("=")  # LABEL==WORD is the word without a space
-        label = label.removesuffix("=")
-        if not equals or not label or not word:
-            raise InputError(f"verbalizer {pair!r} is not LABEL=WORD, such as positive=great.")
-        if label in verbalizers:
-            raise InputError(f"class {label!r} is given two verbalizers; give it one.")
-        # The space at a word's beginning belongs to the word; typing it is easily forgotten.
-        verbalizers[label] = word if bare or word[0].isspace() else f" {word}"
-    return verbalizers
+        label, equals, value = pair.rpartition("=")
+        name = label.removesuffix("=") if bare else label
+        if not equals or not name or not value:
+            raise InputError(f"{what} {pair!r} is not {like}.")
+        if name in seen:
+            raise InputError(f"class {name!r} is given two {what}s; give it one.")
+        seen.add(name)
+        pairs.append((label, value))
+    return pairs

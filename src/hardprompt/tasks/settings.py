@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, get_args, get_origin, get_type_hints
 
 from hardprompt.errors import InputError, unknown
 from hardprompt.optimizers import DESCRIBED, Need, find
@@ -188,7 +188,8 @@ class Settings(ABC):
             if kind is Mapping and not isinstance(value, Mapping):
                 raise InputError(f"{name} is {value!r}; a mapping was expected.")
             if kind is Mapping and name != "settings":
-                value = {str(k): str(v) for k, v in value.items()}
+                of_text = get_args(hints[name])[1] is str
+                value = {str(k): str(v) if of_text else v for k, v in value.items()}
             ready[name] = tuple(value) if kind is tuple and isinstance(value, list) else value
         return cls(**ready)
 

@@ -6,10 +6,19 @@ from typing import Any
 from hardprompt.errors import InputError
 from hardprompt.lms.answers import Pooling, answers
 from hardprompt.lms.tokens import ending, ids_behind
+from hardprompt.tasks.classify.prior import Calibration
 from hardprompt.tasks.template import Template
 
 
-def notes(tokenizer: Any, verbalizers: Mapping[str, str], template: Template, *, how: Pooling, blank: str) -> list[str]:
+def notes(
+    tokenizer: Any,
+    verbalizers: Mapping[str, str],
+    template: Template,
+    *,
+    how: Pooling,
+    blank: str,
+    calibrate: Calibration = "none",
+) -> list[str]:
     """A sentence for each thing that makes answers of this kind hard to score.
 
     Args:
@@ -18,6 +27,7 @@ def notes(tokenizer: Any, verbalizers: Mapping[str, str], template: Template, *,
         template: where text, prompt and answer stand.
         how: how the tokens of an answer are put together.
         blank: the mask of a masked model; empty where the answer follows its context.
+        calibrate: what is taken from the answers, which makes up for their lengths.
 
     Raises:
         InputError: two answers that cannot be told apart, one without a token, or one that holds the mask.
@@ -33,7 +43,7 @@ def notes(tokenizer: Any, verbalizers: Mapping[str, str], template: Template, *,
     words = list(verbalizers.values())
     found = [_shorter(tokenizer, word, [w for w in words if w != word]) for word in words]
     said = [one for one in found if one is not None]
-    if how == "sum":
+    if how == "sum" and calibrate == "none":
         for a, first in zip(words, options, strict=True):
             for b, second in zip(words, options, strict=True):
                 if len(first.ids) < len(second.ids) and second.ids[: len(first.ids)] == first.ids:

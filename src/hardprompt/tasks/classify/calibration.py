@@ -1,14 +1,13 @@
 """Answers without the model's own leaning: what a class gains on all texts alike is taken from it on each."""
 
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Self
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-Calibration = Literal["none", "batch", "affine"]
-"""``none`` takes the model at its word, as the papers do."""
+from hardprompt.tasks.classify.prior import Calibration
 
 _STEPS = 50  # of Newton; a fit takes about six
 _SMALL = 1e-10  # of a slope

@@ -17,7 +17,8 @@ from hardprompt.lms.tokens import ids_behind, plain_ids, special_ids
 from hardprompt.lms.vectors import substituted, token_vectors
 from hardprompt.lms.vocabulary import Tokens, allowed_tokens, begins_with_space, first_tokens, prompt_text
 from hardprompt.optimizers.gradient.soft import SoftPrompts
-from hardprompt.tasks.classify.calibration import Calibration, leaning
+from hardprompt.tasks.classify.calibration import leaning
+from hardprompt.tasks.classify.prior import Calibration
 from hardprompt.tasks.template import Template
 
 _ROWS = 64  # sequences of one forward pass

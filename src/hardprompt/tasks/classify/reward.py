@@ -15,8 +15,9 @@ from hardprompt.lms import TaskLM
 from hardprompt.lms.answers import Pooling
 from hardprompt.lms.vocabulary import Tokens
 from hardprompt.optimizers.gradient.soft import SoftPrompts
-from hardprompt.tasks.classify.calibration import Calibration, Leaning, leaning, without
+from hardprompt.tasks.classify.calibration import Leaning, leaning, without
 from hardprompt.tasks.classify.loss import ClassificationObjective
+from hardprompt.tasks.classify.prior import Calibration
 from hardprompt.tasks.template import Template
 
 _LOG = logging.getLogger(__name__)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from hardprompt.errors import HardpromptError
 from hardprompt.lms.answers import Pooling
 from hardprompt.optimizers import find
+from hardprompt.tasks.classify.prior import Calibration, check_shares
 from hardprompt.tasks.settings import DEFAULT_MODEL, Precision, Settings, flag
 
 if TYPE_CHECKING:
@@ -67,6 +68,14 @@ class Classify(Settings):
         "of the reward: 1 is the paper, 8 is closer to accuracy", default=8.0, metavar="X", low=1e-3, high=1e3
     )
 
+    calibrate: Calibration = flag(
+        "of the answers, by the training texts: batch takes what a prompt gives a class on all alike, affine fits scale"
+        " and offset by the labels, none is the papers'", default="none", metavar="KIND",
+    )  # fmt: skip
+    class_prior: Mapping[str, float] = flag(
+        "share of a class that calibration expects (else as in the training texts)", factory=dict, metavar="LABEL=P",
+    )  # fmt: skip
+
     def check_task(self) -> None:
         """The template."""
         from hardprompt.tasks.template import check_template
@@ -97,7 +106,9 @@ class Classify(Settings):
             return [f"the answers were not looked at: {error}"]
         template = Template(self.template)
         blank = tokenizer.mask_token or "" if "{mask}" in template.source else ""
-        return notes(tokenizer, self._splits().verbalizers, template, how=self.score, blank=blank)
+        return notes(
+            tokenizer, self._splits().verbalizers, template, how=self.score, blank=blank, calibrate=self.calibrate
+        )
 
     def load(self, models: "Models", policy_lm: "CausalLM", notify: "Notify") -> "ClassifyTask":
         """The task with its texts and its task model."""
@@ -114,14 +125,17 @@ class Classify(Settings):
             lm=task_lm, train=splits.train, validation=splits.validation, test=splits.test,
             template=Template(self.template), verbalizers=splits.verbalizers, manual=self.manual,
             instruction=self.instruction, precision=self.precision, sharpness=self.sharpness, how=self.score,
-            leads=find(self.method).leads, model=self.task_model,
+            calibrate=self.calibrate, class_prior=self.class_prior, leads=find(self.method).leads,
+            model=self.task_model,
         )  # fmt: skip
 
     def _splits(self) -> "Splits":
         from hardprompt.tasks.classify.splits import read_splits
 
-        return read_splits(
+        found = read_splits(
             train=self.train, validation=self.validation, test=self.test, text=self.text, label=self.label,
             group=self.group, shots=self.shots, drop_small_classes=self.drop_small_classes, words=self.verbalizers,
             seed=self.seed, data_seed=self.seed if self.data_seed is None else self.data_seed,
         )  # fmt: skip
+        check_shares(self.class_prior, list(found.verbalizers), self.calibrate)
+        return found

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from hardprompt.search.writing import write_bytes, write_text
 from hardprompt.tasks.classify.answers import notes
 from hardprompt.tasks.classify.demonstrations import Demonstrations
 from hardprompt.tasks.classify.metrics import classification_metrics, never_predicted, paired_difference
+from hardprompt.tasks.classify.prior import Calibration, check_shares, uneven
 from hardprompt.tasks.classify.reward import Classification
 from hardprompt.tasks.classify.table import PREDICTIONS
 from hardprompt.tasks.protocol import Perplexity, written
@@ -74,6 +75,8 @@ class ClassifyTask:
     how: Pooling = "sum"  # what an answer of several tokens counts
     precision: str = "auto"  # of the rewards that the search learns from; ``auto`` is half where that pays
     sharpness: float = 8.0  # of the reward; 1 is the paper, 8 is closer to accuracy
+    calibrate: Calibration = "none"  # what is taken from the answers, prompt by prompt, by the training texts
+    class_prior: Mapping[str, float] = field(default_factory=dict)  # of each class; none is as in the training texts
     leads: bool = False  # prompts stand before everything, the template holding the hand-written one
     model: str = "the task model"  # what the task model is called on the card
 
@@ -83,13 +86,29 @@ class ClassifyTask:
         self._compared = "" if self.leads else written  # the hand-written prompt as one to be scored
         self.classes = list(self.verbalizers)
         if isinstance(self.lm, CausalLM | MaskedLM):  # others say nothing of their tokens
-            for note in notes(self.lm.tokenizer, self.verbalizers, self._template, how=self.how, blank=self.lm.blank):
+            for note in notes(
+                self.lm.tokenizer,
+                self.verbalizers,
+                self._template,
+                how=self.how,
+                blank=self.lm.blank,
+                calibrate=self.calibrate,
+            ):
                 _LOG.warning(note)
         self._soft = SoftPrompts()
         self._found, self._tested = "", list[list[float]]()
         search_lm, self.precision = search_copy(self.lm, self.precision)
+        check_shares(self.class_prior, self.classes, self.calibrate)
+        given = [self.class_prior[name] for name in self.classes] if self.class_prior else None
+        self._prior = None if given is None else torch.tensor(given, dtype=torch.float64)
         self._train = self._classification(self.train, lm=search_lm, sharpness=self.sharpness)
-        self._validation = self._classification(self.validation, sharpness=self.sharpness, keep=False)
+        # what chooses and what is reported has the precision of the model, and so has what is taken from it
+        whole = search_lm is self.lm or self.calibrate == "none"
+        self._base = self._train if whole else self._classification(self.train, keep=False)
+        self._validation = self._classification(self.validation, sharpness=self.sharpness, keep=False, base=self._base)
+        counts = dict(zip(self.classes, self._train.labels.bincount(minlength=len(self.classes)).tolist(), strict=True))
+        if self.calibrate != "none" and not self.class_prior and (told := uneven(counts)):
+            _LOG.warning(told)
         for task in (self._train, self._validation):
             task.check_room([self._compared])
         self.reward = Cached(self._train)
@@ -111,7 +130,8 @@ class ClassifyTask:
     def _classification(self, rows: Sequence[Row], *, lm: TaskLM | None = None, **settings: Any) -> Classification:
         return Classification(
             lm=self.lm if lm is None else lm, examples=[row.example for row in rows], template=self._template,
-            verbalizers=self.verbalizers, how=self.how, soft=self._soft, **settings,
+            verbalizers=self.verbalizers, how=self.how, soft=self._soft, calibrate=self.calibrate,
+            prior=self._prior, **settings,
         )  # fmt: skip
 
     def _rendered(self, example: Example) -> str:
@@ -145,7 +165,9 @@ class ClassifyTask:
     def report(self, prompt: str) -> dict[str, Any]:
         """The found prompt, the empty one and the manual one, side by side on the test texts."""
         self._validation.hold()  # as in a run that was not resumed: what is held decides what shares a batch
-        task = self._classification(self.test, keep=False, reserve=max(_RESERVE, self.lm.count(prompt)))
+        task = self._classification(
+            self.test, keep=False, reserve=max(_RESERVE, self.lm.count(prompt)), base=self._base
+        )
         others = {"manual": self._compared} if self.leads else {"empty": "", "manual": self._compared}
         shown = {"manual": self.manual} if self.leads else others  # there it is in the template
         names = list(dict.fromkeys([prompt, *others.values()]))
@@ -165,6 +187,7 @@ class ClassifyTask:
             "never_predicted_in_validation": never_predicted(
                 self._validation.labels.numpy(), self._validation.predictions([prompt]).numpy()[0], self.classes
             ),
+            "calibration": self._calibration(prompt),
             "test": tested(prompt),
             "difference_to_manual": paired_difference(labels, predicted[prompt], predicted[self._compared]),
             "baselines": [
@@ -178,6 +201,15 @@ class ClassifyTask:
                 "truncated": self._train.truncated + self._validation.truncated + task.truncated,
             },
         }
+
+    def _calibration(self, prompt: str) -> dict[str, Any] | None:
+        """What turns the model's log-probabilities after a prompt into those that are compared."""
+        found = self._validation.leaning([prompt])
+        if found is None:
+            return None
+        parts = {"offset": found.offset, "scale": found.scale, "shift": found.shift}
+        named = {part: dict(zip(self.classes, values[0].tolist(), strict=True)) for part, values in parts.items()}
+        return {"kind": self.calibrate, "texts": len(self.train), **named}
 
     def card(self, result: Mapping[str, Any]) -> str:
         """The filled template and the words to compare."""
@@ -198,6 +230,8 @@ class ClassifyTask:
                 f"{block(self._template.shown)}\n\nThey are no text: they cannot be read, pasted, or moved to another "
                 f"model.\n\n"
             )
+        if result["calibration"]:
+            how += _calibration_card(result["calibration"])
         never = (
             f"It never predicted: {', '.join(map(code, names))}.\n" if (names := test.get("never_predicted")) else ""
         )
@@ -220,3 +254,17 @@ class ClassifyTask:
         write_text(out / _SPLITS_FILE, csv_text(["part", "file", "row", "label"], used))
         if self._found in self._soft:
             write_bytes(out / _SOFT_FILE, save({"prompt": self._soft[self._found]}))
+
+
+def _calibration_card(found: Mapping[str, Any]) -> str:
+    """How a person calibrates the answers of one text."""
+    rows = [
+        f"| {code(name)} | {offset:.4f} | {found['scale'][name]:.4f} | {found['shift'][name]:+.4f} |"
+        for name, offset in found["offset"].items()
+    ]
+    table = "\n".join(["| class | offset | scale | shift |", "|---|---|---|---|", *rows])
+    return (
+        "Before you compare them, take from the log-probability of each its offset, so that what the prompt gives a "
+        "class on all texts alike does not count; take the log-softmax, multiply it by the scale and add the shift:"
+        f"\n\n{table}\n\n"
+    )
