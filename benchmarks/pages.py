@@ -295,6 +295,37 @@ def answers(found: dict[str, Any]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
+def calibration(found: dict[str, Any]) -> str:
+    """What calibrated answers are worth: accuracy elsewhere, and how well the reward foretells it."""
+    sharp = list(found["problems"][0]["ways"]["none"]["rewards"])
+    head = ["data", "answers", "sampled", "hand-written", "best by reward", *(f"r, sharpness {s}" for s in sharp)]
+    lines = [head, ["---"] * len(head)]
+    for row in found["problems"]:
+        written = [row["prompts"].index(prompt) for prompt in row["written"]]
+        for how, own in row["ways"].items():
+            accuracy = own["accuracy"]
+            rewards = own["rewards"]["8"]
+            best = max(range(row["sampled"]), key=rewards.__getitem__)
+            correlations = [
+                statistics.correlation(own["rewards"][s][: row["sampled"]], accuracy[: row["sampled"]]) for s in sharp
+            ]
+            cells = [row["data"], how, _mean_of(accuracy[: row["sampled"]]), _mean_of([accuracy[i] for i in written])]
+            lines.append([*cells, f"{accuracy[best]:.3f}", *(f"{value:.2f}" for value in correlations)])
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def written(found: dict[str, Any]) -> str:
+    """Accuracy of each hand-written prompt elsewhere, as the model says it and calibrated."""
+    ways = list(found["problems"][0]["ways"])
+    lines = [["data", "prompt", *ways], ["---"] * (2 + len(ways))]
+    for row in found["problems"]:
+        for prompt in row["written"]:
+            at = row["prompts"].index(prompt)
+            said = f"`{prompt.strip()}`" if prompt.strip() else "(none)"
+            lines.append([row["data"], said, *(f"{row['ways'][how]['accuracy'][at]:.3f}" for how in ways)])
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
 def _mean_of(values: Sequence[float]) -> str:
     return f"{statistics.fmean(values):.3f}"
 
@@ -306,6 +337,8 @@ TABLES: dict[tuple[str, str], tuple[str, Callable[[Any], str]]] = {  # by page a
     ("tasks.md", "restyle"): ("tasks.json", lambda known: restyle(known.get("restyle", {}))),
     ("tasks.md", "invert"): ("tasks.json", lambda known: invert(known.get("invert", {}))),
     ("answers.md", "answers"): ("answers.json", answers),
+    ("calibration.md", "calibration"): ("calibration.json", calibration),
+    ("calibration.md", "written"): ("calibration.json", written),
     ("performance.md", "table"): ("performance.json", performance),
 }
 
