@@ -1,10 +1,15 @@
 """The errors that a user can mend: each message names the value, what was expected and the nearest valid choice."""
 
 import difflib
+import re
 import shlex
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+
+_CONTROL = re.compile(
+    "[\0-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)  # of Unicode, line breaks apart
 
 
 class HardpromptError(Exception):
@@ -21,6 +26,14 @@ class MissingExtra(HardpromptError, ImportError):
 
 class RewardError(HardpromptError, RuntimeError):
     """A reward broke its contract: wrong length, not finite, or an exception of its own."""
+
+
+def visible(text: str) -> str:
+    """Text whose control characters can be seen: what somebody wrote into a file does not steer a terminal.
+
+    Each is written as in JSON; line breaks stay.
+    """
+    return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def typed(path: Path | str) -> str:

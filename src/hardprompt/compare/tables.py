@@ -126,8 +126,6 @@ def csv_rows(summary: Mapping[str, Any]) -> tuple[str, str]:
 
 def show(summary: Mapping[str, Any]) -> "list[RenderableType]":
     """For a terminal: methods by data sets, each data set with its prompts, the tests over all; a note is a string."""
-    from rich.markup import escape
-
     shown: list[RenderableType] = [summary["note"]] if summary["note"] else []
     overview, tests, *_ = _grids(summary)
     grids = [overview] if len(summary["data"]) > 1 else []
@@ -136,9 +134,9 @@ def show(summary: Mapping[str, Any]) -> "list[RenderableType]":
         prompts = [_quoted(_short(row["prompt"] or "-", _BRIEF)) for row in block["rows"]]
         grids.append((title, [[*row, last] for row, last in zip(grid, ["best prompt", *prompts], strict=True)]))
     for title, (head, *rows) in (*grids, tests):
-        made = table(title, head[:1], [escape(cell) for cell in head[1:]])
+        made = table(title, head[:1], head[1:])
         for row in rows:
-            made.add_row(*map(escape, row))
+            made.add_row(*row)
         shown.append(made)
     return shown
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from rich.markup import escape
 from rich.table import Table
 
 from hardprompt.errors import InputError, typed
@@ -124,7 +123,7 @@ def table(result: Mapping[str, Any]) -> Table:
         marks = [f"{fmean(values):.3g}" if (values := _values(group, name)) else "-" for name in MARKS]
         counts = Counter(answer["outcome"] for answer in group)
         outcome = group[0]["outcome"] if len(group) == 1 else ", ".join(f"{n} {name}" for name, n in counts.items())
-        shown.add_row(escape(json.dumps(group[0]["prompt"], ensure_ascii=False)), *marks, outcome)
+        shown.add_row(json.dumps(group[0]["prompt"], ensure_ascii=False), *marks, outcome)
     shown.add_section()
     outcomes = ", ".join(f"{result[name]} {name}" for name in _OUTCOMES)
     shown.add_row("mean ± standard error", *(_mean(result[name]) for name in MARKS), outcomes)
