@@ -11,7 +11,6 @@ from filelock import FileLock, Timeout
 
 from hardprompt.errors import HardpromptError, InputError, typed
 from hardprompt.runs.older import as_meant
-from hardprompt.runs.places import check_files, fingerprints, found
 from hardprompt.runs.steps import FILE as STEPS
 from hardprompt.runs.versions import versions
 from hardprompt.search.plugins import check_trusted
@@ -19,14 +18,13 @@ from hardprompt.search.writing import write_text
 from hardprompt.tasks import Recipe
 from hardprompt.tasks.foreign import foreign
 from hardprompt.tasks.paths import anchored, with_paths
+from hardprompt.tasks.places import HOME, PRINTS, check_files, fingerprints, found
 from hardprompt.version import __version__
 
 RUN = "run.yaml"
 RESULT = "result.json"
 _LOCK = ".lock"
-HOME = "folder_was"
-"""Where a folder stood that a file of settings was written in: its paths are found again by it."""
-_RECORDED = (HOME, "fingerprints", "versions")  # beside the settings, in ``run.yaml``
+_RECORDED = (HOME, PRINTS, "versions")  # beside the settings, in ``run.yaml``
 COMPARISON = "compare.yaml"
 _KINDS = (RUN, "demo.json", COMPARISON, RESULT)  # what makes a folder one of ours
 _LARGEST = 100_000  # values in a file of settings: one that names itself, or parts again and again, has no end
@@ -46,7 +44,7 @@ def start(recipe: Recipe, out: Path) -> Recipe:
     values = with_paths(recipe.task, recipe.values, anchored)
     recipe = recipe.changed(**{**values, "threads": values["threads"] or choose_threads()})
     record = {
-        **recipe.values, HOME: str(out.absolute()), "fingerprints": fingerprints(recipe), "versions": versions(),
+        **recipe.values, HOME: str(out.absolute()), PRINTS: fingerprints(recipe), "versions": versions(),
     }  # fmt: skip
     text = yaml.safe_dump(record, sort_keys=False, allow_unicode=True)
     write_text(
@@ -117,7 +115,7 @@ def begun(out: Path) -> Recipe:
     values = read_settings(out / RUN)
     again = f"hardprompt run {typed(out / RUN)} --out NAME"
     check_version("run", out, _mapping(values, "versions").get("hardprompt"), again)
-    known = {str(path): print_ for path, print_ in _mapping(values, "fingerprints").items()}
+    known = {str(path): print_ for path, print_ in _mapping(values, PRINTS).items()}
     settings, places = moved(values, out, known)
     recipe = Recipe.of(settings)
     check_files(recipe.files, places, known)
