@@ -62,15 +62,15 @@ def test_the_tables_say_which_rows_took_which_part_and_how_sure_each_prediction_
     rows = list(csv.DictReader(data_file.read_text(encoding="utf-8").splitlines()))
     with (tmp_path / "run" / "splits.csv").open(newline="") as stream:
         parts = list(csv.DictReader(stream))
-    assert sorted(int(part["row"]) for part in parts) == list(range(1, 41))
+    assert sorted(int(part["line"]) for part in parts) == list(range(2, 42))  # the header is line 1
     assert {part["file"] for part in parts} == {data_file.name}
-    assert all(rows[int(part["row"]) - 1]["label"] == part["label"] for part in parts)
+    assert all(rows[int(part["line"]) - 2]["label"] == part["label"] for part in parts)
     with (tmp_path / "run" / "predictions.csv").open(newline="") as stream:
         found = list(csv.DictReader(stream))
-    assert [one["row"] for one in found] == [part["row"] for part in parts if part["part"] == "test"]
+    assert [one["line"] for one in found] == [part["line"] for part in parts if part["part"] == "test"]
     for one in found:
         chances = {name: float(one[f"P({name})"]) for name in ("good", "bad")}
-        assert rows[int(one["row"]) - 1]["text"] == one["text"]
+        assert rows[int(one["line"]) - 2]["text"] == one["text"]
         assert sum(chances.values()) == pytest.approx(1.0, abs=1e-5)
         assert max(chances, key=lambda name: chances[name]) == one["predicted"]
 

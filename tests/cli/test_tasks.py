@@ -82,7 +82,7 @@ def build(tiny_folder: Path, places: dict[str, Path], tmp_path: Path) -> Callabl
         own: dict[str, Any] = {
             "restyle": {
                 "target-examples": places["good"], "task-model": tiny_folder, "embedder": places["encoder"],
-                "shots": 3, "samples": 2, "validate-on": 4, "test-on": 5, "manual": "Say it well:",
+                "shots": 3, "samples": 2, "validation-rows": 4, "test-rows": 5, "manual": "Say it well:",
             },
             "invert": {"image-model": places["tower"]},
             "optimize": {},
@@ -376,7 +376,7 @@ def test_a_style_may_be_a_function_and_test_texts_have_references(
 ) -> None:  # fmt: skip
     arguments = build(
         "restyle", evaluations=32, test=places["bad"], references=places["good"],
-        **{"target-examples": None, "style-function": "own_rewards:styled", "test-on": 10},
+        **{"target-examples": None, "style-function": "own_rewards:styled", "test-rows": 10},
     )  # fmt: skip
     assert main([*arguments, "--zscore", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
@@ -414,7 +414,7 @@ def test_the_test_texts_take_no_other_part(build: Callable[..., list[str]]) -> N
 
     arguments = build("restyle")
     target = arguments[arguments.index("--target-examples") + 1]
-    given = {"texts": arguments[1], "target_examples": target, "shots": 3, "validate_on": 24, "test_on": 100}
+    given = {"texts": arguments[1], "target_examples": target, "shots": 3, "validation_rows": 24, "test_rows": 100}
     for seed in (0, 1):
         texts = read(**given, seed=seed)
         parts = [set(texts.train), set(texts.validation), set(texts.test)]
