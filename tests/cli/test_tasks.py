@@ -23,7 +23,10 @@ from tests.unit.test_judge import KEY, Reply, Server
 Hardprompt = Callable[..., "subprocess.CompletedProcess[str]"]
 TASKS = ("restyle", "invert", "optimize")
 HEADLINE = {"restyle": "j", "invert": "cosine", "optimize": "reward"}
-OWN = {"restyle": {"outputs.csv", "style-reward.safetensors", "style-test.safetensors"}, "invert": {"grid.png"}}
+OWN = {
+    "restyle": {"outputs.csv", "splits.csv", "style-reward.safetensors", "style-test.safetensors"},
+    "invert": {"grid.png"},
+}
 REWARD = """
 import os, pathlib, time
 
@@ -421,6 +424,21 @@ def test_the_test_texts_take_no_other_part(build: Callable[..., list[str]]) -> N
         assert sum(map(len, parts)) == len(set.union(*parts))
         assert not (parts[1] | parts[2]) & set(texts.source)
         assert set(texts.test) == set(read(**given).test)
+
+
+def test_every_text_to_rewrite_is_listed_with_its_part_and_line(tmp_path: Path, places: dict[str, Path]) -> None:
+    from hardprompt.tasks.restyle.texts import read
+
+    lines = places["bad"].read_text().splitlines()
+    (tmp_path / "a.txt").write_text("".join(f"{line}\n" for line in ["", *lines, lines[0], "more"]))
+    (tmp_path / "t.txt").write_text("one\n\ntwo\nthree\n")
+    texts = read(texts=str(tmp_path / "a.txt"), test=str(tmp_path / "t.txt"), shots=3, validation_rows=4, test_rows=2)
+    files = {name: (tmp_path / name).read_text().split("\n") for name in ("a.txt", "t.txt")}
+    assert all(files[one.file][one.number - 1] == one.text for _, one in texts.places)
+    assert len(texts.places) == len(lines) + 2 + 3  # blank lines are no texts
+    for part in ("train", "validation", "test"):
+        assert sorted(one.text for name, one in texts.places if name == part) == sorted(getattr(texts, part))
+    assert texts.sizes == {"train": 3, "validation": 4, "test": 2, "left_out": len(lines) + 5 - 9}
 
 
 @pytest.mark.parametrize("method", ["autoprompt", "gcg", "pez"])

@@ -136,7 +136,7 @@ def test_a_rare_class_that_is_called_as_a_missing_value_is_refused(name: str, ca
         check_missing([*rows, *missing[:4]])
     check_missing([*rows, *missing[:4]], known=[name])
     assert not caplog.records
-    check_missing([*rows, *missing])
+    check_missing([*rows, *missing])  # a class that is really called so
     assert f"20 rows have the class {name!r}" in caplog.text
 
 
@@ -170,10 +170,10 @@ def test_rows_beyond_the_caps_are_left_out_counted_and_listed(tmp_path: Path, ca
     assert set(parts.train) <= set(whole.train)
     numbers = sorted(row.number for part in (parts.train, parts.validation, parts.test, parts.left_out) for row in part)
     assert numbers == list(range(1, 301))
-    cut = len(whole.train) - 30, len(whole.validation) - 12
+    cut = [(len(part), len(part) - kept) for part, kept in ((whole.train, 30), (whole.validation, 12))]
     assert (
-        f"rows left out, drawn at random: {cut[0]} of {len(whole.train)} for train (--train-rows 30), "
-        f"{cut[1]} of {len(whole.validation)} for validation (--validation-rows 12)"
+        f"of {file} and what goes with it rows are left out, drawn at random: {cut[0][1]} of {cut[0][0]} for train "
+        f"(--train-rows 30), {cut[1][1]} of {cut[1][0]} for validation (--validation-rows 12)"
     ) in caplog.text
     assert "for test" not in caplog.text
     shots = read_splits(train=str(file), text="text", label="label", train_rows=2, shots=16)

@@ -2,14 +2,11 @@
 
 import codecs
 import difflib
-import functools
-import logging
 from encodings.aliases import aliases
 from pathlib import Path
 
+from hardprompt.data.saying import say_once
 from hardprompt.errors import InputError
-
-_LOG = logging.getLogger(__name__)
 
 _MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
@@ -77,7 +74,7 @@ def _windows(file: Path, data: bytes, line: int, error: UnicodeDecodeError) -> s
             "--encoding cp1251."
         ) from error
     shown = text.split("\n")[line - 1].strip()[:60]
-    _say_once(
+    say_once(
         f"{file} is not UTF-8; it is read as Windows-1252, so line {line} is {shown!r}. If that is wrong, name its "
         "encoding, such as --encoding cp1251, or save it as UTF-8"
     )
@@ -92,8 +89,3 @@ def _unmarked(data: bytes) -> str | None:
         return name if even != odd and "\0" not in data.decode(name) else None
     except UnicodeDecodeError:
         return None
-
-
-@functools.cache
-def _say_once(message: str) -> None:
-    _LOG.warning("%s", message)

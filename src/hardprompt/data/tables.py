@@ -1,6 +1,5 @@
 """Reads labelled texts from CSV, TSV, JSONL and Parquet, and splits them."""
 
-import logging
 import math
 import random
 import re
@@ -11,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from hardprompt.data.files import is_table, lines, place, records
+from hardprompt.data.saying import say_once
 from hardprompt.errors import InputError, unknown
-
-_LOG = logging.getLogger(__name__)
 
 _NAMED = 5  # rows that a warning names
 _DRAW = 0  # the seed of what is left out of a set that is too large
@@ -101,13 +99,11 @@ def read_rows(
         if numbers:  # published test sets have some too
             named = place(file, numbers[0]).partition(" ")[0]
             shown = ", ".join(map(str, numbers[:_NAMED])) + (", ..." if len(numbers) > _NAMED else "")
-            _LOG.warning("left out of %s: %d with an empty %r, in %s %s", path, len(numbers), column, named, shown)
+            say_once(f"left out of {path}: {len(numbers)} with an empty {column!r}, in {named} {shown}")
     names = {row.label for row in rows}
     same = {name: whole for name in names if _WHOLE.fullmatch(name) and (whole := name.partition(".")[0]) in names}
     for name, whole in sorted(same.items()):
-        _LOG.warning(
-            "the classes %r and %r of %s are one number, and are taken as one class, %r", whole, name, path, whole
-        )
+        say_once(f"the classes {whole!r} and {name!r} of {path} are one number, and are taken as one class, {whole!r}")
     return [replace(row, label=same.get(row.label, row.label)) for row in rows] if same else rows
 
 
@@ -150,7 +146,7 @@ def check_missing(rows: Sequence[Row], known: Container[str] = ()) -> None:
                 f"{said}: few enough to be missing values that a program wrote as a word; empty these cells, or give "
                 "the class another name."
             )
-        _LOG.warning("%s: it is taken as a class; empty these cells if it is a missing value", said)
+        say_once(f"{said}: it is taken as a class; empty these cells if it is a missing value")
 
 
 def read_texts(path: str | Path, *, text: str | None = None, encoding: str | None = None) -> list[Text]:
@@ -201,14 +197,14 @@ def drawn(labels: Sequence[str], most: int | None) -> list[int]:
     return sorted(i for label, own in members.items() for i in random.Random(_DRAW).sample(own, sizes[label]))
 
 
-def say_left_out(sizes: Mapping[str, tuple[int, int]]) -> None:
-    """One line where rows are left out: of each set by its name, how many are kept of how many."""
+def say_left_out(path: str, sizes: Mapping[str, tuple[int, int]]) -> None:
+    """One line where rows of a run on a file are left out: of each set by its name, how many are kept of how many."""
     cut = {name: (kept, whole) for name, (kept, whole) in sizes.items() if kept < whole}
     if cut:
         parts = (
             f"{whole - kept:,} of {whole:,} for {name} (--{name}-rows {kept})" for name, (kept, whole) in cut.items()
         )
-        _LOG.warning("rows left out, drawn at random: %s", ", ".join(parts))
+        say_once(f"of {path} and what goes with it rows are left out, drawn at random: {', '.join(parts)}")
 
 
 def few_shot(rows: Sequence[Row], shots: int, *, seed: int) -> list[Row]:

@@ -124,7 +124,7 @@ def read_splits(
     caps = {"train": train_rows, "validation": validation_rows, "test": test_rows}
     sets = dict(zip(caps, (rows, choosing, tested), strict=True))
     kept = {name: [part[i] for i in drawn([row.label for row in part], caps[name])] for name, part in sets.items()}
-    say_left_out({name: (len(kept[name]), len(part)) for name, part in sets.items()})
+    say_left_out(train, {name: (len(kept[name]), len(part)) for name, part in sets.items()})
     rows, choosing, tested = kept.values()
     from hardprompt.tasks.classify.reward import (
         check_examples,  # only now: torch takes a second, and the data are right

@@ -4,6 +4,7 @@ import random
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
+from hardprompt.data.saying import say_once
 from hardprompt.data.tables import Text, drawn, read_texts, say_left_out
 from hardprompt.errors import InputError
 
@@ -120,15 +121,17 @@ def read(
                     f"classifier needs {LEAST} or more. Give more lines, --source-examples FILE, a smaller "
                     "--test-rows and --validation-rows, or --style-model."
                 )
+    for path, found in ((source_examples or texts, source), (target_examples, target)):
+        if target and len(found) > _EXAMPLES:
+            say_once(f"of {path} {len(found) - _EXAMPLES:,} of {len(found):,} examples of a style are left out")
     source, target = source[:_EXAMPLES], target[:_EXAMPLES]
     sizes = {"validation": len(choosing), "test": len(tested)}
-    say_left_out({name: (sizes[name], of) for name, of in whole.items()})
+    say_left_out(texts, {name: (sizes[name], of) for name, of in whole.items()})
     parts = {"train": train, "validation": choosing, "test": tested}
     if target:  # else nothing is trained on them
         parts["examples"] = source
-    listed = [
-        one for path in dict.fromkeys(p for p in (texts, validation, test) if p is not None) for one in files[path]
-    ]
+    paths = dict.fromkeys(path for path in (texts, validation, test) if path is not None)
+    listed = [one for path in paths for one in files[path] if one.text]
     return Texts(train, choosing, tested, rewritten, source, target, _places(parts, listed))
 
 
