@@ -80,7 +80,7 @@ def test_caps_leave_rows_and_tokens_out_with_a_count(
 ) -> None:
     from transformers import AutoTokenizer
 
-    caps = {"train-rows": 8, "validation-rows": 4, "test-rows": 6, "max-text-tokens": 12, "evaluations": 16}
+    caps = {"train-rows": 8, "validation-rows": 4, "test-rows": 6, "max-text-tokens": 9, "evaluations": 16}
     assert main([*arguments(**caps), "--json"]) == 0
     texts = json.loads(capsys.readouterr().out)["texts"]
     assert [texts[name] for name in ("train", "validation", "test", "left_out")] == [8, 4, 6, 22]
@@ -93,7 +93,7 @@ def test_caps_leave_rows_and_tokens_out_with_a_count(
         assert labels.count("good") == labels.count("bad")
     tokenizer = AutoTokenizer.from_pretrained(tiny_folder)
     used = [next(csv.reader([lines[int(part["line"]) - 1]]))[0] for part in parts if part["part"] != "left out"]
-    long = [text for text in used if len(tokenizer(text, add_special_tokens=False)["input_ids"]) > 12]
+    long = [text for text in used if len(tokenizer(text, add_special_tokens=False)["input_ids"]) > 9]
     assert 0 < len(long) == texts["truncated"] < 18
 
 

@@ -121,9 +121,9 @@ def read(
                     f"classifier needs {LEAST} or more. Give more lines, --source-examples FILE, a smaller "
                     "--test-rows and --validation-rows, or --style-model."
                 )
-    for path, found in ((source_examples or texts, source), (target_examples, target)):
-        if target and len(found) > _EXAMPLES:
-            say_once(f"of {path} {len(found) - _EXAMPLES:,} of {len(found):,} examples of a style are left out")
+    for kind, given in (("the texts' own", source), ("the target", target)):
+        if target and len(given) > _EXAMPLES:
+            say_once(f"{texts}: {len(given) - _EXAMPLES:,} of {len(given):,} examples of {kind} style are left out")
     source, target = source[:_EXAMPLES], target[:_EXAMPLES]
     sizes = {"validation": len(choosing), "test": len(tested)}
     say_left_out(texts, {name: (sizes[name], of) for name, of in whole.items()})
