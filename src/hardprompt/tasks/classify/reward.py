@@ -203,9 +203,7 @@ class Classification:
             self.prompt_room = self.lm.context_length - around - max(map(self.lm.count, fitted))
         cut = sum(a != b for a, b in zip(texts, fitted, strict=True))
         if cut:
-            _LOG.warning(
-                "%d of %d texts have more than %d tokens and are cut at their end", cut, len(texts), min(limits)
-            )
+            _LOG.warning("%d of %d texts have more than %d tokens and are cut at their end", cut, len(texts), most)
         return fitted, cut
 
 
