@@ -56,7 +56,7 @@ def test_a_row_without_a_text_is_left_out_and_said(tmp_path: Path, caplog: pytes
     file.write_text("sentence\tlabel\nfine\t0\n \t0\nbad\t1\n")
     assert [r.text for r in read_rows(file, text="sentence", label="label")] == ["fine", "bad"]
     assert "1 with an empty 'sentence'" in caplog.text
-    assert "in row 2" in caplog.text
+    assert "in line 3" in caplog.text
 
 
 labelled = st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 8)), min_size=12, max_size=60)
@@ -96,9 +96,11 @@ def test_number_labels_are_sorted_by_value() -> None:
 def test_only_line_ends_end_a_line_of_text(tmp_path: Path) -> None:
     file = tmp_path / "texts.txt"
     file.write_bytes("one\u2028still one\r\n\r\ntwo\x0bstill two\n three ".encode())
-    assert read_texts(file) == ["one\u2028still one", "", "two\x0bstill two", "three"]
+    assert [(one.text, one.number) for one in read_texts(file)] == [
+        ("one\u2028still one", 1), ("", 2), ("two\x0bstill two", 3), ("three", 4),
+    ]  # fmt: skip
     (tmp_path / "t.csv").write_text("text,n\na,1\n,2\n")
-    assert read_texts(tmp_path / "t.csv", text="text") == ["a", ""]
+    assert [(one.text, one.number) for one in read_texts(tmp_path / "t.csv", text="text")] == [("a", 2), ("", 3)]
     assert read_texts(file, text="text") == read_texts(file)  # a column is of tables
     for name, text, message in (("t.csv", None, "name the column"), ("t.csv", "txt", "Did you mean 'text'")):
         with pytest.raises(InputError, match=message):
@@ -165,20 +167,20 @@ def test_parquet_of_every_kind_is_read_as_pandas_means_it(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("label", [["a"], {"a": 1}])
 def test_a_list_or_an_object_is_no_label(tmp_path: Path, label: object) -> None:
-    with pytest.raises(InputError, match=r"row 1 .* as 'label'; a text was expected"):
+    with pytest.raises(InputError, match=r"line 1 .* as 'label'; a text was expected"):
         two(tmp_path, json.dumps({"text": "a", "label": label}).encode(), "data.jsonl")
 
 
 def test_half_a_character_is_refused_with_its_row(tmp_path: Path) -> None:
     lines = [json.dumps({"text": text, "label": "a"}) for text in ("\ud83d\ude00", "\ud83d")]
-    with pytest.raises(InputError, match=r"row 2 .* half a character"):
+    with pytest.raises(InputError, match=r"line 2 .* half a character"):
         two(tmp_path, "\n".join(lines).encode(), "data.jsonl")
 
 
 def test_rows_without_a_class_are_left_out_and_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     data = b'{"text": "a", "label": NaN}\n{"text": "b", "label": null}\n{"text": "c", "label": "x"}\n'
     assert two(tmp_path, data, "data.jsonl") == [("c", "x")]
-    assert "2 with an empty 'label', in row 1, 2" in caplog.text
+    assert "2 with an empty 'label', in line 1, 2" in caplog.text
 
 
 def test_all_columns_that_are_not_there_are_said_at_once(tmp_path: Path) -> None:
@@ -244,6 +246,6 @@ def test_text_of_parquet_that_is_no_utf_8_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_nul_is_no_text_and_empty_names_of_columns_may_repeat(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"row 1 .* NUL in 'text'"):
+    with pytest.raises(InputError, match=r"line 1 .* NUL in 'text'"):
         two(tmp_path, b'{"text": "a\\u0000b", "label": 1}\n', "data.jsonl")
     assert two(tmp_path, b"text,label,,\na,b,,\n") == [("a", "b")]

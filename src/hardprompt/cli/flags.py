@@ -86,7 +86,9 @@ def add_compare_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", nargs="+", type=int, metavar="N", help="of the searches (0 1 2)")
     parser.add_argument("--models", metavar="NAME", help="which of the file's sets of models")
     parser.add_argument("--folder", metavar="FOLDER", help="where the data lie (else the papers' come from the hub)")
-    parser.add_argument("--test-rows", type=int, metavar="N", help="test texts of the papers' data sets (all)")
+    parser.add_argument(
+        "--test-rows", type=int, metavar="N", help="texts to test on at most (of the papers' data sets all)"
+    )
     parser.add_argument("--reference", metavar="NAME", help="method that the others are tested against (the best)")
     parser.add_argument("--evaluations", type=int, metavar="N", help="budget of every search")
     parser.add_argument("--workers", type=int, metavar="N", help="searches side by side (as cores and memory allow)")

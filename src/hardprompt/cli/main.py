@@ -13,7 +13,7 @@ from typing import Any
 
 from hardprompt.cli.flags import Parser, add_allow_code, add_compare_flags, add_flags, given
 from hardprompt.cli.interrupt import INTERRUPTED
-from hardprompt.errors import HardpromptError, InputError, RewardError, unknown
+from hardprompt.errors import HardpromptError, InputError, RewardError, unknown, without_keys
 from hardprompt.search.plugins import trust, trusted
 
 # Nothing heavy is imported up here: --help must answer at once.
@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _fail(message: str, code: int) -> int:
     with contextlib.suppress(BrokenPipeError):
-        print(f"hardprompt: {message}", file=sys.stderr)
+        print(f"hardprompt: {without_keys(message)}", file=sys.stderr)
     return code
 
 

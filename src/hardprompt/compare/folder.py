@@ -7,9 +7,10 @@ import yaml
 from hardprompt.compare.paths import with_plan_paths
 from hardprompt.compare.plan import Plan
 from hardprompt.errors import typed
-from hardprompt.runs.folder import COMPARISON, HOME, check_links, check_version, make_folder, read_settings
+from hardprompt.runs.folder import COMPARISON, check_links, check_version, make_folder, read_settings
 from hardprompt.search.writing import write_text
 from hardprompt.tasks.paths import anchored
+from hardprompt.tasks.places import HOME
 from hardprompt.version import __version__
 
 

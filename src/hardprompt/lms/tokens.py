@@ -2,7 +2,7 @@
 
 import functools
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from hardprompt.errors import InputError
@@ -75,6 +75,29 @@ def whole_ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
             "there twice; leave it out of texts, prompt and template."
         )
     return encoded
+
+
+def say_controls(tokenizer: Any, texts: Iterable[tuple[str, str]], *, but: str = "") -> None:
+    """Say of each special token that stands in a user's texts that a model does not read it as the letters it is.
+
+    Args:
+        tokenizer: a tokenizer of transformers.
+        texts: where each stands, and the text.
+        but: a token that is taken care of elsewhere.
+    """
+    added = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
+    special = sorted({*tokenizer.all_special_tokens, *added} - {but})
+    found: dict[str, list[str]] = {}
+    for where, text in texts:
+        for token in special:
+            if token in text:
+                found.setdefault(token, []).append(where)
+    for token, places in found.items():
+        if len(plain_ids(tokenizer, token)) == 1:
+            _say_once(
+                f"{token!r} is a special token of the task model, which does not read it as these letters; it stands "
+                f"in {len(places)} of the texts, {places[0]} first."
+            )
 
 
 def special_ids(tokenizer: Any) -> tuple[list[int], list[int]]:

@@ -111,6 +111,6 @@ def _restored(out: Path, search: Search, state: dict[str, Any] | None) -> Progre
     try:
         progress.load_state_dict(state["progress"])
         search.load_state_dict(state)
-    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise InputError(f"the checkpoint in {str(out)!r} does not fit its run.yaml: {error}.") from error
     return progress

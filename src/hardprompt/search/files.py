@@ -122,10 +122,11 @@ class StateStore:
         return replace(known, items=len(past), size=known.size + len(new))
 
     def _read(self, name: str, size: int) -> list[Any]:
-        with self._own(name).open("rb") as stream:
+        path = self._own(name)
+        if not 0 <= size <= (there := path.stat().st_size):
+            raise ValueError(f"{name} has {there} bytes of {size}")
+        with path.open("rb") as stream:
             data = stream.read(size)
-        if len(data) < size:
-            raise ValueError(f"{name} has {len(data)} bytes of {size}")
         return [_item(line) for line in data.splitlines()]
 
     def _own(self, name: str) -> Path:

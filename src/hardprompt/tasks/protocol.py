@@ -13,6 +13,9 @@ from hardprompt.optimizers import DESCRIBED, Need
 from hardprompt.search.engine import Trial
 from hardprompt.search.rewards import Memoised, Reward
 
+SPLITS = "splits.csv"
+"""Of a run folder: which line of which file took which part, or none."""
+
 Notify = Callable[[str], None]
 """Says what is being waited for."""
 

@@ -53,7 +53,7 @@ def show(result: Mapping[str, Any]) -> list[RenderableType]:
     if not result.get("readable", True):
         shown.append("The found prompt is no text: it cannot be read, pasted, or moved to another model.")
     cut = result["texts"]["truncated"]
-    return [*shown, f"{cut} texts were too long for the task model and were cut at their end."] if cut else shown
+    return [*shown, f"{cut} texts were too long and were cut at their end (--max-text-tokens)."] if cut else shown
 
 
 def items(folder: Path) -> dict[str, list[Any]]:

@@ -17,6 +17,7 @@ from hardprompt.lms.answers import Pooling
 from hardprompt.lms.causal import CausalLM
 from hardprompt.lms.masked import MaskedLM
 from hardprompt.lms.placing import search_copy
+from hardprompt.lms.tokens import say_controls
 from hardprompt.lms.vocabulary import Tokens
 from hardprompt.optimizers import Need
 from hardprompt.optimizers.gradient.soft import SoftPrompts
@@ -29,12 +30,11 @@ from hardprompt.tasks.classify.demonstrations import Demonstrations
 from hardprompt.tasks.classify.metrics import classification_metrics, never_predicted, paired_difference
 from hardprompt.tasks.classify.reward import Classification
 from hardprompt.tasks.classify.table import PREDICTIONS
-from hardprompt.tasks.protocol import Perplexity, written
+from hardprompt.tasks.protocol import SPLITS, Perplexity, written
 from hardprompt.tasks.template import Template
 
 _LOG = logging.getLogger(__name__)
 
-_SPLITS_FILE = "splits.csv"
 _SOFT_FILE = "soft_prompt.safetensors"
 _RESERVE = 64  # tokens that a prompt may have beside a long test text; one that has more keeps what it needs
 _START_WORDS = 64  # of the text that the policy model imagines before a prompt
@@ -76,6 +76,8 @@ class ClassifyTask:
     sharpness: float = 8.0  # of the reward; 1 is the paper, 8 is closer to accuracy
     leads: bool = False  # prompts stand before everything, the template holding the hand-written one
     model: str = "the task model"  # what the task model is called on the card
+    left_out: Sequence[Row] = ()  # what stands in the files and is in none of the sets
+    max_text_tokens: int | None = None  # of the task model, at which a text is cut; None is where its context ends
 
     def __post_init__(self) -> None:
         written = self.template.joined(self.manual)
@@ -85,6 +87,10 @@ class ClassifyTask:
         if isinstance(self.lm, CausalLM | MaskedLM):  # others say nothing of their tokens
             for note in notes(self.lm.tokenizer, self.verbalizers, self._template, how=self.how, blank=self.lm.blank):
                 _LOG.warning(note)
+            rows = [*self.train, *self.validation, *self.test]
+            say_controls(
+                self.lm.tokenizer, ((row.where or repr(row.text[:40]), row.text) for row in rows), but=self.lm.blank
+            )
         self._soft = SoftPrompts()
         self._found, self._tested = "", list[list[float]]()
         search_lm, self.precision = search_copy(self.lm, self.precision)
@@ -111,7 +117,8 @@ class ClassifyTask:
     def _classification(self, rows: Sequence[Row], *, lm: TaskLM | None = None, **settings: Any) -> Classification:
         return Classification(
             lm=self.lm if lm is None else lm, examples=[row.example for row in rows], template=self._template,
-            verbalizers=self.verbalizers, how=self.how, soft=self._soft, **settings,
+            verbalizers=self.verbalizers, how=self.how, soft=self._soft, longest=self.max_text_tokens,
+            **settings,
         )  # fmt: skip
 
     def _rendered(self, example: Example) -> str:
@@ -175,6 +182,7 @@ class ClassifyTask:
                 "train": len(self.train),
                 "validation": len(self.validation),
                 "test": len(self.test),
+                "left_out": len(self.left_out),
                 "truncated": self._train.truncated + self._validation.truncated + task.truncated,
             },
         }
@@ -213,10 +221,10 @@ class ClassifyTask:
         for row, chances in zip(self.test, self._tested, strict=True):
             name = self.classes[max(range(len(chances)), key=chances.__getitem__)]
             rows.append([row.number, row.text, row.label, name, int(row.label == name), *(f"{p:.6f}" for p in chances)])
-        head = ["row", "text", "label", "predicted", "right", *(f"P({name})" for name in self.classes)]
+        head = ["line", "text", "label", "predicted", "right", *(f"P({name})" for name in self.classes)]
         write_text(out / PREDICTIONS, csv_text(head, rows))
-        parts = {"train": self.train, "validation": self.validation, "test": self.test}
+        parts = {"train": self.train, "validation": self.validation, "test": self.test, "left out": self.left_out}
         used = ([part, row.file, row.number, row.label] for part, rows in parts.items() for row in rows)
-        write_text(out / _SPLITS_FILE, csv_text(["part", "file", "row", "label"], used))
+        write_text(out / SPLITS, csv_text(["part", "file", "line", "label"], used))
         if self._found in self._soft:
             write_bytes(out / _SOFT_FILE, save({"prompt": self._soft[self._found]}))

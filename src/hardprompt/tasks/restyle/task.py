@@ -9,22 +9,24 @@ from typing import Any
 
 import torch
 
-from hardprompt.data.files import csv_text
+from hardprompt.data.files import csv_text, place
 from hardprompt.data.markdown import block, code, plain
 from hardprompt.errors import MissingExtra
+from hardprompt.lms.causal import CausalLM
+from hardprompt.lms.tokens import say_controls
 from hardprompt.lms.vocabulary import Tokens
 from hardprompt.optimizers import Need
 from hardprompt.search.choice import most_natural
 from hardprompt.search.engine import Trial
 from hardprompt.search.rewards import Cached, PerStep
 from hardprompt.search.writing import write_text
-from hardprompt.tasks.protocol import Notify, Perplexity, written
+from hardprompt.tasks.protocol import SPLITS, Notify, Perplexity, written
 from hardprompt.tasks.restyle.fluency import Fluency
 from hardprompt.tasks.restyle.metrics import bleu, joint, paired_joint, style_metrics
 from hardprompt.tasks.restyle.reward import Content, Output, Restyle, score
 from hardprompt.tasks.restyle.styles import StyleModel, TrainedStyle
 from hardprompt.tasks.restyle.table import OUTPUTS
-from hardprompt.tasks.restyle.texts import Texts
+from hardprompt.tasks.restyle.texts import LEFT_OUT, Texts
 from hardprompt.tasks.template import Template
 
 _LOG = logging.getLogger(__name__)
@@ -68,6 +70,9 @@ class RestyleTask:
     def __post_init__(self) -> None:
         self.manual = None if self.manual is None else self.template.joined(self.manual)
         self.spaced = self.template.spaced
+        if isinstance(self.lm, CausalLM):
+            used = [one for part, one in self.texts.places if part != LEFT_OUT]
+            say_controls(self.lm.tokenizer, ((place(one.file, one.number), one.text) for one in used))
         train, self._validation = self._task(self.texts.train, seed=self.seed), self._task(self.texts.validation)
         for task in (train, self._validation, self._task(self.texts.test)):
             task.check_room(self.lm.context_length, ["", *([] if self.manual is None else [self.manual])])
@@ -192,7 +197,7 @@ class RestyleTask:
         )
 
     def write(self, out: Path) -> None:
-        """The outputs on the test texts, and the trained classifiers."""
+        """The outputs on the test texts, which line of which file took which part, and the trained classifiers."""
         references = self.texts.references
         rows = (
             [
@@ -203,6 +208,8 @@ class RestyleTask:
         )  # fmt: skip
         head = ["text", *(["reference"] if references else []), *self._written, *self._columns]
         write_text(out / OUTPUTS, csv_text(head, rows))
+        used = ([part, one.file, one.number] for part, one in self.texts.places)
+        write_text(out / SPLITS, csv_text(["part", "file", "line"], used))
         for name, style in (("style-reward", self.style), ("style-test", self.test_style)):
             if isinstance(style, TrainedStyle):
                 style.save(out / f"{name}.safetensors")
