@@ -3,13 +3,14 @@
 import csv
 import io
 from pathlib import Path
+from urllib.parse import unquote
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from hardprompt.data.files import columns, csv_text
-from hardprompt.data.markdown import block, code, plain
+from hardprompt.data.markdown import block, code, code_cell, link, plain
 
 NASTY = st.text(st.sampled_from("`~#*_[]<>|!\\&$-=+@'\"ab \n\t\r"), max_size=25)
 
@@ -22,11 +23,37 @@ def test_nothing_in_a_block_ends_it(text: str) -> None:
     assert tokens[3].content == f"{text}\n".replace("\r\n", "\n").replace("\r", "\n")
 
 
-@given(NASTY.filter(str.strip))
+@given(NASTY)
+@example(" x ")
+@example("a|b")
+@example("`")
 def test_code_within_a_line_is_shown_as_it_is(text: str) -> None:
     (inline,) = [token for token in MarkdownIt().parse(f"a {code(text)} b") if token.type == "inline"]
-    kinds = [child.type for child in inline.children or ()]
-    assert kinds == ["text", "code_inline", "text"]
+    shown = text.replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t")
+    if text:
+        kinds = [(child.type, child.content) for child in inline.children or ()]
+        assert kinds == [("text", "a "), ("code_inline", shown), ("text", " b")]
+    else:
+        assert inline.content == "a (empty) b"
+
+
+@given(NASTY.filter(bool))
+def test_code_within_a_cell_is_shown_as_it_is(text: str) -> None:
+    tokens = MarkdownIt().enable("table").parse(f"| a | b |\n|---|---|\n| {code_cell(text)} | c |")
+    found = [child.content for token in tokens for child in token.children or () if child.type == "code_inline"]
+    assert found == [text.replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t")]
+    assert [token.type for token in tokens].count("td_open") == 2
+
+
+@given(NASTY.filter(str.strip))
+@example("a>b (x).jpg")
+def test_a_link_leads_where_it_says(text: str) -> None:
+    name = " ".join(text.split())
+    (inline,) = [token for token in MarkdownIt().parse(f"- {link(name, name + '/a')}") if token.type == "inline"]
+    opening, *inside, _ = inline.children or ()
+    assert opening.type == "link_open"
+    assert unquote(str(opening.attrs["href"])) == f"{name}/a"
+    assert "".join(child.content for child in inside) == name
 
 
 @given(NASTY.filter(str.strip))

@@ -9,7 +9,7 @@ from typing import Any
 from hardprompt.cli.interrupt import INTERRUPTED, finishing
 from hardprompt.cli.show import print_result
 from hardprompt.compare.plan import is_comparison
-from hardprompt.errors import HardpromptError, InputError, RewardError, typed
+from hardprompt.errors import HardpromptError, InputError, RewardError, typed, visible
 from hardprompt.runs import begun, discard, read_recipe, read_result, read_yaml, start
 from hardprompt.runs.folder import RUN, check_free, resume_command
 from hardprompt.runs.result import combine
@@ -76,7 +76,7 @@ def show(folder: Path, *, as_json: bool) -> int:
         if steps:
             state |= {k: steps[-1][k] for k in ("evaluations", "seconds", "best_reward", "validation")}
         said = ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in state.items() if k != "finished")
-    print(json.dumps(state) if as_json else f"{folder} has not finished: {said}.\n{again}")
+    print(visible(json.dumps(state) if as_json else f"{folder} has not finished: {said}.\n{again}"))
     return 0
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hardprompt.compare import statistics
 from hardprompt.compare.statistics import Outcome, by_data, by_method, interval
 from hardprompt.data.files import csv_text
-from hardprompt.data.markdown import code, plain
+from hardprompt.data.markdown import code_cell, plain
 from hardprompt.errors import unknown
 from hardprompt.tasks.tables import number, table
 
@@ -95,7 +95,7 @@ def markdown(summary: Mapping[str, Any]) -> str:
     for title, (head, *rows) in _grids(summary):
         parts += [f"### {plain(title)}", _markdown(head, [map(plain, row) for row in rows])]
     for block in summary["data"]:
-        rows = [[plain(name), code(text)] for name, text in _prompts(block)]
+        rows = [[plain(name), code_cell(text)] for name, text in _prompts(block)]
         parts += [f"### {plain(block['data'])}: best prompts", _markdown(["method", "prompt"], rows, words=2)]
     return "\n\n".join(parts) + "\n"
 

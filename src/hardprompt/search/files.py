@@ -123,7 +123,8 @@ class StateStore:
 
     def _read(self, name: str, size: int) -> list[Any]:
         path = self._own(name)
-        if not 0 <= size <= (there := path.stat().st_size):
+        there = path.stat().st_size
+        if not 0 <= size <= there:
             raise ValueError(f"{name} has {there} bytes of {size}")
         with path.open("rb") as stream:
             data = stream.read(size)
