@@ -592,7 +592,7 @@ def test_the_table_shows_marks_means_and_counts(ask: Any, server: Server) -> Non
     ]
     stream = io.StringIO()
     result = ask("a [bold]cat", "b", "c", model="eye[red]", repeats=2)
-    Console(file=stream, width=160).print(table(result))
+    Console(file=stream, width=160, markup=False).print(table(result))
     text = stream.getvalue()
     cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in text.splitlines() if "│" in line]
     assert "eye[red]" in text
@@ -607,7 +607,7 @@ def test_the_table_shows_marks_means_and_counts(ask: Any, server: Server) -> Non
 def test_the_table_of_nothing(ask: Any, server: Server) -> None:
     server.script = [says("")]
     stream = io.StringIO()
-    Console(file=stream, width=160).print(table(ask()))
+    Console(file=stream, width=160, markup=False).print(table(ask()))
     assert re.search(r"standard error +│ +- +│ +- +│ 0 answered, 1 refused", stream.getvalue())
 
 
