@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -66,15 +67,29 @@ def test_plain_text_is_shown_as_it_is(text: str) -> None:
     assert shown == f"x {' '.join(text.split())} x"
 
 
-@given(st.lists(st.text(st.sampled_from("=+-@'\t\rab,\"1 "), max_size=6), min_size=1, max_size=4))
-def test_no_cell_is_a_formula_and_reading_gives_what_was_written(tmp_path_factory: object, cells: list[str]) -> None:
-    text = csv_text(["prompt"], [[cell] for cell in cells])
-    shown = [row["prompt"] for row in csv.DictReader(io.StringIO(text, newline=""))]
-    assert not any(cell.startswith(("=", "+", "-", "@", "\t", "\r")) for cell in shown)
-    path = Path(str(tmp_path_factory.mktemp("csv"))) / "a.csv"  # type: ignore[attr-defined]
-    path.write_text(text, encoding="utf-8", newline="")
+@given(
+    st.lists(st.text(st.sampled_from("=+-@＝'\t\r\nab,;\"1 "), max_size=8), min_size=1, max_size=4),
+    st.sampled_from(",;\t"),
+)
+@example(["a;=1+1", '";"=1+1', "\n=1+1", "x\n=1+1"], ";")
+def test_no_cell_is_a_formula_however_a_spreadsheet_parts_them(cells: list[str], separator: str) -> None:
+    text = csv_text(["line", f"P({cells[0]})"], [[1, cell] for cell in cells])
+    shown = [cell for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator) for cell in row]
+    numbers = {cell for cell in shown if re.fullmatch(r"[+-]?\d+", cell)}
+    assert not any(cell.startswith(("=", "+", "-", "@", "＝")) for cell in {*shown} - numbers)
+    if separator == ",":
+        assert not any(cell.startswith(("\t", "\r", "\n")) for cell in shown)
+
+
+@given(st.lists(st.text(st.sampled_from("=+-@＝'\t\r\nab,;\"1 "), max_size=8), min_size=1, max_size=4))
+def test_reading_gives_what_was_written(tmp_path: Path, cells: list[str]) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(csv_text(["prompt"], [[cell] for cell in cells]), encoding="utf-8", newline="")
     assert [cell for (cell,) in columns(path, "prompt")] == cells
 
 
-def test_numbers_stay_numbers() -> None:
-    assert csv_text(["reward"], [[-1.5]]) == "reward\r\n-1.5\r\n"
+def test_numbers_stay_numbers_and_texts_stand_in_quotation_marks() -> None:
+    assert csv_text(["reward"], [[-1.5]]) == '"reward"\r\n-1.5\r\n'
+    stream = io.StringIO(csv_text(["label", "P(-1)"], [["-1", "a;b"], ["+2.5e-3", "x"], ["-1 + 1", ""]]), newline="")
+    assert stream.getvalue().count('"') == 2 * 8
+    assert [row[0] for row in csv.reader(stream)] == ["label", "-1", "+2.5e-3", "'-1 + 1"]

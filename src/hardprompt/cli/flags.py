@@ -8,6 +8,7 @@ from types import NoneType
 from typing import TYPE_CHECKING, Any, NoReturn, get_args, get_origin, get_type_hints
 
 from hardprompt.errors import InputError, unknown
+from hardprompt.optimizers import FLAGS
 from hardprompt.tasks.template import unescaped
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def given(arguments: argparse.Namespace, settings: "type[Settings]") -> dict[str
             values[name] = _pairs(value)
         elif fields[name].metadata["escapes"]:
             values[name] = unescaped(value)
-    turned = {name: getattr(arguments, name) for name in ("q", "alpha", "prior", "top_k")}
+    turned = {name: getattr(arguments, name) for name in FLAGS}
     return {**values, "settings": {k: v for k, v in turned.items() if v is not None}}
 
 

@@ -15,7 +15,13 @@ from typing import Any
 from hardprompt.data.decoding import read_text
 from hardprompt.errors import InputError, MissingExtra, unknown
 
-_FORMULA = tuple("=+-@\t\r\n＝＋－＠")  # a spreadsheet runs a cell that begins so (OWASP, CSV injection)
+_SIGNS = (
+    "=+@＝＋＠－-"  # a spreadsheet runs a cell that begins so, behind a tab or a line break too (OWASP, CSV injection)
+)
+# Where a cell begins: the text's start, or what parts cells in a spreadsheet that does not part them at commas, for
+# which our quotation marks in mid-line are none. Each ' and " there counts as one more, so that the way back is unique.
+_FORMULA = rf"(?:^(?=['\"]*[\t\r\n{_SIGNS}])|(?<=[;\t\r\n])(?=['\"]*[{_SIGNS}]))"
+_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _SEPARATORS = ",;\t|"  # of the columns of a .csv file; a comma goes before what Excel and others write
 _PARQUET = ".parquet"
 _Numbered = tuple[int, dict[str, Any]]
@@ -70,22 +76,23 @@ def columns(file: Path, *names: str) -> list[list[str]]:
 
 
 def csv_text(head: Sequence[str], rows: Iterable[Sequence[Any]], *, data: bool = False) -> str:
-    """A CSV file of ours for people: a text that a spreadsheet would run as a formula has a ' before it.
+    """A CSV file of ours for people: texts in quotation marks, a ' before what a spreadsheet would run as a formula.
 
-    With ``data`` the texts stand as they are: the file is one that hardprompt reads as a user's.
+    A number, of a class say, stays one. With ``data`` the texts stand as they are: the file is one that hardprompt
+    reads as a user's.
     """
     stream = io.StringIO()
-    csv.writer(stream).writerows([head, *(rows if data else ([_defused(cell) for cell in row] for row in rows))])
+    writer = csv.writer(stream, quoting=csv.QUOTE_MINIMAL if data else csv.QUOTE_NONNUMERIC)
+    writer.writerows([head, *rows] if data else ([_defused(cell) for cell in row] for row in [head, *rows]))
     return stream.getvalue()
 
 
 def _defused(cell: Any) -> Any:
-    # One more ' before those that stand there already, so that the way back is unique.
-    return f"'{cell}" if isinstance(cell, str) and cell.lstrip("'").startswith(_FORMULA) else cell
+    return cell if not isinstance(cell, str) or _NUMBER.fullmatch(cell) else re.sub(_FORMULA, "'", cell)
 
 
 def _undone(cell: str) -> str:
-    return cell[1:] if cell.startswith("'") and cell.lstrip("'").startswith(_FORMULA) else cell
+    return re.sub(_FORMULA + "'", "", cell)
 
 
 def _unique(names: Iterable[str], file: Path) -> None:

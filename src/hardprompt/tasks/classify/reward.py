@@ -14,6 +14,7 @@ from hardprompt.lms import TaskLM
 from hardprompt.lms.answers import Pooling
 from hardprompt.lms.vocabulary import Tokens
 from hardprompt.optimizers.gradient.soft import SoftPrompts
+from hardprompt.tasks.classify.examples import check_examples
 from hardprompt.tasks.classify.loss import ClassificationObjective
 from hardprompt.tasks.template import Template
 
@@ -205,26 +206,3 @@ class Classification:
         if cut:
             _LOG.warning("%d of %d texts have more than %d tokens and are cut at their end", cut, len(texts), most)
         return fitted, cut
-
-
-def check_examples(examples: Sequence[Example], verbalizers: Mapping[str, str]) -> None:
-    """Raise an InputError unless the examples and verbalizers make a classification task."""
-    if not examples:
-        raise InputError("there are no examples.")
-    if len(verbalizers) < 2:
-        raise InputError(f"classification needs two classes or more; the data has only {list(verbalizers)}.")
-    for label, word in verbalizers.items():
-        if not word.strip():
-            raise InputError(f"the verbalizer of class {label!r} is empty; give a word.")
-    owners: dict[str, str] = {}
-    for label, word in verbalizers.items():
-        if (first := owners.setdefault(word, label)) != label:
-            raise InputError(f"classes {first!r} and {label!r} have one verbalizer, {word!r}.")
-    for number, example in enumerate(examples, 1):
-        if not example.text.strip():
-            raise InputError(f"{example.where or f'example {number}'} has an empty text.")
-        if example.label not in verbalizers:
-            raise InputError(
-                f"{example.where or f'example {number}'} has class {example.label!r}, which has no verbalizer; "
-                f"classes with one: {', '.join(verbalizers)}."
-            )

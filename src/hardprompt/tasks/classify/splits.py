@@ -18,6 +18,7 @@ from hardprompt.data.tables import (
     split,
 )
 from hardprompt.errors import InputError, unknown
+from hardprompt.tasks.classify.examples import check_examples
 
 _LOG = logging.getLogger(__name__)
 
@@ -126,10 +127,6 @@ def read_splits(
     kept = {name: [part[i] for i in drawn([row.label for row in part], caps[name])] for name, part in sets.items()}
     say_left_out(train, {name: (len(kept[name]), len(part)) for name, part in sets.items()})
     rows, choosing, tested = kept.values()
-    from hardprompt.tasks.classify.reward import (
-        check_examples,  # only now: torch takes a second, and the data are right
-    )
-
     verbalizers = {name: words.get(name, f" {name}") for name in names}
     for part in (rows, choosing, tested):
         check_examples([row.example for row in part], verbalizers)
