@@ -127,7 +127,7 @@ def test_a_masked_checkpoint_without_its_head_is_refused(tiny_masked: Any, tmp_p
 def test_without_the_hub_an_earlier_download_is_used(
     tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub, "hub_answers", lambda: False)
+    monkeypatch.setattr(hub, "answers", lambda: False)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(
         InputError, match=r"'some/model' could not be loaded: it is not on this machine, and https:.*be"
@@ -157,7 +157,7 @@ def test_the_hub_answers_where_its_name_can_be_resolved_by_us_or_a_proxy(
     monkeypatch.setattr("socket.getaddrinfo", lookup)
     monkeypatch.setattr("urllib.request.getproxies", lambda: dict.fromkeys(proxies and [proxies], "http://proxy"))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-    assert hub.hub_answers.__wrapped__() is answers
+    assert hub.answers.__wrapped__() is answers
 
 
 def test_a_mistyped_embedded_model_is_told_from_a_hub_name() -> None:

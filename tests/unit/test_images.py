@@ -302,7 +302,7 @@ def test_a_drawing_depends_on_its_prompt_and_the_seed(
 ) -> None:
     pipeline = Pipeline()
     monkeypatch.setitem(sys.modules, "diffusers", SimpleNamespace(AutoPipelineForText2Image=pipeline, __spec__="set"))
-    monkeypatch.setattr(hub, "hub_answers", lambda: True)
+    monkeypatch.setattr(hub, "answers", lambda: True)
     both = draw(["a cat", "a horse"], model="some/model", seed=3)
     (alone,) = draw(["a horse"], model="some/model", seed=3)
     assert np.array_equal(pixels(both[1]), pixels(alone))

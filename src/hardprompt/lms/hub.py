@@ -1,6 +1,5 @@
 """Where the files of a model lie: in a folder, or under one commit of its repository on the hub."""
 
-import contextlib
 import functools
 import socket
 import urllib.parse
@@ -32,29 +31,18 @@ def find(name: str, revision: str | None = None) -> tuple[str, str]:
     folder = Path(name).expanduser()
     if folder.is_dir():
         return str(folder), "main"
-    if hub_answers():
+    if answers():
         return name, revision or "main"
-    return _downloaded(name, revision), "main"
+    return downloaded(name, revision), "main"
 
 
-def current(name: str) -> str | None:
-    """The commit that the hub has of a model now, or the one on this machine where the hub does not say.
+def downloaded(name: str, revision: str | None = None) -> str:
+    """The folder of one commit that an earlier download left, which is called like the commit.
 
-    None where there is neither: whoever loads the model will say so.
+    Raises:
+        OSError: there is none.
+        ValueError: as ``find``.
     """
-    from huggingface_hub import HfApi
-
-    if hub_answers():
-        with contextlib.suppress(Exception):  # of any kind: the loader meets it again, and says it
-            return HfApi().model_info(name).sha
-    try:
-        return Path(_downloaded(name, None)).name
-    except (OSError, ValueError):
-        return None
-
-
-def _downloaded(name: str, revision: str | None) -> str:
-    """The folder of one commit that an earlier download left, which is called like the commit."""
     from huggingface_hub import constants, snapshot_download
 
     try:  # a part of it may do: the loaders take a few files only
@@ -65,7 +53,7 @@ def _downloaded(name: str, revision: str | None) -> str:
 
 
 @functools.cache
-def hub_answers() -> bool:
+def answers() -> bool:
     """Whether the hub's name can be resolved: the loaders would try for half a minute to find that out."""
     from huggingface_hub import constants
 
