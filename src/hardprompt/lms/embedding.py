@@ -99,8 +99,9 @@ def load_embedder(name: str, *, revision: str | None = None) -> Embedder:
 
     source = resolve(name, ROLES["encoder"], revision=revision)
     check_config(source, read_config(source))
-    model = load_weights(AutoModel, source, spare=["pooler."])  # which no vector needs
-    return Embedder(model, load_tokenizer(source), name=name)
+    tokenizer = load_tokenizer(source)
+    model = load_weights(AutoModel, source, tokenizer, spare=["pooler."])  # which no vector needs
+    return Embedder(model, tokenizer, name=name)
 
 
 def outputs(

@@ -31,9 +31,13 @@ def load_causal(name: str, *, revision: str | None = None) -> tuple[Any, Any]:
     """
     from transformers import AutoModelForCausalLM
 
+    from hardprompt.lms.tokens import special_ids
+
     source = resolve(name, ROLES["causal model"], revision=revision)
     check_config(source, read_config(source))
-    return load_weights(AutoModelForCausalLM, source), load_tokenizer(source)
+    tokenizer = load_tokenizer(source)
+    special_ids(tokenizer)  # it can be understood
+    return load_weights(AutoModelForCausalLM, source, tokenizer), tokenizer
 
 
 def load_task_lm(name: str, *, revision: str | None = None) -> TaskLM:
@@ -59,6 +63,7 @@ def load_masked(name: str, *, revision: str | None = None) -> MaskedLM | None:
     from transformers import AutoModelForMaskedLM
 
     from hardprompt.lms.masked import MaskedLM
+    from hardprompt.lms.tokens import special_ids
 
     source = resolve(name, ROLES["task model"], revision=revision)
     config = read_config(source)
@@ -68,7 +73,8 @@ def load_masked(name: str, *, revision: str | None = None) -> MaskedLM | None:
     tokenizer = load_tokenizer(source)
     if tokenizer.mask_token is None:
         raise InputError(f"model {name!r} is masked ({config.model_type}), but its tokenizer has no mask token.")
-    return MaskedLM(load_weights(AutoModelForMaskedLM, source), tokenizer)
+    special_ids(tokenizer)  # it can be understood
+    return MaskedLM(load_weights(AutoModelForMaskedLM, source, tokenizer), tokenizer)
 
 
 def resolve(name: str, role: Role, *, revision: str | None = None) -> Source:
@@ -179,18 +185,23 @@ def load_tokenizer(source: Source) -> Any:
         return AutoTokenizer.from_pretrained(source.path, revision=source.revision, trust_remote_code=False)
 
 
-def load_weights(auto: Any, source: Source, *, spare: Sequence[str] = ()) -> Any:
+def load_weights(auto: Any, source: Source, tokenizer: Any, *, spare: Sequence[str] = ()) -> Any:
     """The model on the best device, in float32, as that class of transformers has it.
 
     Args:
         auto: the class.
         source: of the model.
+        tokenizer: its tokenizer, all of whose tokens it has to know.
         spare: beginnings of the names of weights that nothing needs.
 
     Raises:
-        InputError: it cannot be loaded, or its checkpoint lacks weights, which transformers would make up at random.
+        InputError: it cannot be loaded, its checkpoint lacks weights, which transformers would make up at random, or
+            the tokenizer has tokens that it does not know.
     """
+    from torch.nn import Embedding
+
     from hardprompt.lms.placing import device
+    from hardprompt.lms.tokens import check_rows
 
     with quiet(), one_line(source.name, source.role.valid):
         # Only safetensors: a pickle could run code.
@@ -203,4 +214,7 @@ def load_weights(auto: Any, source: Source, *, spare: Sequence[str] = ()) -> Any
             f"model {source.name!r} has no weights for {missing[0]} ({len(missing)} missing): its checkpoint is not "
             f"whole, or not that of {source.role.needs}; use another."
         )
+    embedding = (model.text_model if "towers" in source.role.kinds else model).get_input_embeddings()
+    if isinstance(embedding, Embedding):  # some models have no such table
+        check_rows(source.name, tokenizer, embedding)
     return model.to(device()).eval()

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hardprompt.errors import InputError
 from hardprompt.lms import probes
-from hardprompt.lms.answers import Pooling, answers
+from hardprompt.lms.answers import Pooling, answers, check_known
 from hardprompt.lms.placing import padded, put
 from hardprompt.lms.tokens import truncate, whole_ids
 from hardprompt.lms.unpadded import Unpadded
@@ -97,6 +97,7 @@ class MaskedLM:
             InputError: as ``answers``, or a context without exactly one blank.
         """
         options = answers(self.tokenizer, tuple(choices), how=how)
+        check_known(self.tokenizer, options, self.model.get_input_embeddings().num_embeddings)
         mask = self.tokenizer.mask_token_id
         encoded = whole_ids(self.tokenizer, contexts)
         for context, ids in zip(contexts, encoded, strict=True):

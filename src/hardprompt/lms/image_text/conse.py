@@ -48,9 +48,9 @@ class ConSE:
         from transformers import AutoModel
 
         source = resolve("embedded:minilm", ROLES["encoder"])
-        self._sentences = load_weights(AutoModel, source, spare=["pooler."]).requires_grad_(False)
-        self.embedding = self._sentences.get_input_embeddings()
         self.tokenizer = load_tokenizer(source)
+        self._sentences = load_weights(AutoModel, source, self.tokenizer, spare=["pooler."]).requires_grad_(False)
+        self.embedding = self._sentences.get_input_embeddings()
 
     def images(self, images: Sequence[Image]) -> Float[Tensor, "n d"]:
         """Unit vectors of one picture or more."""

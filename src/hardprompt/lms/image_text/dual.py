@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from hardprompt.errors import MissingExtra, pip_install
+from hardprompt.errors import InputError, MissingExtra, pip_install
 from hardprompt.lms.image_text.pillow import pillow
 from hardprompt.lms.image_text.protocol import read_texts
 from hardprompt.lms.load import check_config, load_weights, read_config, resolve
@@ -101,7 +101,9 @@ def load_dual(name: str, *, revision: str | None = None) -> DualEncoder:
             ) from error
         # Pillow's resizing with and without torchvision, so that scores agree between machines.
         processor = transformers.AutoImageProcessor.from_pretrained(source.path, backend="pil", **where)
-    model = load_weights(transformers.AutoModel, source)
+    if tokenizer.pad_token is None:
+        raise InputError(f"the tokenizer of model {name!r} has no padding token, which texts of unlike lengths need.")
+    model = load_weights(transformers.AutoModel, source, tokenizer)
     padded = not isinstance(config, transformers.CLIPConfig)
     return DualEncoder(name=name, model=model, tokenizer=tokenizer, processor=processor, padded=padded)
 
