@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hardprompt.errors import InputError, MissingExtra, pip_install
+from hardprompt.lms.gguf import check_header
 from hardprompt.lms.quiet import one_line, quiet
 
 _LOG = logging.getLogger(__name__)
@@ -104,9 +105,7 @@ def _converted(file: Path, folder: Path) -> Path:
         return folder
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    with file.open("rb") as stream:
-        if stream.read(4) != b"GGUF":
-            raise InputError(f"model file {str(file)!r} is not a GGUF file.")
+    check_header(file)
     _LOG.warning("converting %s once into %s (about half a minute)", file.name, folder.parent)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".converting-", ignore_cleanup_errors=True) as aside:
