@@ -221,7 +221,7 @@ def test_every_kind_of_method_searches_every_task(
         ("restyle", {"samples": 0}, "samples is 0; it must be a number between 1 and 1,000"),
         ("invert", {"first": "nowhere.png"}, "'nowhere.png' does not exist"),
         ("invert", {"require": "dog", "forbid": "dog"}, "'dog'"),
-        ("invert", {"image-model": "embedded:clip"}, "Valid: embedded:conse"),
+        ("invert", {"image-model": "embedded:clip"}, "unknown embedded model 'clip'. Valid: conse"),
         ("restyle", {"embedder": "embedded:minilmm"}, "unknown embedded model 'minilmm'. Did you mean 'minilm'?"),
         ("invert", {"image-model": "no/such-model"}, "model 'no/such-model' could not be loaded"),
         ("invert", {"draw": "no/such-model"}, "pip install 'hardprompt[diffusion]'"),

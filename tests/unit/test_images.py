@@ -14,7 +14,7 @@ import torch
 from PIL import Image, ImageCms
 
 from hardprompt.errors import InputError, MissingExtra
-from hardprompt.lms import load as models
+from hardprompt.lms import hub
 from hardprompt.lms.image_text import load_image_text
 from hardprompt.lms.image_text.shown import as_shown
 from hardprompt.tasks.invert.drawing import draw
@@ -304,7 +304,7 @@ def test_a_drawing_depends_on_its_prompt_and_the_seed(
 ) -> None:
     pipeline = Pipeline()
     monkeypatch.setitem(sys.modules, "diffusers", SimpleNamespace(AutoPipelineForText2Image=pipeline, __spec__="set"))
-    monkeypatch.setattr(models, "_hub_answers", lambda: True)
+    monkeypatch.setattr(hub, "answers", lambda: True)
     both = draw(["a cat", "a horse"], model="some/model", seed=3)
     (alone,) = draw(["a horse"], model="some/model", seed=3)
     assert np.array_equal(pixels(both[1]), pixels(alone))

@@ -70,7 +70,7 @@ def begin(arguments: argparse.Namespace) -> int:
         }  # fmt: skip
         print(json.dumps(said, ensure_ascii=False, indent=None if arguments.json else 2))
         return 0
-    folders.start(plan, out)
+    plan = folders.start(plan, out, [name for cell in cells for name in cell.recipe.loaded])
     return _finish(out, plan, arguments.json)
 
 
@@ -92,7 +92,7 @@ def finished(folder: Path) -> bool:
 
 def resume(folder: Path, *, as_json: bool, workers: int | None = None) -> int:
     """Go on with what is not finished of the comparison in a folder, with its own number of workers or another."""
-    return _finish(folder, folders.load(folder).narrowed(workers=workers), as_json)
+    return _finish(folder, folders.begun(folder).narrowed(workers=workers), as_json)
 
 
 def _typed_task(task: str, rest: Sequence[str]) -> dict[str, Any]:

@@ -28,7 +28,7 @@ def examine() -> dict[str, Any]:
     ready = [
         {
             "name": f"embedded:{name}",
-            "for": entry.role,
+            "for": entry.purpose,
             "ready": entry.version is not None,
             "detail": _model_detail(name, entry.version, folder) if entry.version else entry.install,
         }

@@ -33,6 +33,7 @@ def begin(recipe: Recipe, arguments: argparse.Namespace) -> int:
         check_free(out, "run", RUN)  # before data are read
     plan = recipe.plan()
     if arguments.dry_run:
+        recipe.check_models()
         first = {"out": str(out), "method": recipe.values["method"], "evaluations": recipe.values["evaluations"]}
         notes = {"notes": said} if (said := recipe.notes()) else {}
         print(json.dumps({**first, **plan, **notes}, ensure_ascii=False, indent=None if arguments.json else 2))

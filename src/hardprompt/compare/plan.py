@@ -16,8 +16,9 @@ from hardprompt.compare.paths import with_plan_paths
 from hardprompt.data import films
 from hardprompt.data.named import LABEL, NAMED, TEXT, materialise
 from hardprompt.errors import InputError, unknown
+from hardprompt.lms.revisions import pins
 from hardprompt.optimizers import Method, Need
-from hardprompt.runs.folder import moved, read_settings
+from hardprompt.runs.folder import REVISIONS, moved, read_settings
 from hardprompt.tasks import Recipe
 from hardprompt.tasks.places import HOME
 from hardprompt.tasks.places import found as found_at
@@ -88,6 +89,7 @@ class Plan:
     folder: str | None = None  # of the data
     test: _AtLeast1 | None = None  # test rows at most; None is all of a named data set, else what the settings say
     reference: str | None = None  # the method that the others are tested against; None is that of the best mean rank
+    revisions: Mapping[str, str] = field(default_factory=dict)  # of models on the hub, by name: the commit to load
     typed: Mapping[str, Any] = field(default_factory=dict)  # settings given beside the file; they hold for all cells
     workers: _AtLeast1 | None = None  # searches side by side; None is as many as cores and memory allow
 
@@ -103,7 +105,8 @@ class Plan:
             return cls.written(values, path.parent)
         own = moved(values, path.parent)[0]
         settings = {k: v for k, v in own.items() if k not in (*_RUN_ONLY, "task") and v is not None}
-        return cls.of_search(str(values.get("task", "classify")), settings)
+        plan = cls.of_search(str(values.get("task", "classify")), settings)
+        return dataclasses.replace(plan, revisions=pins(values.get(REVISIONS)))
 
     @classmethod
     def written(cls, values: Mapping[str, Any], now: Path) -> Self:
@@ -112,7 +115,8 @@ class Plan:
         Raises:
             InputError: as ``from_dict``.
         """
-        plan, home = cls.from_dict({k: v for k, v in values.items() if k not in (HOME, "version")}), values.get(HOME)
+        known = {k: v for k, v in values.items() if k not in (HOME, "version")}
+        plan, home = cls.from_dict({**known, REVISIONS: pins(values.get(REVISIONS))}), values.get(HOME)
         if not isinstance(home, str):
             return plan
         return cls(**with_plan_paths(plan.to_dict(), lambda path, data: found_at(path, home, now, None, data=data)))
@@ -223,7 +227,9 @@ class Plan:
                 continue
             where = ", ".join(part for part in (name, split, label, str(seed)) if part)
             try:
-                recipe = Recipe.of({"task": self.task, **self._values(name, split, label, seed, out)})
+                recipe = Recipe.of(
+                    {"task": self.task, **self._values(name, split, label, seed, out)}, revisions=self.revisions
+                )
                 key = str([recipe.files, {k: v for k, v in recipe.values.items() if k not in _RUN_ONLY}])
                 if key not in seen:  # the data of each kind of cell are read once before anything runs
                     seen.add(key)

@@ -67,6 +67,13 @@ def answers(
     return tuple(made)
 
 
+def check_known(tokenizer: Any, options: Sequence[Answer], rows: int) -> None:
+    """Raise an InputError for a token of an answer that a model of so many tokens does not know."""
+    if most := max((i for option in options for i in option.ids if i >= rows), default=None):
+        token = tokenizer.convert_ids_to_tokens(most)
+        raise InputError(f"an answer holds {token!r}, which the task model does not know; give words.")
+
+
 def uneven(options: Sequence[Answer]) -> bool:
     """Whether the first token's normaliser, which all answers share, counts more for one than for another."""
     return len({option.weights[0] for option in options}) > 1

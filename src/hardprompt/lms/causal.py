@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hardprompt.errors import InputError
-from hardprompt.lms.answers import Answer, Pooling, answers, uneven
+from hardprompt.lms.answers import Answer, Pooling, answers, check_known, uneven
 from hardprompt.lms.packing import PackedModel
 from hardprompt.lms.placing import put
 from hardprompt.lms.sampling import sample
@@ -67,6 +67,7 @@ class CausalLM:
             rows[answers(self.tokenizer, tuple(choices), how=how, after=after, context=ending(context))].append(i)
         encoded, scores = self.encode(contexts), torch.zeros(len(contexts), len(choices))
         for options, own in rows.items():
+            check_known(self.tokenizer, options, len(self.packed.head.weight))
             scores[own] = self._scores([encoded[i] for i in own], options).cpu()
         return scores
 

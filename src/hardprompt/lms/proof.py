@@ -96,30 +96,41 @@ class Plain(NamedTuple):
 def prove(model: Any, *, like: Head | None = None) -> Plain:
     """Run a causal model of transformers as its authors wrote it, on a short pair.
 
+    Both sequences share a pass, which takes as long as one; where that makes no sense, each has its own.
     ``like`` is the head of the same model in another precision.
 
     Raises:
         InputError: it fails, gives what is not finite or changes with later tokens, or has no output matrix.
     """
     try:
-        head = Head(model, like=like)
-        first, second = pair(len(head.weight), FIRST)
-        with _last_states(model) as last:
-            (states,), (logits,) = head.whole(torch.tensor([first], device=model.device))
-        (other,) = head.states(input_ids=torch.tensor([second], device=model.device))
-        if not bool(logits.float().log_softmax(-1).isfinite().any(-1).all()):
-            raise ValueError("its logits are not finite")
-        half = FIRST // 2
-        found = head.logits(torch.cat([states, other[half - 1 : half]]))
-        if not agree(logits, found[:-1], half=head.half):
-            raise ValueError("its logits do not follow from its output matrix")
-        if not agree(found[-1:], found[half - 1 : half], half=head.half):
-            raise ValueError("what it makes of a token changes with the tokens behind it")
+        try:
+            return _plain(model, like, together=True)
+        except Exception:
+            return _plain(model, like, together=False)
     except Exception as error:  # the code is any model's: it may raise anything
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise InputError(f"a {type(model).__name__} cannot be run as a causal model: {reason}.") from error
-    decodes = len(last) == 1 and probes.alike(states[None], last[0])
-    return Plain(head, decodes, {tuple(first): states, tuple(second): other})
+
+
+def _plain(model: Any, like: Head | None, *, together: bool) -> Plain:
+    head = Head(model, like=like)
+    first, second = pair(len(head.weight), FIRST)
+    filled = [*second, *first[len(second) :]]  # to the same length: no token sees what stands behind it
+    with _last_states(model) as last:
+        states, logits = head.whole(
+            torch.tensor([first, filled] if together else [first], device=model.device), together=together
+        )
+    other = states[1] if together else head.states(input_ids=torch.tensor([second], device=model.device))[0]
+    if not bool(logits.float().log_softmax(-1).isfinite().any(-1).all()):
+        raise ValueError("its logits are not finite")
+    half = FIRST // 2
+    found = head.logits(torch.cat([states[0], other[half - 1 : half]]))
+    if not agree(logits[0], found[:-1], half=head.half):
+        raise ValueError("its logits do not follow from its output matrix")
+    if not agree(found[-1:], found[half - 1 : half], half=head.half):
+        raise ValueError("what it makes of a token changes with the tokens behind it")
+    decodes = len(last) == 1 and probes.alike(states, last[0])
+    return Plain(head, decodes, {tuple(first): states[0], tuple(second): other[: len(second)]})
 
 
 @contextlib.contextmanager

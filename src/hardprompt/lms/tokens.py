@@ -1,5 +1,6 @@
 """Texts as token ids and back: what opens and closes a text, what goes on behind another, and where it is cut."""
 
+import bisect
 import functools
 import logging
 from collections.abc import Iterable, Sequence
@@ -117,6 +118,11 @@ def special_ids(tokenizer: Any) -> tuple[list[int], list[int]]:
 
 def truncate(tokenizer: Any, text: str, tokens: int) -> str:
     """Cut ``text`` to its first ``tokens`` tokens, at a character boundary."""
+    if not tokenizer.is_fast:  # it does not say where in a text its tokens stand
+        if len(plain_ids(tokenizer, text)) <= tokens:
+            return text
+        sizes = range(len(text))
+        return text[: bisect.bisect_right(sizes, tokens, key=lambda n: len(plain_ids(tokenizer, text[:n]))) - 1]
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     if len(encoded["input_ids"]) <= tokens:
         return text
@@ -125,6 +131,37 @@ def truncate(tokenizer: Any, text: str, tokens: int) -> str:
         tokens -= 1  # a character of several tokens is kept whole or not at all
     end = offsets[tokens - 1][1] if tokens > 0 else 0
     return text[:end]
+
+
+def check_rows(name: str, tokenizer: Any, embedding: Any) -> None:
+    """See that a model has a row for each token that a text can be cut into.
+
+    Some tokenizers know special tokens, of pictures say, that their model has not: a text that holds one of them is
+    refused when it is read.
+
+    Args:
+        name: what the user calls the model.
+        tokenizer: its tokenizer.
+        embedding: the module that turns tokens into vectors, a row for each.
+
+    Raises:
+        InputError: there is a token without a row that is not special.
+    """
+    rows, vocabulary = embedding.num_embeddings, tokenizer.get_vocab()
+    beyond = {i: token for token, i in vocabulary.items() if i >= rows}
+    special = {*tokenizer.all_special_ids, *(i for i, t in tokenizer.added_tokens_decoder.items() if t.special)}
+    if ordinary := sorted(beyond.keys() - special):
+        raise InputError(
+            f"the tokenizer of model {name!r} has {len(vocabulary)} tokens and the model has rows for {rows}: there is "
+            f"none for {beyond[ordinary[0]]!r}, number {ordinary[0]}; give the tokenizer that belongs to the model."
+        )
+
+    def guard(_module: Any, given: tuple[Any, ...]) -> None:
+        if given and given[0].numel() and (most := int(given[0].max())) >= rows:
+            raise InputError(f"a text holds {beyond.get(most, most)!r}, which the model {name!r} does not know.")
+
+    if beyond:
+        embedding.register_forward_pre_hook(guard)
 
 
 @functools.lru_cache(maxsize=1 << 16)

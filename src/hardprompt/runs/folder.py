@@ -11,6 +11,8 @@ import yaml
 from filelock import FileLock, Timeout
 
 from hardprompt.errors import HardpromptError, InputError, typed
+from hardprompt.lms.revisions import check as check_revisions
+from hardprompt.lms.revisions import current, pins
 from hardprompt.runs.older import as_meant
 from hardprompt.runs.steps import FILE as STEPS
 from hardprompt.runs.versions import versions
@@ -25,7 +27,8 @@ from hardprompt.version import __version__
 RUN = "run.yaml"
 RESULT = "result.json"
 _LOCK = ".lock"
-_RECORDED = (HOME, PRINTS, "versions")  # beside the settings, in ``run.yaml``
+REVISIONS = "revisions"
+_RECORDED = (HOME, PRINTS, REVISIONS, "versions")  # beside the settings, in ``run.yaml``
 COMPARISON = "compare.yaml"
 _KINDS = (RUN, "demo.json", COMPARISON, RESULT)  # what makes a folder one of ours
 _LARGEST = 100_000  # values in a file of settings: one that names itself, or parts again and again, has no end
@@ -34,7 +37,7 @@ _LARGEST = 100_000  # values in a file of settings: one that names itself, or pa
 def start(recipe: Recipe, out: Path) -> Recipe:
     """Make the run folder and write ``run.yaml``; returns the recipe as it is run from anywhere.
 
-    Its paths are whole, and its number of threads is the one that was chosen.
+    Its paths are whole, its number of threads is the one that was chosen, and of each model the state is written down.
 
     Raises:
         InputError: the folder already holds something, or cannot be made.
@@ -44,8 +47,11 @@ def start(recipe: Recipe, out: Path) -> Recipe:
 
     values = with_paths(recipe.task, recipe.values, anchored)
     recipe = recipe.changed(**{**values, "threads": values["threads"] or choose_threads()})
+    pinned = {name: commit for name, commit in pins(recipe.revisions).items() if name in recipe.loaded}
+    recipe = recipe.pinned({**current(set(recipe.loaded) - pinned.keys()), **pinned})
     record = {
-        **recipe.values, HOME: str(out.absolute()), PRINTS: fingerprints(recipe), "versions": versions(),
+        **recipe.values, HOME: str(out.absolute()), PRINTS: fingerprints(recipe),
+        REVISIONS: dict(recipe.revisions), "versions": versions(),
     }  # fmt: skip
     text = yaml.safe_dump(record, sort_keys=False, allow_unicode=True)
     write_text(
@@ -102,7 +108,7 @@ def read_recipe(path: Path) -> Recipe:
         InputError: the file holds no settings, or such as cannot be used or are not trusted.
     """
     values = read_settings(path)
-    return Recipe.of(moved(values, path.parent)[0])
+    return Recipe.of(moved(values, path.parent)[0], revisions=pins(values.get(REVISIONS)))
 
 
 def begun(out: Path) -> Recipe:
@@ -118,7 +124,9 @@ def begun(out: Path) -> Recipe:
     check_version("run", out, _mapping(values, "versions").get("hardprompt"), again)
     known = {str(path): print_ for path, print_ in _mapping(values, PRINTS).items()}
     settings, places = moved(values, out, known)
-    recipe = Recipe.of(settings)
+    recorded = values.get(REVISIONS)
+    check_revisions(recorded, again)
+    recipe = Recipe.of(settings, revisions=recorded)
     check_files(recipe.files, places, known)
     return recipe
 

@@ -53,6 +53,7 @@ def report(
         "precision": task.precision,
         **part,
         "baselines": [{**row, "perplexity": perplexity.get(row["prompt"])} for row in rows],
+        "revisions": dict(recipe.revisions),
         "versions": versions(),
     }
 

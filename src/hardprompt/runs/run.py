@@ -26,7 +26,8 @@ def prepare(recipe: Recipe, notify: Notify = lambda _: None, *, models: Models |
     Raises:
         InputError: anything about data, task, models or settings.
     """
-    models = Models(keep=True) if models is None else models
+    models = (Models(keep=True) if models is None else models).pinned(recipe.revisions)
+    recipe.check_models()  # before any is loaded
     if recipe.values["threads"]:
         torch.set_num_threads(recipe.values["threads"])
     name = recipe.values["policy_model"]

@@ -105,13 +105,14 @@ class Classify(Settings):
         """What there is to say of the answers, by the task model's tokenizer; nothing of a model of the user's own."""
         from hardprompt.lms.load import load_tokenizer, resolve
         from hardprompt.lms.own import is_own
+        from hardprompt.lms.roles import ROLES
         from hardprompt.tasks.classify.answers import notes
         from hardprompt.tasks.template import Template
 
         if is_own(self.task_model):
             return []
         try:
-            tokenizer = load_tokenizer(self.task_model, resolve(self.task_model))
+            tokenizer = load_tokenizer(resolve(self.task_model, ROLES["task model"]))
         except HardpromptError as error:  # a dry run needs no model
             return [f"the answers were not looked at: {error}"]
         template = Template(self.template)

@@ -52,6 +52,7 @@ class InvertTask:
     manual: str | None = None  # a hand-written prompt to compare with
     instruction: str | None = None  # for the methods that begin with one
     draw: str | None = None  # diffusers model that draws pictures from the prompts
+    revision: str | None = None  # its commit, if it is on the hub; None is the newest
     seed: int = 0  # of the drawing
     name: str = ""  # of the model, for the result
     notify: Notify = lambda _: None  # says what is being waited for
@@ -112,7 +113,7 @@ class InvertTask:
         if self.draw is not None:
             self.notify(f"drawing {len(rows)} pictures with {self.draw}")
             try:
-                drawn = draw(list(rows), model=self.draw, seed=self.seed)
+                drawn = draw(list(rows), model=self.draw, seed=self.seed, revision=self.revision)
                 self._drawn = dict(zip(rows, drawn, strict=True))
             except InputError as error:  # the result of a search is not lost for want of a drawing
                 _LOG.warning("nothing is drawn: %s", error)

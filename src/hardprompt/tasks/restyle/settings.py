@@ -53,7 +53,7 @@ class StyleRun(Settings):
     )
     style_model: str | None = flag(
         "sequence-classification model that knows the target style, in place of examples", default=None,
-        metavar="MODEL", role="model",
+        metavar="MODEL", role="classifier",
     )  # fmt: skip
     style_label: str | None = flag("its label of the target style", default=None, metavar="LABEL")
     style_function: str | None = flag(
@@ -87,18 +87,19 @@ class StyleRun(Settings):
     stop: str = flag("what ends a rewriting, beside the line's end (\")", default='"', metavar="TEXT")
     manual: str | None = flag("a hand-written prompt to compare with", default=None, metavar="PROMPT")
     task_model: str = flag(
-        "model that rewrites; openai:NAME with --base-url", default=DEFAULT_MODEL, metavar="MODEL", role="model"
-    )
+        "model that rewrites; openai:NAME with --base-url", default=DEFAULT_MODEL, metavar="MODEL",
+        role="causal model",
+    )  # fmt: skip
     base_url: str | None = flag(
         "of an OpenAI-compatible API that serves the task model", default=None, metavar="URL", role="address"
     )
     embedder: str = flag(
         "model whose embeddings measure content and feed the classifier", default="embedded:minilm", metavar="MODEL",
-        role="model",
+        role="encoder",
     )  # fmt: skip
     acceptability_model: str | None = flag(
         "sequence-classification model of grammatical acceptability (else fluency is by perplexity)", default=None,
-        metavar="MODEL", role="model",
+        metavar="MODEL", role="classifier",
     )  # fmt: skip
     acceptability_label: str | None = flag("its label of acceptable sentences", default=None, metavar="LABEL")
     evaluations: int = flag("budget in prompts scored", default=96, metavar="N", low=1, high=1e9)
@@ -143,9 +144,9 @@ class StyleRun(Settings):
         if self.per_step is not None and self.per_step > self.shots:
             raise InputError(f"per_step is {self.per_step}; it cannot be more than the {self.shots} shots.")
 
-    def models(self) -> list[str]:
-        """Every model that is run here: one behind an API is not."""
-        return [name for name in super().models() if not name.startswith(_REMOTE)]
+    def models(self) -> dict[str, str]:
+        """As every task has it: one behind an API is not run here."""
+        return {setting: name for setting, name in super().models().items() if not name.startswith(_REMOTE)}
 
     def plan(self) -> dict[str, Any]:
         """The template and the sizes of the sets."""
@@ -181,11 +182,16 @@ class StyleRun(Settings):
             lm = models.causal(self.task_model)
         notify(f"loading the sentence model {self.embedder}")
         embedder = models.embedder(self.embedder)
-        style, test_style, classifier = self._styles(embedder, texts, notify)
+        style, test_style, classifier = self._styles(models, embedder, texts, notify)
         notify(f"{len(texts.train)} training, {len(texts.validation)} validation and {len(texts.test)} test texts")
         accepted = None
         if self.acceptability_model is not None:
-            accepted = acceptability(named_style(self.acceptability_model, str(self.acceptability_label)))
+            accepted = acceptability(
+                named_style(
+                    self.acceptability_model, str(self.acceptability_label),
+                    revision=models.revisions.get(self.acceptability_model),
+                )
+            )  # fmt: skip
 
         def fluency(real: Sequence[str]) -> "Fluency":
             if accepted is not None:
@@ -212,12 +218,13 @@ class StyleRun(Settings):
             seed=self.seed,
         )  # fmt: skip
 
-    def _styles(self, embedder: Any, texts: "Texts", notify: "Notify") -> Any:
+    def _styles(self, models: "Models", embedder: Any, texts: "Texts", notify: "Notify") -> Any:
         """What the reward and what the test ask, and what is known of them if they were trained."""
         from hardprompt.tasks.restyle.styles import function_style, named_style, train_style
 
         if self.style_model is not None:
-            named = named_style(self.style_model, str(self.style_label))
+            revision = models.revisions.get(self.style_model)
+            named = named_style(self.style_model, str(self.style_label), revision=revision)
             return named, named, None
         if self.style_function is not None:
             own = function_style(self.style_function)
