@@ -18,7 +18,8 @@ _TEXTS = {1: 4.0, 2: 0.5, 8: 0.0}  # of a pass; of the next, too, unless it took
 _STEP = 16  # prompts of a step, until one was seen
 _VALIDATED = 8, 4  # new prompts of the first validation and of a later one, likewise
 _SURE = 0.1  # share of a part from which its own pace is trusted
-_AFTER = 3.0  # seconds for what comes behind the test: perplexities, files
+_OVERDUE = 0.2  # what takes longer than was thought is taken to go on for this share of its time
+_AFTER = 10.0  # seconds for what comes behind the test: a model that judges, perplexities, files
 LONG = 3600.0  # seconds from which a run is long enough to say what to lower
 
 
@@ -162,7 +163,7 @@ class Forecast:
                 whole = self._expected.test if self._expected is not None else 0
                 self._reach(TEST, min(1.0, (self._base[TEST] + done) / whole) if whole and part == TEST else 0.0)
                 self._base[TEST] += done if done == total and part == TEST else 0
-            self.doing = f"{_DOING.get(part, _DOING[TEST])}, {done} of {total} scores" if total else ""
+            self.doing = f"{_DOING.get(part, _DOING[TEST])}, {done} of {total} scores" if done < total else ""
 
     def left(self) -> float | None:
         """Seconds that are left, or None where nothing is known; never more than was said before."""
@@ -171,8 +172,9 @@ class Forecast:
             parts = [self._of(part) for part in self._share]
             if None in parts:
                 return None
-            raw = sum(seconds for seconds in parts if seconds is not None) + _AFTER - (now - self._last)
-            return self._said(max(raw, 1.0), now)
+            since = now - self._last
+            raw = sum(seconds for seconds in parts if seconds is not None) + _AFTER - since
+            return self._said(max(raw, _OVERDUE * since, 1.0), now)
 
     def _reach(self, part: str, share: float) -> None:
         now = self._clock()
