@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import signal
 import subprocess
 from collections.abc import Callable
@@ -107,7 +108,8 @@ def build(tiny_folder: Path, places: dict[str, Path], tmp_path: Path) -> Callabl
 @pytest.fixture
 def environment(environment: dict[str, str], places: dict[str, Path], tmp_path: Path) -> dict[str, str]:
     (tmp_path / "calls").mkdir()
-    return {**environment, "PYTHONPATH": str(places["modules"]), "CALLS": str(tmp_path / "calls")}
+    path = os.pathsep.join([str(places["modules"]), environment.get("PYTHONPATH", "")])
+    return {**environment, "PYTHONPATH": path, "CALLS": str(tmp_path / "calls")}
 
 
 @pytest.fixture

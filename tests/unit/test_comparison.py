@@ -306,12 +306,6 @@ def test_what_is_finished_is_not_run_again(finished: tuple[Plan, list[Cell], Pat
     assert before == {c.folder: (c.folder / "result.json").stat().st_mtime_ns for c in good}
 
 
-def test_nothing_begins_once_it_is_interrupted(data: Path, tiny_folder: Path, tmp_path: Path) -> None:
-    cells = plan(data, tiny_folder).cells(tmp_path / "out")
-    assert list(parts.run_cells(cells, workers=1, interrupted=lambda: True)) == []
-    assert parts.unfinished(cells) == cells
-
-
 def test_a_process_that_dies_is_found_and_the_others_finish(data: Path, tiny_folder: Path, tmp_path: Path) -> None:
     methods = {"dying": {"method": "tests.broken:Dying"}, "hand": {"method": "manual"}}
     cells = plan(data, tiny_folder, methods=methods, seeds=[0], splits=["16-1"]).cells(tmp_path / "out")

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from hardprompt.cli.interrupt import INTERRUPTED, finishing
+from hardprompt.cli.interrupt import INTERRUPTED, interruptible
 from hardprompt.cli.show import print_result
 from hardprompt.compare.plan import is_comparison
 from hardprompt.errors import HardpromptError, InputError, RewardError, typed, visible
@@ -82,24 +82,23 @@ def show(folder: Path, *, as_json: bool) -> int:
 
 
 def with_live_line(out: Path, recipe: Recipe, label: str, *, resume: Path) -> dict[str, Any] | None:
-    """Run with the live line; Ctrl-C finishes the step, saves and says how to go on."""
+    """Run with the live line; None after a Ctrl-C, which saves and says how to go on."""
     from hardprompt.cli.live import LiveLine  # only now: torch and transformers take seconds
     from hardprompt.runs.run import execute
+    from hardprompt.search.forecast import Forecast
 
     how = f"continue with: {resume_command(resume)}"
-    live = LiveLine(label)
+    forecast = Forecast()
+    live = LiveLine(label, forecast)
     try:
-        with finishing() as asked, live.shown():
-            result = execute(out, recipe, callbacks=(live,), interrupted=asked, notify=live.note)
+        with interruptible(), live.shown():
+            return execute(out, recipe, callbacks=(live,), forecast=forecast, notify=live.note)
     except KeyboardInterrupt:
-        print(f"hardprompt: interrupted; {how}", file=sys.stderr)
+        print(f"hardprompt: interrupted and saved; {how}", file=sys.stderr)
         return None
     except (RewardError, OSError):
         print(f"hardprompt: the run stopped and is kept; {how}", file=sys.stderr)
         raise
-    if result is None:
-        print(f"hardprompt: interrupted and saved; {how}", file=sys.stderr)
-    return result
 
 
 def _go(out: Path, recipe: Recipe, as_json: bool) -> int:

@@ -1,5 +1,6 @@
 """Few-shot text classification: a prompt is good when the task model picks the right verbalizer."""
 
+import copy
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from hardprompt.lms import TaskLM
 from hardprompt.lms.answers import Pooling
 from hardprompt.lms.vocabulary import Tokens
 from hardprompt.optimizers.gradient.soft import SoftPrompts
+from hardprompt.search.work import grouped
 from hardprompt.tasks.classify.examples import check_examples
 from hardprompt.tasks.classify.loss import ClassificationObjective
 from hardprompt.tasks.template import Template
@@ -76,6 +78,11 @@ class Classification:
         """Reward of each prompt on each example, or on those numbered, in [-180, 200]."""
         labels = self.labels if items is None else self.labels[list(items)]
         return self._gaps(self.probabilities(prompts, items), labels)
+
+    def groups(self, prompts: Sequence[str], items: Sequence[int]) -> list[list[int]]:
+        """The examples in groups of so many characters, with the prompts beside each."""
+        beside = sum(map(len, prompts))
+        return grouped([len(self._texts[i]) + beside for i in items], items)
 
     def aggregate(self, scores: Float[Tensor, "prompts n"]) -> Float[Tensor, " prompts"]:
         """The mean over the examples."""
@@ -142,6 +149,12 @@ class Classification:
     def hold(self) -> None:
         """Hold the task model's keys and values of the texts from now on."""
         self.lm.prepare([self.template.before_prompt(text) for text in self._texts])
+
+    def unheld(self) -> "Classification":
+        """The same with the words of each text backwards, of which nothing is held: to be timed."""
+        other = copy.copy(self)
+        other._texts = [" ".join(reversed(text.split())) for text in self._texts]
+        return other
 
     def check_room(self, prompts: Sequence[str]) -> None:
         """Raise an InputError for a prompt that does not fit into the model's context beside the longest text."""

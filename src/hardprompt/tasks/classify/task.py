@@ -23,7 +23,9 @@ from hardprompt.optimizers import Need
 from hardprompt.optimizers.gradient.soft import SoftPrompts
 from hardprompt.search.choice import choose
 from hardprompt.search.engine import Trial
+from hardprompt.search.forecast import Stages
 from hardprompt.search.rewards import Cached
+from hardprompt.search.work import TEST, VALIDATION, Work
 from hardprompt.search.writing import write_bytes, write_text
 from hardprompt.tasks.classify.answers import notes
 from hardprompt.tasks.classify.demonstrations import Demonstrations
@@ -35,6 +37,7 @@ from hardprompt.tasks.template import Template
 
 _LOG = logging.getLogger(__name__)
 
+_CHOSEN = "chosen"  # the found prompt, on the validation texts once more
 _SOFT_FILE = "soft_prompt.safetensors"
 _RESERVE = 64  # tokens that a prompt may have beside a long test text; one that has more keeps what it needs
 _START_WORDS = 64  # of the text that the policy model imagines before a prompt
@@ -43,16 +46,22 @@ _START_WORDS = 64  # of the text that the policy model imagines before a prompt
 class ValidationAccuracy:
     """Chooses by what will be reported: accuracy, and the mean probability gap only to part equals."""
 
-    def __init__(self, task: Classification) -> None:
-        self.task = task
+    def __init__(self, task: Classification, work: Work) -> None:
+        self.task, self._work = task, work
 
     def __call__(self, prompts: list[str]) -> torch.Tensor:
         """Accuracy of each prompt, plus a hair of its reward."""
         self.task.hold()  # not when it is built: the first prompt need not wait for the validation texts
-        probabilities = self.task.probabilities(prompts)
+        probabilities = grouped_probabilities(self._work, VALIDATION, self.task, prompts)
         accuracy = (probabilities.argmax(-1) == self.task.labels).double().mean(-1)
         # The reward lies within 200, so this never outweighs one text in a set of fewer than 10,000.
         return accuracy + self.task.rewards(probabilities) / 1e8
+
+
+def grouped_probabilities(work: Work, part: str, task: Classification, prompts: Sequence[str]) -> torch.Tensor:
+    """P(class | text, prompt) of all texts, made group by group."""
+    groups = task.groups(prompts, range(task.items))
+    return torch.cat(work.each(part, prompts, groups, lambda items: task.probabilities(prompts, items)), dim=1)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -98,8 +107,9 @@ class ClassifyTask:
         self._validation = self._classification(self.validation, sharpness=self.sharpness, keep=False)
         for task in (self._train, self._validation):
             task.check_room([self._compared])
-        self.reward = Cached(self._train)
-        self.validate = ValidationAccuracy(self._validation)
+        self.work = Work()
+        self.reward = Cached(self._train, work=self.work)
+        self.validate = ValidationAccuracy(self._validation, self.work)
 
     def give(self, need: Need, *, tokens: Tokens, script: str) -> Any:
         """What a person wrote, as the template needs it; examples to show; a loss with gradients, in float32."""
@@ -139,6 +149,16 @@ class ClassifyTask:
         """
         return self._template.in_place([row.text for row in self.train], words=_START_WORDS)
 
+    @property
+    def stages(self) -> Stages | None:
+        """A search whose texts are held, a test of texts that are not; None where a pass costs somebody else's time."""
+        if not isinstance(self.lm, CausalLM | MaskedLM):
+            return None
+        return Stages(
+            self._train, fresh=self._train.unheld(), validation=len(self.validation), test=len(self.test),
+            tested=2 if self.leads else 3,
+        )  # fmt: skip
+
     def choose(self, trials: Sequence[Trial], perplexity: Perplexity) -> Trial:
         """The most natural of those that validation cannot tell from the best; the best of those that are no text."""
         if len(self._soft):
@@ -156,8 +176,9 @@ class ClassifyTask:
         others = {"manual": self._compared} if self.leads else {"empty": "", "manual": self._compared}
         shown = {"manual": self.manual} if self.leads else others  # there it is in the template
         names = list(dict.fromkeys([prompt, *others.values()]))
-        probabilities = task.probabilities(names)
+        probabilities = grouped_probabilities(self.work, TEST, task, names)
         predicted = dict(zip(names, probabilities.argmax(-1).numpy(), strict=True))
+        chosen = grouped_probabilities(self.work, _CHOSEN, self._validation, [prompt])
         labels = task.labels.numpy()
         self._found = prompt
         self._tested = probabilities[0].tolist()
@@ -170,7 +191,7 @@ class ClassifyTask:
             "readable": prompt not in self._soft,
             "verbalizers": dict(self.verbalizers),
             "never_predicted_in_validation": never_predicted(
-                self._validation.labels.numpy(), self._validation.predictions([prompt]).numpy()[0], self.classes
+                self._validation.labels.numpy(), chosen.argmax(-1).numpy()[0], self.classes
             ),
             "test": tested(prompt),
             "difference_to_manual": paired_difference(labels, predicted[prompt], predicted[self._compared]),

@@ -3,7 +3,7 @@
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,9 @@ from hardprompt.lms.vocabulary import Tokens
 from hardprompt.optimizers import Need
 from hardprompt.search.choice import most_natural
 from hardprompt.search.engine import Trial
+from hardprompt.search.forecast import Stages
 from hardprompt.search.rewards import Cached, PerStep
+from hardprompt.search.work import TEST, VALIDATION, Work, grouped
 from hardprompt.search.writing import write_text
 from hardprompt.tasks.protocol import SPLITS, Notify, Perplexity, written
 from hardprompt.tasks.restyle.fluency import Fluency
@@ -76,7 +78,8 @@ class RestyleTask:
         train, self._validation = self._task(self.texts.train, seed=self.seed), self._task(self.texts.validation)
         for task in (train, self._validation, self._task(self.texts.test)):
             task.check_room(self.lm.context_length, ["", *([] if self.manual is None else [self.manual])])
-        self.reward: Cached | PerStep = Cached(train)
+        self.work, self._train = Work(), train
+        self.reward: Cached | PerStep = Cached(train, work=self.work)
         if self.per_step or self.zscore:
             per_step = self.per_step or len(self.texts.train)
             self.reward = PerStep(self.reward, per_step=per_step, zscore=self.zscore, seed=self.seed)
@@ -86,7 +89,7 @@ class RestyleTask:
     def validate(self, prompts: list[str]) -> torch.Tensor:
         """Mean reward on the validation texts."""
         self.notify(f"validating {len(prompts)} prompts on {len(self.texts.validation)} texts")
-        return self._validation(prompts)
+        return self._validation.aggregate(self._validated(VALIDATION, prompts))
 
     @property
     def start(self) -> str:
@@ -110,13 +113,24 @@ class RestyleTask:
         """What a person wrote, as the template needs it."""
         return self.template.joined(written(need, self.manual, self.instruction))
 
+    @property
+    def stages(self) -> Stages | None:
+        """A search, a validation and a test that all write; None where that costs somebody else's time."""
+        if not isinstance(self.lm, CausalLM):
+            return None
+        tested = 2 + (self.manual is not None)
+        lower = ("--shots", "--samples", "--validate-on", "--test-on")
+        return Stages(
+            self._train, validation=len(self.texts.validation), test=len(self.texts.test), tested=tested, lower=lower
+        )
+
     def choose(self, trials: Sequence[Trial], perplexity: Perplexity) -> Trial:
         """The most natural of those that validation cannot tell from the best.
 
         The standard error is that of the best one's mean over the validation texts.
         """
         top = max(trials, key=lambda trial: trial.score)
-        (scores,) = self._validation.score([top.prompt])
+        (scores,) = self._validated("chosen", [top.prompt])
         error = float(scores.std()) / math.sqrt(len(scores)) if len(scores) > 1 else 0.0
         return most_natural(trials, error, perplexity)
 
@@ -131,7 +145,7 @@ class RestyleTask:
         written: dict[str, list[Output]] = {}
         for text in dict.fromkeys([prompt, *others.values()]):  # one by one: it is minutes of work, and a person waits
             self.notify(f"rewriting {len(test)} test texts with {text!r}")
-            (written[text],) = task.outputs([text])
+            written[text] = self._rewritten(task, text)
         # What costs nothing: the input copied, and one sentence of the target style in answer to everything.
         trivial = {"copy": test}
         if self.texts.target:
@@ -141,12 +155,19 @@ class RestyleTask:
         fluency = self.fluency([*self.texts.source[:_REAL], *self.texts.target[:_REAL]])
         self.notify(f"measuring fluency: {fluency.name}")
 
+        def fluent(texts: list[str]) -> torch.Tensor:
+            groups = grouped(list(map(len, texts)), range(len(texts)))
+            made = self.work.each(
+                "fluency", ["\n".join(texts)], groups, lambda at: fluency.score([texts[i] for i in at])[None]
+            )
+            return torch.cat(made, dim=1)[0].double()
+
         def measured(outputs: list[Output]) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
             texts = [output.text for output in outputs]
             columns = {
                 "content": torch.tensor([output.content for output in outputs], dtype=torch.float64),
                 "style": (self.test_style.target(texts) > 0.5).double(),
-                "fluency": fluency.score(texts).double(),
+                "fluency": fluent(texts),
             }
             found = style_metrics(**columns)
             if self.texts.references is not None:
@@ -213,6 +234,18 @@ class RestyleTask:
         for name, style in (("style-reward", self.style), ("style-test", self.test_style)):
             if isinstance(style, TrainedStyle):
                 style.save(out / f"{name}.safetensors")
+
+    def _rewritten(self, task: Restyle, prompt: str) -> list[Output]:
+        def made(items: list[int]) -> list[list[Any]]:
+            return [[astuple(output) for output in row] for row in task.outputs([prompt], items)]
+
+        groups = self.work.each(TEST, [prompt], task.groups([prompt], range(task.items)), made)
+        return [Output(*output) for (row,) in groups for output in row]
+
+    def _validated(self, part: str, prompts: list[str]) -> torch.Tensor:
+        groups = self._validation.groups(prompts, range(self._validation.items))
+        made = self.work.each(part, prompts, groups, lambda items: self._validation.score(prompts, items))
+        return torch.cat(made, dim=1)
 
     def _task(self, texts: Sequence[str], *, seed: int = _SEED) -> Restyle:
         return Restyle(
