@@ -1,5 +1,6 @@
 """Few-shot text classification: a prompt is good when the task model picks the right verbalizer."""
 
+import contextlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from hardprompt.data.tables import Example
 from hardprompt.errors import InputError
 from hardprompt.lms import TaskLM
 from hardprompt.lms.answers import Pooling
+from hardprompt.lms.causal import CausalLM
 from hardprompt.lms.vocabulary import Tokens
 from hardprompt.optimizers.gradient.soft import SoftPrompts
 from hardprompt.tasks.classify.loss import ClassificationObjective
@@ -58,6 +60,7 @@ class Classification:
         self.labels: Int[Tensor, " n"] = torch.tensor([self.classes.index(e.label) for e in self.examples])
         self._texts, self.truncated = self._fit(self._unmasked([e.text for e in self.examples]), self.reserve)
         self._objective: ClassificationObjective | None = None
+        self._holds = False
         if self.keep:
             self.hold()
 
@@ -109,9 +112,12 @@ class Classification:
             whole = torch.stack([self._probabilities_of(prompt) for prompt in prompts])
             return whole if items is None else whole[:, list(items)]
         self.check_room(prompts)
-        if not self.template.before_prompt(""):
-            # A long prompt that stands first, such as worked examples, is run once and not with every text.
-            self.lm.prepare([prompt for prompt in prompts if self.lm.count(prompt) > _LONG])
+        # A long prompt that stands first, such as worked examples, is run once and not with every text.
+        first = [] if self.template.before_prompt("") else [p for p in prompts if self.lm.count(p) > _LONG]
+        with self.lm.preparing(first) if isinstance(self.lm, CausalLM) else contextlib.nullcontext():
+            return self._score(prompts, items)
+
+    def _score(self, prompts: Sequence[str], items: Sequence[int] | None) -> Float[Tensor, "prompts n classes"]:
         texts = self._texts if items is None else [self._texts[i] for i in items]
         filled = [self.template.fill(text, prompt) for prompt in prompts for text in texts]
         tails = {after for _, after in filled}
@@ -138,7 +144,10 @@ class Classification:
         )  # fmt: skip
 
     def hold(self) -> None:
-        """Hold the task model's keys and values of the texts from now on."""
+        """Hold the task model's keys and values of the texts from now on, as far as there is room when first asked."""
+        if self._holds:
+            return
+        self._holds = True
         self.lm.prepare([self.template.before_prompt(text) for text in self._texts])
 
     def check_room(self, prompts: Sequence[str]) -> None:
