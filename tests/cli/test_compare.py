@@ -139,6 +139,25 @@ def test_a_comparison_that_is_stopped_resumes_to_the_same_result(
         assert rows[0] == rows[1]
 
 
+def test_a_finished_comparison_is_shown_and_another_goes_on_with_other_workers(
+    compared: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "cmp"
+    assert main([*compared("--methods", "manual", "--seeds", "0", "--workers", "7"), "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    written = (out / "result.json").stat().st_mtime_ns
+    assert main(["resume", str(out), "--json"]) == 0
+    shown = capsys.readouterr()
+    assert json.loads(shown.out) == result
+    assert f"{out} has finished" in shown.err
+    assert (out / "result.json").stat().st_mtime_ns == written
+    (out / "result.json").unlink()
+    assert main(["resume", str(out), "--workers", "1", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["summary"] == result["summary"]
+    assert "of a comparison" in complaint(["resume", str(out / "cells" / "reviews-manual-0"), "--workers", "2"], capsys)
+    assert "at least 1" in complaint(["resume", str(out), "--workers", "0"], capsys)
+
+
 def test_a_cell_that_fails_gives_exit_code_1_and_the_others_are_shown(
     compared: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,11 +2,12 @@
 
 import functools
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
-from hardprompt.cli import demo
+from hardprompt.cli import demo, run
 from hardprompt.cli.main import main
 from hardprompt.data import films
 from hardprompt.errors import InputError
@@ -41,6 +42,31 @@ def test_it_compares_four_prompts_stores_the_table_and_does_not_run_twice(
     assert {p: p.stat().st_mtime_ns for p in out.rglob("*/result.json")} == written
     assert main(["show", str(out)]) == 0
     assert "best-of-n" in capsys.readouterr().out
+    assert main(["resume", str(out), "--json"]) == 0
+    shown = capsys.readouterr()
+    assert json.loads(shown.out) == result
+    assert f"{out} has finished" in shown.err
+
+
+def test_it_goes_on_where_it_was_moved_to(
+    tiny_demo: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = tmp_path / "whole"
+    flags = ["--evaluations", "32", "--threads", "1", "--json"]
+    assert main(["demo", "--out", str(whole), *flags]) == 0
+    wanted = json.loads(capsys.readouterr().out)
+    out = tmp_path / "old" / "demo"
+    out.mkdir(parents=True)
+    shutil.copytree(whole / "data", out / "data")
+    shutil.copy(whole / "demo.json", out)
+    run.start(demo.recipes(out, demo.read_plan(out))[0], out / "best-of-n")
+    (tmp_path / "old").rename(tmp_path / "new")
+    monkeypatch.chdir("/")
+    assert main(["resume", str(tmp_path / "new" / "demo"), "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    for row in (result, wanted, *result["baselines"], *wanted["baselines"]):
+        row.pop("seconds", None)
+    assert result == wanted
 
 
 def test_another_demonstration_is_not_overwritten(

@@ -84,9 +84,15 @@ def _check_whole(task: str, values: Mapping[str, Any]) -> None:
         raise InputError(f"{', '.join(said)} is missing (see: hardprompt {task} --help), or --data.")
 
 
-def resume(folder: Path, *, as_json: bool) -> int:
-    """Go on with what is not finished of the comparison in a folder."""
-    return _finish(folder, folders.load(folder), as_json)
+def finished(folder: Path) -> bool:
+    """Whether nothing is left to do, and nothing to try again."""
+    result = read_result(folder)
+    return result is not None and not result["cells"]["failed"]
+
+
+def resume(folder: Path, *, as_json: bool, workers: int | None = None) -> int:
+    """Go on with what is not finished of the comparison in a folder, with its own number of workers or another."""
+    return _finish(folder, folders.load(folder).narrowed(workers=workers), as_json)
 
 
 def _typed_task(task: str, rest: Sequence[str]) -> dict[str, Any]:

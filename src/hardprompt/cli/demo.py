@@ -32,6 +32,11 @@ def play(folder: Path, *, evaluations: int | None, seed: int, threads: int | Non
     return _play(folder, plan(folder, evaluations=evaluations, seed=seed, threads=threads), as_json)
 
 
+def finished(folder: Path) -> bool:
+    """Whether nothing is left to do."""
+    return read_result(folder) is not None
+
+
 def resume(folder: Path, *, as_json: bool) -> int:
     """Go on with what is not finished of a demonstration."""
     return _play(folder, read_plan(folder), as_json)

@@ -101,6 +101,7 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, list[str]]]:
     add_allow_code(run)
     resume = command("resume", _folder, "continue a run that was stopped, to the same result")
     resume.add_argument("folder", metavar="FOLDER", help="folder of a run, a comparison or a demonstration")
+    resume.add_argument("--workers", type=int, metavar="N", help="cells of a comparison at once, on this machine")
     add_allow_code(resume)
     show = command("show", _folder, "show the result of a run, or how far it has come")
     show.add_argument("folder", metavar="FOLDER", help="folder of a run, a comparison or a demonstration")
@@ -154,8 +155,18 @@ def _folder(arguments: argparse.Namespace) -> int:
 
     folder, kinds = Path(arguments.folder), {compare.PLAN: compare, demo.PLAN: demo}
     kind: Any = next((module for file, module in kinds.items() if (folder / file).is_file()), run)
-    with as_written(folder) if arguments.command == "show" else contextlib.nullcontext():
-        return int(getattr(kind, arguments.command)(folder, as_json=arguments.json))
+    workers = getattr(arguments, "workers", None)
+    if workers is not None and (kind is not compare or workers < 1):
+        raise InputError(f"--workers {workers}: it is how many cells of a comparison run at once, at least 1.")
+    with as_written(folder):
+        finished = arguments.command == "resume" and kind.finished(folder)
+    if finished:
+        print(f"hardprompt: {folder} has finished; this is its result.", file=sys.stderr)
+    if finished or arguments.command == "show":
+        with as_written(folder):
+            return int(kind.show(folder, as_json=arguments.json))
+    own = {} if workers is None else {"workers": workers}
+    return int(kind.resume(folder, as_json=arguments.json, **own))
 
 
 def _judge(arguments: argparse.Namespace) -> int:

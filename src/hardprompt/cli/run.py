@@ -11,7 +11,7 @@ from hardprompt.cli.show import print_result
 from hardprompt.compare.plan import is_comparison
 from hardprompt.errors import HardpromptError, InputError, RewardError, typed
 from hardprompt.runs import begun, discard, read_recipe, read_result, read_yaml, start
-from hardprompt.runs.folder import RUN, as_written, check_free, resume_command
+from hardprompt.runs.folder import RUN, check_free, resume_command
 from hardprompt.runs.result import combine
 from hardprompt.runs.steps import read_steps
 from hardprompt.search.writing import unused
@@ -47,14 +47,13 @@ def begin(recipe: Recipe, arguments: argparse.Namespace) -> int:
         raise
 
 
+def finished(folder: Path) -> bool:
+    """Whether nothing is left to do."""
+    return read_result(folder) is not None
+
+
 def resume(folder: Path, *, as_json: bool) -> int:
     """Go on with a run, to the same result."""
-    finished = read_result(folder)
-    if finished is not None:
-        print(f"hardprompt: {folder} has finished; this is its result.", file=sys.stderr)
-        with as_written(folder):
-            print_result(finished, as_json=as_json)
-        return 0
     return _go(folder, begun(folder), as_json)
 
 

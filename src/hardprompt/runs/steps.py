@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hardprompt.errors import InputError
-from hardprompt.search.writing import write_text
+from hardprompt.search.writing import naming, write_text
 
 if TYPE_CHECKING:
     from hardprompt.search.engine import Step
@@ -36,7 +36,7 @@ class StepLog:
             "prompts": step.prompts,
             "rewards": step.rewards,
         }
-        with self._path.open("a", encoding="utf-8") as stream:
+        with naming(self._path), self._path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(record, ensure_ascii=False) + "\n")
 
 

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, load_file, save
 
 from hardprompt.errors import InputError
-from hardprompt.search.writing import write_bytes, write_text
+from hardprompt.search.writing import naming, write_bytes, write_text
 
 _TENSOR, _LOG = "__tensor__", "__log__"
 _FORM = 2  # of state.json; 1 had no logs
@@ -112,7 +112,8 @@ class StateStore:
             known = _Log(past.grown, name, 0, 0)
         new = "".join(_line(item) for item in past[known.items :]).encode()
         if new or not known.size:
-            with (self._folder / known.name).open("r+b" if known.size else "wb") as stream:
+            file = self._folder / known.name
+            with naming(file), file.open("r+b" if known.size else "wb") as stream:
                 stream.seek(known.size)
                 stream.truncate()  # what a save that failed may have left there
                 stream.write(new)

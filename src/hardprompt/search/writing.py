@@ -2,6 +2,8 @@
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,23 @@ def write_bytes(path: Path, data: bytes) -> None:
     """Replace ``path`` with ``data`` in one step, on disk before the name appears."""
     aside = path.with_name(f".{path.name}-{os.getpid()}")
     try:
-        aside.write_bytes(data)
-        with aside.open("rb") as stream:
-            os.fsync(stream.fileno())
-        aside.replace(path)
+        with naming(path):
+            aside.write_bytes(data)
+            with aside.open("rb") as stream:
+                os.fsync(stream.fileno())
+            aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Have an error in writing name the file: a disk that is full names none."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = str(path)
+        raise
 
 
 def write_json(path: Path, value: Any) -> None:
