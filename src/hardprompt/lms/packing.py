@@ -122,20 +122,23 @@ class PackedModel:
         ends = [(0, 0), *((k, j + 1) for k, tail in enumerate(tails) for j in range(len(tail)))]
         return [torch.stack([states[i * width + k][j] for i in range(len(sequences))]) for k, j in ends]
 
-    def follow(
-        self, prefixes: Sequence[Sequence[int]], sequences: Sequence[Sequence[int]]
-    ) -> Float[Tensor, "n tokens hidden"]:
-        """States of sequences of one length, each behind a prefix; with gradients for their inputs.
-
-        A prefix that is not held is run first, without gradients. Whole lengths have to be allowed as a ``tree``.
-        """
+    @torch.no_grad()
+    def begun(self, prefixes: Sequence[Sequence[int]]) -> list[Kept]:
+        """What is held of prefixes (not empty), computed now where nothing is; ``follow`` goes on from it."""
         found = {tuple(p): self._longest(p) for p in prefixes}
-        missing = sorted((p for p, (_, match) in found.items() if 0 < len(p) > match), key=len)
-        lent = {p: own for p, (own, match) in found.items() if len(p) == match}
-        with torch.no_grad():
-            for batch in batches(missing, len, self._batch_tokens):
-                lent.update(zip(batch, self._prefixes(batch), strict=True))
-        rows = [Row(lent[tuple(prefix)]) for prefix in prefixes]
+        own = {p: held for p, (held, match) in found.items() if held is not None and match == len(p)}
+        for batch in batches(sorted(found.keys() - own.keys(), key=len), len, self._batch_tokens):
+            own.update(zip(batch, self._prefixes(batch), strict=True))
+        return [own[tuple(p)] for p in prefixes]
+
+    def follow(
+        self, prefixes: Sequence[Sequence[int]], begun: Sequence[Kept], sequences: Sequence[Sequence[int]]
+    ) -> Float[Tensor, "n tokens hidden"]:
+        """States of sequences of one length, each behind a prefix that was begun; with gradients for their inputs.
+
+        Whole lengths have to be allowed as a ``tree``.
+        """
+        rows = [Row(held) for held in begun]
         for row, prefix, ids in zip(rows, prefixes, sequences, strict=True):
             row.add([*prefix, *ids], len(prefix))
         return self._forward(rows)

@@ -12,6 +12,7 @@ from torch import Tensor
 from hardprompt.errors import InputError
 from hardprompt.lms.answers import Pooling, answers
 from hardprompt.lms.causal import TEXTS_SHARE, CausalLM
+from hardprompt.lms.kept import Kept
 from hardprompt.lms.masked import MaskedLM
 from hardprompt.lms.tokens import ids_behind, plain_ids, special_ids
 from hardprompt.lms.vectors import substituted, token_vectors
@@ -118,7 +119,9 @@ class ClassificationObjective:
         for group in self._passes(vectors.shape[1]):
             rows = [row for _, own in group for row in own]
             prompts = max(1, min(_ROWS, _TOKENS // self._cost(rows, vectors.shape[1])) // len(rows))
-            reads = torch.cat([self._read(rows, v) for v in vectors.split(prompts)])
+            # before the prompt's vectors are put in the place of tokens
+            begun = self.lm.packed.begun([row.left for row in rows]) if self._held(vectors.shape[1]) else None
+            reads = torch.cat([self._read(rows, v, begun) for v in vectors.split(prompts)])
             columns = [(t, column) for t, (_, own) in enumerate(group) for row in own for column, *_ in row.reads]
             where = [t * len(self.choices) + column for t, column in columns]
             flat = torch.zeros(len(vectors), len(group) * len(self.choices), device=reads.device)
@@ -126,10 +129,12 @@ class ClassificationObjective:
             flat = flat.index_add(1, torch.tensor(where, device=reads.device), reads)
             yield [number for number, _ in group], flat.reshape(len(vectors), len(group), len(self.choices))
 
-    def _read(self, rows: Sequence[_Row], vectors: Float[Tensor, "n length d"]) -> Float[Tensor, "n reads"]:
+    def _read(
+        self, rows: Sequence[_Row], vectors: Float[Tensor, "n length d"], begun: list[Kept] | None
+    ) -> Float[Tensor, "n reads"]:
         """Scores of the answers' tokens, for each prompt those of every row in turn."""
         n, length = vectors.shape[:2]
-        held = self._held(length)
+        held = begun is not None
         lefts = [() if held else row.left for row in rows]
         sequences = [[*left, *[self._blank] * length, *row.right] for left, row in zip(lefts, rows, strict=True)]
         width = max(map(len, sequences))
@@ -151,8 +156,8 @@ class ClassificationObjective:
                 logits = self.lm.logits(ids, seen, where.to(ids.device)).float()
                 chosen: Tensor = logits.log_softmax(-1)[row, token]
                 return (weight * chosen).reshape(n, -1)
-            if held:
-                states = self.lm.packed.follow([own.left for own in rows] * n, ids.tolist())
+            if begun is not None:
+                states = self.lm.packed.follow([own.left for own in rows] * n, begun * n, ids.tolist())
             else:  # padding on the right is harmless: no earlier place looks at it
                 states = self.lm.packed.states(input_ids=ids, attention_mask=seen, use_cache=False)
         first = [min(read[1] for read in own.reads) for own in rows]  # all answers of a row begin in one place
