@@ -2,6 +2,9 @@
 
 import csv
 import gc
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,7 @@ import torch
 from hardprompt.data.tables import Example
 from hardprompt.lms import answers, kept, tokens
 from hardprompt.lms.causal import CausalLM
+from hardprompt.lms.footprint import Footprint
 from hardprompt.lms.kept import Room
 from hardprompt.lms.packing import PackedModel
 from hardprompt.lms.policy import PolicyLM
@@ -226,3 +230,57 @@ def test_the_tokens_of_a_long_text_are_not_remembered(tiny_causal: Tiny) -> None
     long = answers.answers(tiny_causal.tokenizer, (" good", " bad"), how="sum", after=lasting)
     assert sizes() == before
     assert [a.ids[: len(b.ids)] for a, b in zip(long, short, strict=True)] == [b.ids for b in short]
+
+
+MEASURED = """
+import resource, sys
+import psutil, torch
+from hardprompt.data.tables import Row
+from hardprompt.tasks.classify.task import ClassifyTask
+from hardprompt.lms.causal import CausalLM
+from hardprompt.tasks.template import Template
+from tests.conftest import make_tiny, make_tokenizer
+
+torch.set_num_threads(1)
+model = make_tiny(
+    "llama", hidden_size=128, num_hidden_layers=12, num_key_value_heads=4, num_attention_heads=4,
+    max_position_embeddings=4096,
+)
+lm = CausalLM(model, make_tokenizer())
+lm.packed.allows("tree", 2048)
+rows = [Row(f"The film {'was ' * (1000 + i)}{word}.", word) for i in range(6) for word in ("bad", "good")]
+said, task = [], None
+task = ClassifyTask(
+    lm=lm, train=rows, validation=rows[:4], test=rows[:2], template=Template("{text}{prompt}"),
+    verbalizers={"bad": " bad", "good": " good"}, precision="float32",
+    notify=lambda note: said.append((note, psutil.Process().memory_info().rss)),
+)
+task.reward([" It was", " So"])
+task.validate([" It was"])
+task.report(" It was")
+((note, before),) = said
+print(note)
+needed = task._footprint()
+print(needed.kept + needed.batch, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before)
+"""
+
+
+def test_the_memory_that_is_said_is_what_a_process_takes_within_a_factor_of_two() -> None:
+    done = subprocess.run([sys.executable, "-c", MEASURED], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    note, numbers = done.stdout.splitlines()
+    said, taken = map(int, numbers.split())
+    assert re.fullmatch(
+        r"about \d+\.\d GB of memory: models \d+\.\d, keys and values 0\.\d of 2\.\d, a batch 0\.\d", note
+    )
+    assert 100e6 < taken < 2 * said < 4 * taken
+
+
+def test_more_memory_than_there_is_is_said_with_what_to_lower(caplog: pytest.LogCaptureFixture) -> None:
+    Footprint(models=10**9, kept=2 * 10**9, room=2**31, batch=10**9, available=3 * 10**9).warn()
+    assert not caplog.messages
+    Footprint(models=10**9, kept=2 * 10**9, room=2**31, batch=10**9, available=2 * 10**9).warn()
+    (warning,) = caplog.messages
+    assert "3.0 GB more" in warning
+    assert "2.0 GB are available" in warning
+    assert "--max-text-tokens" in warning

@@ -6,7 +6,8 @@ from typing import Any
 
 from hardprompt.lms.kept import Kept
 
-_KEPT_TOKENS = 65_536  # of the kept beginnings that one pass is lent, padding included
+KEPT_TOKENS = 65_536
+"""Of the kept beginnings that one pass is lent, padding included."""
 
 
 @dataclass
@@ -59,7 +60,7 @@ def batches(
     for item in items:
         most = max(most, lent(item))
         count = len(batches[-1]) + 1 if batches else 0
-        if not batches or count * size(item) > limit or count * most > _KEPT_TOKENS:
+        if not batches or count * size(item) > limit or count * most > KEPT_TOKENS:
             batches.append([])
             most = lent(item)
         batches[-1].append(item)

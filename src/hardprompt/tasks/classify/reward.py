@@ -150,6 +150,10 @@ class Classification:
         self._holds = True
         self.lm.prepare([self.template.before_prompt(text) for text in self._texts])
 
+    def lengths(self) -> list[int]:
+        """Tokens of the texts in their place, without a prompt."""
+        return [self.lm.count("".join(self.template.fill(text, ""))) for text in self._texts]
+
     def check_room(self, prompts: Sequence[str]) -> None:
         """Raise an InputError for a prompt that does not fit into the model's context beside the longest text."""
         if self.prompt_room is None:

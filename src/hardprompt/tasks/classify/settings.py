@@ -114,7 +114,7 @@ class Classify(Settings):
             lm=task_lm, train=splits.train, validation=splits.validation, test=splits.test,
             template=Template(self.template), verbalizers=splits.verbalizers, manual=self.manual,
             instruction=self.instruction, precision=self.precision, sharpness=self.sharpness, how=self.score,
-            leads=find(self.method).leads, model=self.task_model,
+            leads=find(self.method).leads, model=self.task_model, notify=notify,
         )  # fmt: skip
 
     def _splits(self) -> "Splits":
