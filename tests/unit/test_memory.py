@@ -13,10 +13,11 @@ import pytest
 import torch
 
 from hardprompt.data.tables import Example
-from hardprompt.lms import answers, kept, tokens
+from hardprompt.lms import answers, kept, masked, sampling, tokens
 from hardprompt.lms.causal import CausalLM
 from hardprompt.lms.footprint import Footprint
 from hardprompt.lms.kept import Room
+from hardprompt.lms.masked import MaskedLM
 from hardprompt.lms.packing import PackedModel
 from hardprompt.lms.policy import PolicyLM
 from hardprompt.optimizers import grips
@@ -230,6 +231,39 @@ def test_the_tokens_of_a_long_text_are_not_remembered(tiny_causal: Tiny) -> None
     long = answers.answers(tiny_causal.tokenizer, (" good", " bad"), how="sum", after=lasting)
     assert sizes() == before
     assert [a.ids[: len(b.ids)] for a, b in zip(long, short, strict=True)] == [b.ids for b in short]
+
+
+def test_a_masked_model_that_computes_the_vocabulary_at_every_token_is_given_few_of_them(
+    tiny_masked: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lm = MaskedLM(*tiny_masked)
+    contexts = [f"The film was {'very ' * i}<mask>." for i in range(12)]
+    before = lm.score(contexts, [" good", " bad"])
+    monkeypatch.setattr(masked, "_LOGITS", 60 * len(tiny_masked.model.get_input_embeddings().weight))
+    lm._short = False
+    sizes: list[int] = []
+    handle = lm.model.register_forward_hook(lambda _, __, output: sizes.append(output.logits.shape[:2].numel()))
+    found = lm.score(contexts, [" good", " bad"])
+    handle.remove()
+    assert len(sizes) > 1
+    assert max(sizes) <= 60
+    torch.testing.assert_close(found.softmax(-1), before.softmax(-1), atol=1e-5, rtol=1e-4)
+
+
+def test_continuations_grow_side_by_side_as_far_as_their_keys_and_values_have_room(
+    tiny_causal: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lm = CausalLM(*tiny_causal)
+    contexts = ["The film", "It is", "We went"]
+    before = lm.generate(contexts, samples=2, longest=8)
+    monkeypatch.setattr(sampling, "_BYTES", 40 * TOKEN_BYTES)
+    rows: list[int] = []
+    handle = lm.model.model.register_forward_pre_hook(
+        lambda _, args, kwargs: rows.append(len(kwargs["input_ids"])), with_kwargs=True
+    )
+    assert lm.generate(contexts, samples=2, longest=8) == before
+    handle.remove()
+    assert max(rows) == 2  # one context at a time
 
 
 MEASURED = """
