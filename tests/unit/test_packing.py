@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from hardprompt.lms import packing
+from hardprompt.lms.kept import Room
 from hardprompt.lms.packing import PackedModel
 from tests.conftest import ARCHITECTURES, VOCABULARY, WINDOWED, Tiny, make_tiny
 
@@ -176,7 +177,7 @@ def test_keeping_what_is_kept_already_runs_nothing(packed_of: Any) -> None:
 
 @pytest.mark.parametrize("keep_bytes", [0, 2000])
 def test_without_room_for_all_prefixes_the_states_are_the_same(packed_of: Any, keep_bytes: int) -> None:
-    packed, kept = packed_of("llama", keep_bytes=keep_bytes), [[5, 6], [7, 8, 9], list(range(10, 30))]
+    packed, kept = packed_of("llama", room=Room(keep_bytes)), [[5, 6], [7, 8, 9], list(range(10, 30))]
     packed.keep(kept)
     before = packed.tokens_run
     assert_same_as_whole(packed, [[*p, 40] for p in kept])

@@ -23,7 +23,7 @@ _LOG = logging.getLogger(__name__)
 
 _BATCH_TOKENS = 1024  # of one forward pass, padding included,
 _GPU_BATCH_TOKENS = 32_768  # and what it takes to fill a GPU
-_LOGITS = 100_000_000  # of one pass: a long one holds many sequences, and each has a row of the vocabulary
+_LOGITS = 100_000_000  # of one pass: each of its sequences, or of its tokens, has a row of the vocabulary
 _ROW_LIMIT = 5e-5  # what a row may differ from sequences run alone; one that mixes them may differ by little more
 _ROUNDING = 1e-5
 _WORDS = 500  # tokens that rows are tried on
@@ -154,10 +154,11 @@ class MaskedLM:
         """How many of these sequences, which are sorted by length, share a pass with the first."""
         used = 0
         most: int = max(1, _LOGITS // len(self.model.get_input_embeddings().weight))
+        tokens = self._batch_tokens if self._short else min(self._batch_tokens, most)
         for size, own in enumerate(ids[:most]):
             used = used + len(own) if row is not None else (size + 1) * len(own)
             shares = self._takes(own) if row is not None else self.pads or len(own) == len(ids[0])
-            if size and (used > self._batch_tokens or not shares):
+            if size and (used > tokens or not shares):
                 return size
         return min(len(ids), most)
 

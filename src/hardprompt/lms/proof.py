@@ -19,6 +19,9 @@ _LOG = logging.getLogger(__name__)
 FIRST = 8
 """Tokens of the sequences that a way of running a model is tried on first."""
 
+APART = 128
+"""Tokens in which two long sequences of a ``pair`` differ; what stands before is run as a kept beginning is."""
+
 States = list[list[Tensor]]
 Quick = Callable[[list[list[int]], list[list[int]]], States]
 """A way of running a model: token ids of sequences, and places in each, to the states at those or the last of those."""
@@ -57,9 +60,10 @@ class Proved:
 
 
 def pair(vocabulary: int, length: int) -> tuple[list[int], list[int]]:
-    """Token ids of two sequences, the first of so many tokens, that begin alike."""
-    first, half = [(7 * i + 3) % vocabulary for i in range(length)], max(1, length // 2)
-    return first, [*first[:half], *((5 * i + 11) % vocabulary for i in range(length // 4)), 1 % vocabulary]
+    """Token ids of two sequences, the first of so many tokens, that begin alike; long ones part near their ends."""
+    first, half = [(7 * i + 3) % vocabulary for i in range(length)], max(1, length // 2, length - APART)
+    own = ((5 * i + 11) % vocabulary for i in range(min(length // 4, APART // 2)))
+    return first, [*first[:half], *own, 1 % vocabulary]
 
 
 @torch.no_grad()

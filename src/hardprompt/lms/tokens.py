@@ -11,6 +11,7 @@ from hardprompt.errors import InputError
 _LOG = logging.getLogger(__name__)
 
 _ENDING = 64  # characters of it at most: some scripts have no spaces
+_LONG = 1000  # characters; what is longer is not remembered
 _BEFORE = (".", "a", "\n")  # stand before a text of which only that something does is known
 
 
@@ -32,7 +33,8 @@ def ids_behind(tokenizer: Any, text: str, context: str | None = None) -> list[in
         text: what goes on.
         context: what stands before; None is something unknown.
     """
-    return list(_behind(tokenizer, text, None if context is None else ending(context)))
+    behind = _remembered if len(text) <= _LONG else _behind
+    return list(behind(tokenizer, text, None if context is None else ending(context)))
 
 
 def ending(context: str) -> str:
@@ -164,13 +166,15 @@ def check_rows(name: str, tokenizer: Any, embedding: Any) -> None:
         embedding.register_forward_pre_hook(guard)
 
 
-@functools.lru_cache(maxsize=1 << 16)
 def _behind(tokenizer: Any, text: str, ending: str | None) -> tuple[int, ...]:
     for before in _BEFORE if ending is None else (ending, *_BEFORE):
         own, whole = plain_ids(tokenizer, before), plain_ids(tokenizer, before + text)
         if whole[: len(own)] == own and len(whole) > len(own):
             return tuple(whole[len(own) :])
     return tuple(plain_ids(tokenizer, text))
+
+
+_remembered = functools.lru_cache(maxsize=1 << 14)(_behind)
 
 
 @functools.cache

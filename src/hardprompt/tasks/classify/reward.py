@@ -1,5 +1,6 @@
 """Few-shot text classification: a prompt is good when the task model picks the right verbalizer."""
 
+import contextlib
 import copy
 import logging
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ from hardprompt.data.tables import Example
 from hardprompt.errors import InputError
 from hardprompt.lms import TaskLM
 from hardprompt.lms.answers import Pooling
+from hardprompt.lms.causal import CausalLM
 from hardprompt.lms.vocabulary import Tokens
 from hardprompt.optimizers.gradient.soft import SoftPrompts
 from hardprompt.search.work import grouped
@@ -62,6 +64,7 @@ class Classification:
         self.labels: Int[Tensor, " n"] = torch.tensor([self.classes.index(e.label) for e in self.examples])
         self._texts, self.truncated = self._fit(self._unmasked(), self.reserve)
         self._objective: ClassificationObjective | None = None
+        self._holds = False
         if self.keep:
             self.hold()
 
@@ -118,9 +121,12 @@ class Classification:
             whole = torch.stack([self._probabilities_of(prompt) for prompt in prompts])
             return whole if items is None else whole[:, list(items)]
         self.check_room(prompts)
-        if not self.template.before_prompt(""):
-            # A long prompt that stands first, such as worked examples, is run once and not with every text.
-            self.lm.prepare([prompt for prompt in prompts if self.lm.count(prompt) > _LONG])
+        # A long prompt that stands first, such as worked examples, is run once and not with every text.
+        first = [] if self.template.before_prompt("") else [p for p in prompts if self.lm.count(p) > _LONG]
+        with self.lm.preparing(first) if isinstance(self.lm, CausalLM) else contextlib.nullcontext():
+            return self._score(prompts, items)
+
+    def _score(self, prompts: Sequence[str], items: Sequence[int] | None) -> Float[Tensor, "prompts n classes"]:
         texts = self._texts if items is None else [self._texts[i] for i in items]
         filled = [self.template.fill(text, prompt) for prompt in prompts for text in texts]
         tails = {after for _, after in filled}
@@ -147,7 +153,10 @@ class Classification:
         )  # fmt: skip
 
     def hold(self) -> None:
-        """Hold the task model's keys and values of the texts from now on."""
+        """Hold the task model's keys and values of the texts from now on, as far as there is room when first asked."""
+        if self._holds:
+            return
+        self._holds = True
         self.lm.prepare([self.template.before_prompt(text) for text in self._texts])
 
     def unheld(self) -> "Classification":
@@ -155,6 +164,10 @@ class Classification:
         other = copy.copy(self)
         other._texts = [" ".join(reversed(text.split())) for text in self._texts]
         return other
+
+    def lengths(self) -> list[int]:
+        """Tokens of the texts in their place, without a prompt."""
+        return [self.lm.count("".join(self.template.fill(text, ""))) for text in self._texts]
 
     def check_room(self, prompts: Sequence[str]) -> None:
         """Raise an InputError for a prompt that does not fit into the model's context beside the longest text."""

@@ -135,7 +135,7 @@ class Classify(Settings):
             template=Template(self.template), verbalizers=splits.verbalizers, manual=self.manual,
             instruction=self.instruction, precision=self.precision, sharpness=self.sharpness, how=self.score,
             leads=find(self.method).leads, model=self.task_model, left_out=splits.left_out,
-            max_text_tokens=self.max_text_tokens,
+            max_text_tokens=self.max_text_tokens, notify=notify,
         )  # fmt: skip
 
     def _splits(self) -> "Splits":

@@ -15,6 +15,7 @@ from hardprompt.data.tables import Example, Row
 from hardprompt.lms import TaskLM
 from hardprompt.lms.answers import Pooling
 from hardprompt.lms.causal import CausalLM
+from hardprompt.lms.footprint import Footprint, footprint
 from hardprompt.lms.masked import MaskedLM
 from hardprompt.lms.placing import search_copy
 from hardprompt.lms.tokens import say_controls
@@ -32,7 +33,7 @@ from hardprompt.tasks.classify.demonstrations import Demonstrations
 from hardprompt.tasks.classify.metrics import classification_metrics, never_predicted, paired_difference
 from hardprompt.tasks.classify.reward import Classification
 from hardprompt.tasks.classify.table import PREDICTIONS
-from hardprompt.tasks.protocol import SPLITS, Perplexity, written
+from hardprompt.tasks.protocol import SPLITS, Notify, Perplexity, written
 from hardprompt.tasks.template import Template
 
 _LOG = logging.getLogger(__name__)
@@ -87,6 +88,7 @@ class ClassifyTask:
     model: str = "the task model"  # what the task model is called on the card
     left_out: Sequence[Row] = ()  # what stands in the files and is in none of the sets
     max_text_tokens: int | None = None  # of the task model, at which a text is cut; None is where its context ends
+    notify: Notify = lambda _: None  # says how much memory it is going to take
 
     def __post_init__(self) -> None:
         written = self.template.joined(self.manual)
@@ -103,10 +105,13 @@ class ClassifyTask:
         self._soft = SoftPrompts()
         self._found, self._tested = "", list[list[float]]()
         search_lm, self.precision = search_copy(self.lm, self.precision)
-        self._train = self._classification(self.train, lm=search_lm, sharpness=self.sharpness)
+        self._train = self._classification(self.train, lm=search_lm, sharpness=self.sharpness, keep=False)
         self._validation = self._classification(self.validation, sharpness=self.sharpness, keep=False)
         for task in (self._train, self._validation):
             task.check_room([self._compared])
+        self.notify(str(needed := self._footprint()))
+        needed.warn()
+        self._train.hold()
         self.work = Work()
         self.reward = Cached(self._train, work=self.work)
         self.validate = ValidationAccuracy(self._validation, self.work)
@@ -130,6 +135,14 @@ class ClassifyTask:
             verbalizers=self.verbalizers, how=self.how, soft=self._soft, longest=self.max_text_tokens,
             **settings,
         )  # fmt: skip
+
+    def _footprint(self) -> Footprint:
+        tested = [self.lm.count(row.text) for row in self.test]
+        if self.lm.context_length is not None:
+            tested = [min(count, self.lm.context_length) for count in tested]
+        leads = self._template.before_prompt("a") != self._template.before_prompt("")  # a text, and can be held
+        sets = [(task.lm, task.lengths(), leads) for task in (self._train, self._validation)]
+        return footprint([*sets, (self.lm, tested, False)])
 
     def _rendered(self, example: Example) -> str:
         before, after = self.template.fill(example.text, self.template.joined(self.manual))
@@ -156,7 +169,7 @@ class ClassifyTask:
             return None
         return Stages(
             self._train, fresh=self._train.unheld(), validation=len(self.validation), test=len(self.test),
-            tested=2 if self.leads else 3,
+            tested=2 if self.leads else 3, lower=("--train-rows", "--validation-rows", "--test-rows"),
         )  # fmt: skip
 
     def choose(self, trials: Sequence[Trial], perplexity: Perplexity) -> Trial:

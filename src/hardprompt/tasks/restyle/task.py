@@ -119,7 +119,7 @@ class RestyleTask:
         if not isinstance(self.lm, CausalLM):
             return None
         tested = 2 + (self.manual is not None)
-        lower = ("--shots", "--samples", "--validate-on", "--test-on")
+        lower = ("--shots", "--samples", "--validation-rows", "--test-rows")
         return Stages(
             self._train, validation=len(self.texts.validation), test=len(self.texts.test), tested=tested, lower=lower
         )
