@@ -1,13 +1,12 @@
 """How each architecture of transformers that can be built small is run, and whether it agrees: docs/models.json.
 
-    python benchmarks/architectures.py
+    PYTHONPATH=. python benchmarks/architectures.py
 
 It is the sweep of tests/contract/test_architectures.py, written down.
 """
 
 import json
 import logging
-import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -20,10 +19,9 @@ from hardprompt.errors import InputError
 from hardprompt.lms.causal import CausalLM
 from hardprompt.lms.masked import MaskedLM
 from hardprompt.search.writing import write_json
+from tests.contract import test_architectures as sweep
 
 ROOT = Path(__file__).parents[1]
-sys.path.append(str(ROOT))  # the sweep stands among the tests
-from tests.contract import test_architectures as sweep  # noqa: E402
 
 MAPPINGS = {
     "causal": (MODEL_FOR_CAUSAL_LM_MAPPING, transformers.AutoModelForCausalLM),
@@ -55,7 +53,7 @@ def _masked(model: Any, tokenizer: Any) -> tuple[str, float]:
     lm = MaskedLM(model, tokenizer)
     ours = lm.score([context + "<mask>." for context in sweep.CONTEXTS], sweep.CHOICES).log_softmax(-1)
     gap = float((ours - sweep.filled(model, tokenizer)).abs().max())
-    return ("quick" if lm._unpadded is not None else "padded" if lm.pads else "alone"), gap
+    return ("quick" if lm.in_rows else "padded" if lm.pads else "alone"), gap
 
 
 def main() -> None:

@@ -162,6 +162,11 @@ class MaskedLM:
                 return size
         return min(len(ids), most)
 
+    @property
+    def in_rows(self) -> bool:
+        """Whether sequences share a row without padding."""
+        return self._unpadded is not None
+
     def _takes(self, sequence: Sequence[int]) -> bool:
         """Whether a row may hold a sequence of that length: attention may reach no further than a window."""
         full = self._full
