@@ -1,6 +1,10 @@
 """Reading and splitting labelled texts."""
 
+import contextlib
+import csv
+import io
 import json
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -14,7 +18,6 @@ TEXTS = ['He said "no".', "a, b, c", "naïve café", "one\ttab".replace("\t", " 
 
 
 def write(path: Path, kind: str) -> Path:
-    import csv
 
     import pyarrow
     import pyarrow.parquet
@@ -206,9 +209,6 @@ def test_numbers_sort_by_value_below_zero_too() -> None:
 
 @given(st.lists(st.tuples(st.text(max_size=8), st.text(max_size=4)), min_size=1, max_size=5))
 def test_any_csv_is_read_as_pythons_own_reader_does_or_refused(rows: list[tuple[str, str]]) -> None:
-    import csv
-    import io
-    import tempfile
 
     stream = io.StringIO()
     csv.writer(stream).writerows([("text", "label"), *rows])
@@ -220,10 +220,25 @@ def test_any_csv_is_read_as_pythons_own_reader_does_or_refused(rows: list[tuple[
     assert found == [(text, label.strip()) for text, label in rows if text.strip() and label.strip()]
 
 
+@given(
+    st.lists(
+        st.tuples(
+            st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=8).filter(str.strip),
+            st.sampled_from(["a", "b", "c,d", 'e"f', "g\nh", "é;i"]),
+        ),
+        min_size=1,
+        max_size=5,
+    )
+)
+def test_a_csv_of_ordinary_rows_is_never_refused(rows: list[tuple[str, str]]) -> None:
+    stream = io.StringIO(newline="")
+    csv.writer(stream).writerows([("text", "label"), *rows])
+    with tempfile.TemporaryDirectory() as folder:
+        assert two(Path(folder), stream.getvalue().encode()) == rows
+
+
 @given(st.binary(max_size=80), st.sampled_from(["csv", "tsv", "jsonl", "parquet"]))
 def test_any_bytes_are_rows_or_an_error_of_ours(data: bytes, kind: str) -> None:
-    import contextlib
-    import tempfile
 
     before = b'{"text": "a", "label": 1}\n' if kind == "jsonl" else b""
     with tempfile.TemporaryDirectory() as folder, contextlib.suppress(InputError):

@@ -3,6 +3,9 @@
 import contextlib
 import csv
 import gc
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -268,6 +271,52 @@ def test_continuations_grow_side_by_side_as_far_as_their_keys_and_values_have_ro
     assert lm.generate(contexts, samples=2, longest=8) == before
     handle.remove()
     assert max(rows) == 2  # one context at a time
+
+
+MEASURED = """
+import psutil, torch
+from hardprompt.data.tables import Row
+from hardprompt.tasks.classify.task import ClassifyTask
+from hardprompt.lms.causal import CausalLM
+from hardprompt.tasks.template import Template
+from tests.conftest import make_tiny, make_tokenizer
+
+torch.set_num_threads(1)
+model = make_tiny(
+    "llama", hidden_size=128, num_hidden_layers=12, num_key_value_heads=4, num_attention_heads=4,
+    max_position_embeddings=4096,
+)
+lm = CausalLM(model, make_tokenizer())
+lm.packed.allows("tree", 2048)
+rows = [Row(f"The film {'was ' * (1000 + i)}{word}.", word) for i in range(6) for word in ("bad", "good")]
+said, task = [], None
+task = ClassifyTask(
+    lm=lm, train=rows, validation=rows[:4], test=rows[:2], template=Template("{text}{prompt}"),
+    verbalizers={"bad": " bad", "good": " good"}, precision="float32",
+    notify=lambda note: said.append((note, psutil.Process().memory_info().rss)),
+)
+task.reward([" It was", " So"])
+task.validate([" It was"])
+task.report(" It was")
+((note, before),) = said
+print(note)
+needed = task._footprint()
+# Not getrusage: what that says includes the process that began this one.
+(highest,) = [line for line in open("/proc/self/status") if line.startswith("VmHWM")]
+print(needed.kept + needed.batch, int(highest.split()[1]) * 1024 - before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the highest memory of a process")
+def test_the_memory_that_is_said_is_what_a_process_takes_within_a_factor_of_two() -> None:
+    done = subprocess.run([sys.executable, "-c", MEASURED], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    note, numbers = done.stdout.splitlines()
+    said, taken = map(int, numbers.split())
+    assert re.fullmatch(
+        r"about \d+\.\d GB of memory: models \d+\.\d, keys and values 0\.\d of 2\.\d, a batch 0\.\d", note
+    )
+    assert 100e6 < taken < 2 * said < 4 * taken
 
 
 def test_more_memory_than_there_is_is_said_with_what_to_lower(caplog: pytest.LogCaptureFixture) -> None:

@@ -148,7 +148,8 @@ def _begin(parent: int, threads: int, names: frozenset[str] | None) -> None:
 
 
 def _run(cell: Cell) -> str | None:
-    assert _worker is not None, "the pool begins every process with _begin"
+    if _worker is None:
+        raise RuntimeError("the pool begins every process with _begin")
     return _worker.run(cell)
 
 

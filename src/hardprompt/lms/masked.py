@@ -174,7 +174,8 @@ class MaskedLM:
 
     def _row_right(self, length: int) -> bool:
         """Whether two sequences of so many tokens get in one row what each gets alone, at their ends and middle."""
-        assert self._unpadded is not None
+        if self._unpadded is None:
+            return False
         before = self.logits_computed, self.places_run
         special, size = {*self.tokenizer.all_special_ids}, len(self.model.get_input_embeddings().weight)
         words = [i for i in range(min(size, _WORDS)) if i not in special]
