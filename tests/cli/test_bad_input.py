@@ -102,7 +102,7 @@ def test_top_k_above_the_vocabulary_is_named(arguments: Arguments, capsys: pytes
         ("ragged.csv", b"text,label\nfine,a,b,c\n", "does not have the header's 2 fields"),
         ("broken.jsonl", b'{"text": "fine", "label": "a"\n', "line 1 of"),
         ("list.jsonl", b"[1, 2]\n", "is not a JSON object"),
-        ("no.parquet", b"PAR0 nothing of the kind", "is not Parquet"),
+        ("no.parquet", b"PAR0 nothing of the kind", "cannot be read as Parquet"),
         ("data.xlsx", b"whatever", "unknown data format '.xlsx'"),
     ],
 )

@@ -239,7 +239,6 @@ def test_a_csv_of_ordinary_rows_is_never_refused(rows: list[tuple[str, str]]) ->
 
 @given(st.binary(max_size=80), st.sampled_from(["csv", "tsv", "jsonl", "parquet"]))
 def test_any_bytes_are_rows_or_an_error_of_ours(data: bytes, kind: str) -> None:
-
     before = b'{"text": "a", "label": 1}\n' if kind == "jsonl" else b""
     with tempfile.TemporaryDirectory() as folder, contextlib.suppress(InputError):
         assert two(Path(folder), before + data, f"data.{kind}")
@@ -250,13 +249,25 @@ def test_a_quotation_mark_that_is_never_closed_is_refused(tmp_path: Path) -> Non
         two(tmp_path, b'text,label\na,"b\nc,d\n')
 
 
+def test_a_column_of_parquet_that_nobody_asks_for_is_not_read(tmp_path: Path) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    far = pyarrow.array([10**8], pyarrow.int32()).cast(pyarrow.date32())  # no date of Python's
+    table = pyarrow.table({"when": far, "label": ["a"], "text": ["one"]})
+    pyarrow.parquet.write_table(table, tmp_path / "data.parquet")
+    assert two(tmp_path, (tmp_path / "data.parquet").read_bytes(), "data.parquet") == [("one", "a")]
+    with pytest.raises(InputError, match=r"unknown column.*'txt'|cannot be read as Parquet"):
+        read_rows(tmp_path / "data.parquet", text="txt", label="label")
+
+
 def test_text_of_parquet_that_is_no_utf_8_is_refused(tmp_path: Path) -> None:
     import pyarrow
     import pyarrow.parquet
 
     bad = pyarrow.StringArray.from_buffers(1, pyarrow.py_buffer(b"\0\0\0\0\2\0\0\0"), pyarrow.py_buffer(b"\xff\xfe"))
     pyarrow.parquet.write_table(pyarrow.table({"text": bad, "label": ["a"]}), tmp_path / "data.parquet")
-    with pytest.raises(InputError, match="is not Parquet"):
+    with pytest.raises(InputError, match="cannot be read as Parquet"):
         read_rows(tmp_path / "data.parquet", text="text", label="label")
 
 

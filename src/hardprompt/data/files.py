@@ -161,7 +161,7 @@ def _jsonl(file: Path, encoding: str | None, _wanted: Sequence[str]) -> Iterator
         yield number, record
 
 
-def _parquet(file: Path, _encoding: str | None, _wanted: Sequence[str]) -> Iterator[_Numbered]:
+def _parquet(file: Path, _encoding: str | None, wanted: Sequence[str]) -> Iterator[_Numbered]:
     try:
         import pyarrow
         import pyarrow.parquet
@@ -169,13 +169,17 @@ def _parquet(file: Path, _encoding: str | None, _wanted: Sequence[str]) -> Itera
         raise MissingExtra("reading Parquet needs pyarrow: pip install 'hardprompt[parquet]'") from error
     try:
         table = pyarrow.parquet.ParquetFile(file)
-        _unique(table.schema_arrow.names, file)
-        batches = table.iter_batches()  # not the whole file as Python's objects at once
+        names = table.schema_arrow.names
+        _unique(names, file)
+        asked = list(wanted) if wanted and set(wanted) <= set(names) else None  # else all, for a message to list
+        batches = table.iter_batches(columns=asked)  # not the whole file as Python's objects at once
         yield from enumerate(itertools.chain.from_iterable(batch.to_pylist() for batch in batches), 1)
     except InputError:
         raise
-    except (pyarrow.ArrowException, OSError, ValueError) as error:
-        raise InputError(f"data file {str(file)!r} is not Parquet: {' '.join(str(error).split())}") from error
+    except (pyarrow.ArrowException, ArithmeticError, OSError, ValueError) as error:
+        raise InputError(
+            f"data file {str(file)!r} cannot be read as Parquet: {' '.join(str(error).split())}"
+        ) from error
 
 
 _READERS: dict[str, Callable[[Path, str | None, Sequence[str]], Iterator[_Numbered]]] = {
