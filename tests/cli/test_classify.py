@@ -15,6 +15,7 @@ import yaml
 
 from hardprompt.cli.main import main
 from hardprompt.runs import alone
+from hardprompt.search.files import digest
 
 Arguments = Callable[..., list[str]]
 Hardprompt = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -225,7 +226,10 @@ def test_a_run_is_not_continued_in_another_precision(
     assert main([*arguments(evaluations=16)]) == 0
     (tmp_path / "run" / "result.json").unlink()
     state = tmp_path / "run" / "checkpoint" / "state.json"
-    state.write_text(state.read_text().replace('"precision": "float32"', '"precision": "bfloat16"'))
+    index = json.loads(state.read_text())
+    index["state"]["precision"] = "bfloat16"
+    del index["digest"]
+    state.write_text(json.dumps({**index, "digest": digest(index)}))
     assert main(["resume", str(tmp_path / "run")]) == 2
     assert "began in bfloat16" in capsys.readouterr().err
 

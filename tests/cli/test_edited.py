@@ -17,6 +17,7 @@ from hardprompt.cli.main import main
 from hardprompt.errors import HardpromptError
 from hardprompt.lms.models import Models
 from hardprompt.runs import begun, execute
+from hardprompt.search.files import digest
 
 FEW = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 MODELS = Models(keep=True)
@@ -167,10 +168,12 @@ def test_what_was_once_a_traceback_is_a_line(
         index = json.loads((out / "checkpoint" / file).read_text(encoding="utf-8"))
         what, number = line.split()
         if what == "logs":
-            index["logs"] = {way: [name, json.loads(number)] for way, (name, _) in index["logs"].items()}
+            index["logs"] = {way: [name, json.loads(number), own] for way, (name, _, own) in index["logs"].items()}
         else:
             index["state"]["reward"]["hits"] = math.inf
-        (out / "checkpoint" / file).write_text(json.dumps(index), encoding="utf-8")
+        del index["digest"]  # as somebody writes it who wants it to be read
+        text = json.dumps({**index, "digest": digest(index)})
+        (out / "checkpoint" / file).write_text(text, encoding="utf-8")
     told(["resume", str(out)])
     told(["show", str(out)])
 

@@ -1,6 +1,7 @@
 """A run that is stopped in its search, its validation or its test goes on there, and scores nothing twice."""
 
 import csv
+import hashlib
 import json
 import os
 import signal
@@ -15,6 +16,7 @@ import pytest
 
 from hardprompt.cli.main import main
 from hardprompt.search import work
+from hardprompt.search.files import digest
 
 from .conftest import comparable
 
@@ -140,7 +142,9 @@ def test_what_was_kept_and_then_damaged_is_scored_again(
     log.write_text(text + " " * (size - len(text) - 1) + "\n" if len(text) < size else text)
     state = tmp_path / "stopped" / "partial" / "state.json"
     index = json.loads(state.read_text())
-    index["logs"] = {path: [name, len(text)] for path, (name, _) in index["logs"].items()}
-    state.write_text(json.dumps(index))
+    own = hashlib.sha256(text.encode()).hexdigest()
+    index["logs"] = {path: [name, len(text), own] for path, (name, *_) in index["logs"].items()}
+    del index["digest"]
+    state.write_text(json.dumps({**index, "digest": digest(index)}))
     assert main(["resume", str(tmp_path / "stopped"), "--allow-code"]) == 0
     assert comparable(tmp_path / "stopped") == comparable(tmp_path / "whole")
