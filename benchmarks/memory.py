@@ -2,6 +2,7 @@
 
     python benchmarks/memory.py                          # 64 texts of 5,000 words; SmolLM2 classifies
     python benchmarks/memory.py --words 30 --texts 764   # as many short ones
+    python benchmarks/memory.py --max-text-tokens 100000 # cut only where the model's context ends
 
 Texts are film reviews put end to end, those of one class together. A third of them trains; 4 prompts are scored, the
 best is validated, and the test runs. `estimate` is what the program itself said before its first step.
@@ -59,6 +60,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--words", type=int, default=5000)
     parser.add_argument("--texts", type=int, default=64)
+    parser.add_argument("--max-text-tokens", type=int, default=1024, help="as the program's own flag")
     parser.add_argument("--model", default="embedded:smollm2")
     arguments = parser.parse_args()
     watch = Watch()
@@ -69,7 +71,7 @@ def main() -> int:
         recipe = Recipe.of({
             "task": "classify", "train": str(path), "text": "text", "label": "label", "template": TEMPLATE,
             "verbalizers": VERBALIZERS, "manual": MANUAL, "method": "best-of-n", "evaluations": 4,
-            "task_model": arguments.model,
+            "task_model": arguments.model, "max_text_tokens": arguments.max_text_tokens,
         })  # fmt: skip
         watch.tell("imports")
         torch.set_num_threads(2)
