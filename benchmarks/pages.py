@@ -326,6 +326,46 @@ def written(found: dict[str, Any]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
+def architectures(found: dict[str, Any]) -> str:
+    """How each architecture is run, and how many are."""
+    said = {
+        ("causal", "quick"): "a tree of texts, shared beginnings once",
+        ("masked", "quick"): "a row of texts without padding",
+        "padded": "batches with padding", "alone": "each text alone, by its own forward", "refused": "refused",
+        "wrong": "wrong",
+    }  # fmt: skip
+    lines = ["| kind | is run as | types | which |", "|---|---|---|---|"]
+    for kind in ("causal", "masked"):
+        for way, types in found[kind].items():
+            if types:
+                how = said.get((kind, way)) or said[way]
+                lines.append(f"| {kind} | {how} | {len(types)} | {', '.join(f'`{name}`' for name in types)} |")
+    return "\n".join([*lines, "", f"transformers {found['transformers']}."])
+
+
+def kills(found: dict[str, Any]) -> str:
+    """What was done to runs, and that each ended alike."""
+    said = {
+        "moment": "killed at a random moment",
+        "file operation": "killed right before a random operation on a file",
+        "full disk": "files may not grow beyond a random size",
+    }
+    lines = ["| disturbed | runs | kills | writes that failed, each one line | ended with other files |"]
+    lines += ["|---|---|---|---|---|"]
+    for kind, counts in found.get("kills", {}).items():
+        lines.append(
+            f"| {said[kind]} | {counts.get('ends', 0)} | {counts.get('kills', 0)} | {counts.get('errors', 0)} | 0 |"
+        )
+    return "\n".join(lines)
+
+
+def fuzz(found: dict[str, Any]) -> str:
+    """How long each reader was given bytes that nobody would write."""
+    lines = ["| reader | inputs | seconds | not an error of ours |", "|---|---|---|---|"]
+    lines += [f"| {name} | {own['runs']:,} | {own['seconds']} | 0 |" for name, own in found.get("fuzz", {}).items()]
+    return "\n".join(lines)
+
+
 def _mean_of(values: Sequence[float]) -> str:
     return f"{statistics.fmean(values):.3f}"
 
@@ -339,6 +379,7 @@ TABLES: dict[tuple[str, str], tuple[str, Callable[[Any], str]]] = {  # by page a
     ("answers.md", "answers"): ("answers.json", answers),
     ("calibration.md", "calibration"): ("calibration.json", calibration),
     ("calibration.md", "written"): ("calibration.json", written),
+    ("models.md", "architectures"): ("models.json", architectures),
     ("performance.md", "table"): ("performance.json", performance),
 }
 

@@ -34,7 +34,12 @@ def test_a_text_is_classified_alone_by_what_the_result_says(
     found, names = result["calibration"], ["bad", "good"]
     assert found["kind"] == how
     assert list(found["offset"]) == names
-    assert "log-softmax" in (tmp_path / "run" / "README.md").read_text()
+    card = (tmp_path / "run" / "README.md").read_text()
+    table = [line.split("|")[1:-1] for line in card.splitlines() if line.startswith(("| `bad", "| `good"))]
+    columns = ["offset"] if how == "batch" else ["offset", "scale", "shift"]
+    assert [[float(cell) for cell in row[1:]] for row in table] == [
+        [pytest.approx(found[column][name], abs=1e-4) for column in columns] for name in names
+    ]
     tested = rows_of(tmp_path / "run" / "predictions.csv")
     assert sum(row["right"] == "1" for row in tested) / len(tested) == pytest.approx(result["test"]["accuracy"])
     if method == "soft-prompt":  # which no plain forward of a text can check

@@ -10,10 +10,16 @@ import transformers
 from torch import Tensor
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MASKED_LM_MAPPING
 
+from hardprompt.data.tables import Example
 from hardprompt.errors import InputError
 from hardprompt.lms.causal import CausalLM
 from hardprompt.lms.masked import MaskedLM
+from hardprompt.lms.policy import PolicyLM
+from hardprompt.lms.proof import Proved
 from hardprompt.lms.quiet import quiet
+from hardprompt.optimizers.gradient.objective import gradient
+from hardprompt.tasks.classify.reward import Classification
+from hardprompt.tasks.template import Template
 from tests.conftest import BOS, EOS, PAD, VOCABULARY, make_tokenizer
 
 MOST = 20_000_000  # parameters
@@ -133,3 +139,88 @@ def test_each_is_scored_as_its_own_forward_says_or_is_refused(way: str) -> None:
     assert not [said for _, said in refused if "\n" in said]
     assert right >= (120 if way == "causal" else 35), (right, refused)
     assert len(refused) <= 8, refused
+
+
+WAYS = {  # as the proof at load finds it for each; nothing that can be built small needs the last
+    "tree": ("llama", "gpt2", "gemma2", "qwen2_moe", "opt", "granite", "cohere"),
+    "padded": ("bloom", "mpt", "openai-gpt", "mamba", "minimax"),
+    "alone": ("llama", "gemma2"),
+}
+
+
+def greedy(model: Any, tokenizer: Any, context: str, tokens: int) -> str:
+    """The likeliest token again and again, each by a plain forward of all before it."""
+    begin = ids = tokenizer(context)["input_ids"]
+    while len(ids) < len(begin) + tokens:
+        with torch.no_grad():
+            ids = [*ids, int(model(input_ids=torch.tensor([ids])).logits[0, -1].argmax())]
+        if ids[-1] == EOS:
+            return str(tokenizer.decode(ids[len(begin) : -1]))
+    return str(tokenizer.decode(ids[len(begin) :]))
+
+
+def plain_slope(model: Any, sequences: list[list[int]], begin: int, length: int, right: list[int]) -> Tensor:
+    """Slope of -log P(right answer) of sequences that end in " good" or " bad", at a prompt's vectors in each."""
+    embedding = model.get_input_embeddings()
+    vectors = embedding(torch.tensor(sequences[0][begin : begin + length])).detach().requires_grad_()
+
+    def replace(_module: Any, _inputs: Any, output: Tensor) -> Tensor:
+        return torch.cat([output[:, :begin], vectors[None], output[:, begin + length :]], 1)
+
+    handle = embedding.register_forward_hook(replace)
+    scores = []
+    for ids in sequences:
+        log_p = model(input_ids=torch.tensor([ids[:-1]])).logits[0, -1].float().log_softmax(-1)
+        scores.append(log_p[ids[-1]])
+    handle.remove()
+    loss = torch.stack(scores).view(-1, 2).log_softmax(-1)[torch.arange(len(right)), right].neg().mean()
+    slope: Tensor = torch.autograd.grad(loss, vectors)[0]
+    return slope
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("way", "kind"), [(way, kind) for way, kinds in WAYS.items() for kind in kinds])
+def test_everything_else_is_what_its_own_forward_says(way: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if way == "alone":
+        monkeypatch.setattr(Proved, "holds", lambda *_: False)
+    tokenizer = make_tokenizer()
+    with quiet(), torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)
+        model = built(transformers.CONFIG_MAPPING[kind], transformers.AutoModelForCausalLM)
+    lm = CausalLM(model, tokenizer)
+    found = next((name for name in ("tree", "padded") if lm.packed.allows(name, 8)), "alone")
+    assert found == way
+    written = [texts[0] for texts in lm.generate(CONTEXTS, longest=5, top_k=1, stop=())]
+    assert written == [greedy(model, tokenizer, context, 5) for context in CONTEXTS]
+
+    texts, prefixes = ["The film was good.", "It is a book"], [[], [40], [40, 50, 60], [70, 50]]
+    policy = PolicyLM(model, tokenizer, tokens="any", probed=lm.packed)
+    for text, perplexity in zip(texts, lm.perplexity(texts).tolist(), strict=True):
+        ids = torch.tensor([[BOS, *tokenizer(text, add_special_tokens=False)["input_ids"]]])
+        with torch.no_grad():
+            log_p = model(input_ids=ids).logits[0, :-1].float().log_softmax(-1)
+        assert perplexity == pytest.approx(float(log_p.gather(-1, ids[0, 1:, None]).mean().neg().exp()), rel=1e-4)
+    for prefix, logits in zip(prefixes, policy.logits(policy.states(prefixes)), strict=True):
+        with torch.no_grad():
+            own = model(input_ids=torch.tensor([[BOS, *prefix]])).logits[0, -1].float()
+        torch.testing.assert_close(logits.log_softmax(-1), own.log_softmax(-1), atol=3e-4, rtol=1e-4)
+
+    reward = Classification(
+        lm=lm, examples=[Example("The film was great", "good"), Example("It was not bad", "bad")],
+        template=Template("{prompt} {text} It is"), verbalizers={"good": " good", "bad": " bad"},
+    )  # fmt: skip
+    if way == "alone":  # a loss is of padded batches
+        with pytest.raises(InputError, match="changes with padding"):
+            reward.objective()
+        return
+    objective = reward.objective()
+    prompt = tokenizer("The man", add_special_tokens=False)["input_ids"]
+    _, slope = gradient(objective, objective.table[prompt][None])
+    words = [
+        tokenizer(f"The man {example.text} It is{word}")["input_ids"]
+        for example in reward.examples
+        for word in (" good", " bad")
+    ]
+    expected = plain_slope(model, words, 1, len(prompt), [0, 1])
+    assert float(expected.norm()) > 1e-3
+    torch.testing.assert_close(slope[0], expected, atol=2e-4 * float(expected.abs().max()) + 1e-6, rtol=2e-3)

@@ -1,6 +1,7 @@
 """The promises that every kind of task model keeps."""
 
 import copy
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,12 @@ from transformers import LlamaForSequenceClassification
 from hardprompt import testing
 from hardprompt.data.tables import Example
 from hardprompt.errors import InputError
-from hardprompt.lms import load as models
-from hardprompt.lms import placing
+from hardprompt.lms import hub, placing
 from hardprompt.lms.causal import CausalLM
 from hardprompt.lms.load import load_causal, load_task_lm, resolve
 from hardprompt.lms.masked import MaskedLM
 from hardprompt.lms.placing import search_copy
+from hardprompt.lms.roles import ROLES
 from hardprompt.tasks.classify.reward import Classification
 from hardprompt.tasks.template import Template
 
@@ -90,6 +91,12 @@ def test_a_folder_with_pickled_weights_only_is_refused(tiny_folder: Path, tmp_pa
         load_causal(str(tmp_path))
 
 
+def _say_nothing_of_the_class(folder: Path) -> None:
+    """As configurations are that somebody wrote by hand."""
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "architectures": None}))
+
+
 def test_a_checkpoint_without_its_head_is_refused_and_the_weight_named(tiny_causal: Any, tmp_path: Path) -> None:
     config = copy.deepcopy(tiny_causal.model.config)
     for tied in (False, True):
@@ -100,6 +107,9 @@ def test_a_checkpoint_without_its_head_is_refused_and_the_weight_named(tiny_caus
         if tied:  # the head is the input embedding, which is there
             assert load_causal(str(folder))
         else:
+            with pytest.raises(InputError, match=r"is a classifier of texts \(llama, saved as LlamaForSequenceClass"):
+                load_causal(str(folder))
+            _say_nothing_of_the_class(folder)
             with pytest.raises(InputError, match=r"has no weights for lm_head.weight \(1 missing\)"):
                 load_causal(str(folder))
 
@@ -107,6 +117,9 @@ def test_a_checkpoint_without_its_head_is_refused_and_the_weight_named(tiny_caus
 def test_a_masked_checkpoint_without_its_head_is_refused(tiny_masked: Any, tmp_path: Path) -> None:
     tiny_masked.model.base_model.save_pretrained(tmp_path)
     tiny_masked.tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(InputError, match=r"is a sentence encoder \(roberta, saved as RobertaModel\)"):
+        load_task_lm(str(tmp_path))
+    _say_nothing_of_the_class(tmp_path)
     with pytest.raises(InputError, match=r"has no weights for lm_head\."):
         load_task_lm(str(tmp_path))
 
@@ -114,7 +127,7 @@ def test_a_masked_checkpoint_without_its_head_is_refused(tiny_masked: Any, tmp_p
 def test_without_the_hub_an_earlier_download_is_used(
     tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(models, "_hub_answers", lambda: False)
+    monkeypatch.setattr(hub, "answers", lambda: False)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(
         InputError, match=r"'some/model' could not be loaded: it is not on this machine, and https:.*be"
@@ -144,19 +157,19 @@ def test_the_hub_answers_where_its_name_can_be_resolved_by_us_or_a_proxy(
     monkeypatch.setattr("socket.getaddrinfo", lookup)
     monkeypatch.setattr("urllib.request.getproxies", lambda: dict.fromkeys(proxies and [proxies], "http://proxy"))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-    assert models._hub_answers.__wrapped__() is answers
+    assert hub.answers.__wrapped__() is answers
 
 
 def test_a_mistyped_embedded_model_is_told_from_a_hub_name() -> None:
     with pytest.raises(InputError, match="Did you mean 'embedded:smollm2'"):
-        resolve("embeded:smollm2")
+        resolve("embeded:smollm2", ROLES["causal model"])
 
 
 def test_a_file_that_is_not_gguf_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HARDPROMPT_CACHE", str(tmp_path / "cache"))
     (tmp_path / "fake.gguf").write_bytes(b"nothing of the kind")
     with pytest.raises(InputError, match="is not a GGUF file"):
-        resolve(str(tmp_path / "fake.gguf"))
+        resolve(str(tmp_path / "fake.gguf"), ROLES["causal model"])
 
 
 def test_a_search_copy_is_in_half_precision_and_leaves_the_original(lm: Any) -> None:

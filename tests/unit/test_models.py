@@ -14,11 +14,12 @@ from hardprompt.errors import InputError
 from hardprompt.lms import TaskLM, packing
 from hardprompt.lms.causal import CausalLM
 from hardprompt.lms.image_text import ImageText, load_image_text
-from hardprompt.lms.load import check_name, load_causal, load_task_lm
+from hardprompt.lms.load import load_causal, load_task_lm
 from hardprompt.lms.masked import MaskedLM
 from hardprompt.lms.models import Models
 from hardprompt.lms.policy import PolicyLM
 from hardprompt.lms.proof import prove
+from hardprompt.lms.roles import ROLES, check_name
 
 OWN = """
 import torch
@@ -101,7 +102,7 @@ def test_a_masked_model_is_shared_likewise(masked_folder: str, monkeypatch: pyte
     assert first.model is again.model
     contexts = ["The film was<mask>.", "It is<mask>"]
     assert torch.equal(first.score(contexts, [" good", " bad"]), again.score(contexts, [" good", " bad"]))
-    with pytest.raises(InputError, match="is a masked model"):
+    with pytest.raises(InputError, match=r"is a masked language model \(roberta.*a causal language model is needed"):
         models.causal(masked_folder)
 
 
@@ -138,7 +139,7 @@ def test_a_model_is_proved_once_in_each_precision(tiny_of: Any, monkeypatch: pyt
 
 @pytest.mark.usefixtures("own")
 def test_a_task_model_of_ones_own_is_called_without_arguments() -> None:
-    check_name("my_models:Scorer")
+    check_name("my_models:Scorer", ROLES["task model"])
     assert "my_models" not in sys.modules  # a check runs nothing of the user's
     lm = load_task_lm("my_models:Scorer")
     assert isinstance(lm, TaskLM)
@@ -169,7 +170,9 @@ def test_what_is_no_task_model_is_said_in_one_sentence(capsys: pytest.CaptureFix
             load_task_lm(name)
         assert "\n" not in str(caught.value)
     assert capsys.readouterr().out == ""  # standard output is for results
-    with pytest.raises(InputError, match="'my_models:Scorer' is your own; here one of transformers is needed"):
+    with pytest.raises(
+        InputError, match="'my_models:Scorer' is your own; here a causal language model of a library is needed"
+    ):
         load_causal("my_models:Scorer")
 
 
@@ -177,7 +180,7 @@ def test_what_is_no_task_model_is_said_in_one_sentence(capsys: pytest.CaptureFix
 @pytest.mark.parametrize("name", ["embeded:smollm2", "embedded:smolm2", "my_modls:Scorer", ":Scorer", "my-models:7b"])
 def test_a_name_without_a_module_is_a_mistyped_one(name: str) -> None:
     with pytest.raises(InputError, match=r"unknown (embedded )?model"):
-        check_name(name)
+        check_name(name, ROLES["task model"])
 
 
 def test_the_protocol_is_had_without_torch() -> None:

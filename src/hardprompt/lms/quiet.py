@@ -3,9 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from safetensors import SafetensorError
-
-from hardprompt.errors import InputError, MissingExtra
+from hardprompt.errors import HardpromptError, InputError
 
 
 @contextmanager
@@ -30,8 +28,8 @@ def one_line(name: str, valid: str, failed: str = "could not be loaded") -> Iter
     """Turn a loader's errors, which run to pages, into one line about the model ``name`` and what is ``valid``."""
     try:
         yield
-    except MissingExtra:
+    except HardpromptError:
         raise
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
+    except Exception as error:  # the files are anybody's, and a loader meets what is wrong with them as it comes
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise InputError(f"model {name!r} {failed}: {reason}. {valid}") from error

@@ -1,8 +1,9 @@
 """Texts as token ids and back: what opens and closes a text, what goes on behind another, and where it is cut."""
 
+import bisect
 import functools
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from hardprompt.errors import InputError
@@ -10,6 +11,7 @@ from hardprompt.errors import InputError
 _LOG = logging.getLogger(__name__)
 
 _ENDING = 64  # characters of it at most: some scripts have no spaces
+_LONG = 1000  # characters; what is longer is not remembered
 _BEFORE = (".", "a", "\n")  # stand before a text of which only that something does is known
 
 
@@ -31,7 +33,8 @@ def ids_behind(tokenizer: Any, text: str, context: str | None = None) -> list[in
         text: what goes on.
         context: what stands before; None is something unknown.
     """
-    return list(_behind(tokenizer, text, None if context is None else ending(context)))
+    behind = _remembered if len(text) <= _LONG else _behind
+    return list(behind(tokenizer, text, None if context is None else ending(context)))
 
 
 def ending(context: str) -> str:
@@ -77,6 +80,29 @@ def whole_ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
     return encoded
 
 
+def say_controls(tokenizer: Any, texts: Iterable[tuple[str, str]], *, but: str = "") -> None:
+    """Say of each special token that stands in a user's texts that a model does not read it as the letters it is.
+
+    Args:
+        tokenizer: a tokenizer of transformers.
+        texts: where each stands, and the text.
+        but: a token that is taken care of elsewhere.
+    """
+    added = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
+    special = sorted({*tokenizer.all_special_tokens, *added} - {but})
+    found: dict[str, list[str]] = {}
+    for where, text in texts:
+        for token in special:
+            if token in text:
+                found.setdefault(token, []).append(where)
+    for token, places in found.items():
+        if len(plain_ids(tokenizer, token)) == 1:
+            _say_once(
+                f"{token!r} is a special token of the task model, which does not read it as these letters; it stands "
+                f"in {len(places)} of the texts, {places[0]} first."
+            )
+
+
 def special_ids(tokenizer: Any) -> tuple[list[int], list[int]]:
     """The tokens that a tokenizer opens and closes a text with.
 
@@ -94,6 +120,11 @@ def special_ids(tokenizer: Any) -> tuple[list[int], list[int]]:
 
 def truncate(tokenizer: Any, text: str, tokens: int) -> str:
     """Cut ``text`` to its first ``tokens`` tokens, at a character boundary."""
+    if not tokenizer.is_fast:  # it does not say where in a text its tokens stand
+        if len(plain_ids(tokenizer, text)) <= tokens:
+            return text
+        sizes = range(len(text))
+        return text[: bisect.bisect_right(sizes, tokens, key=lambda n: len(plain_ids(tokenizer, text[:n]))) - 1]
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     if len(encoded["input_ids"]) <= tokens:
         return text
@@ -104,13 +135,46 @@ def truncate(tokenizer: Any, text: str, tokens: int) -> str:
     return text[:end]
 
 
-@functools.lru_cache(maxsize=1 << 16)
+def check_rows(name: str, tokenizer: Any, embedding: Any) -> None:
+    """See that a model has a row for each token that a text can be cut into.
+
+    Some tokenizers know special tokens, of pictures say, that their model has not: a text that holds one of them is
+    refused when it is read.
+
+    Args:
+        name: what the user calls the model.
+        tokenizer: its tokenizer.
+        embedding: the module that turns tokens into vectors, a row for each.
+
+    Raises:
+        InputError: there is a token without a row that is not special.
+    """
+    rows, vocabulary = embedding.num_embeddings, tokenizer.get_vocab()
+    beyond = {i: token for token, i in vocabulary.items() if i >= rows}
+    special = {*tokenizer.all_special_ids, *(i for i, t in tokenizer.added_tokens_decoder.items() if t.special)}
+    if ordinary := sorted(beyond.keys() - special):
+        raise InputError(
+            f"the tokenizer of model {name!r} has {len(vocabulary)} tokens and the model has rows for {rows}: there is "
+            f"none for {beyond[ordinary[0]]!r}, number {ordinary[0]}; give the tokenizer that belongs to the model."
+        )
+
+    def guard(_module: Any, given: tuple[Any, ...]) -> None:
+        if given and given[0].numel() and (most := int(given[0].max())) >= rows:
+            raise InputError(f"a text holds {beyond.get(most, most)!r}, which the model {name!r} does not know.")
+
+    if beyond:
+        embedding.register_forward_pre_hook(guard)
+
+
 def _behind(tokenizer: Any, text: str, ending: str | None) -> tuple[int, ...]:
     for before in _BEFORE if ending is None else (ending, *_BEFORE):
         own, whole = plain_ids(tokenizer, before), plain_ids(tokenizer, before + text)
         if whole[: len(own)] == own and len(whole) > len(own):
             return tuple(whole[len(own) :])
     return tuple(plain_ids(tokenizer, text))
+
+
+_remembered = functools.lru_cache(maxsize=1 << 14)(_behind)
 
 
 @functools.cache

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,9 @@ import yaml
 from filelock import FileLock, Timeout
 
 from hardprompt.errors import HardpromptError, InputError, typed
+from hardprompt.lms.revisions import check as check_revisions
+from hardprompt.lms.revisions import current, pins
 from hardprompt.runs.older import as_meant
-from hardprompt.runs.places import check_files, fingerprints, found
 from hardprompt.runs.steps import FILE as STEPS
 from hardprompt.runs.versions import versions
 from hardprompt.search.plugins import check_trusted
@@ -19,14 +21,14 @@ from hardprompt.search.writing import write_text
 from hardprompt.tasks import Recipe
 from hardprompt.tasks.foreign import foreign
 from hardprompt.tasks.paths import anchored, with_paths
+from hardprompt.tasks.places import HOME, PRINTS, check_files, fingerprints, found
 from hardprompt.version import __version__
 
 RUN = "run.yaml"
 RESULT = "result.json"
 _LOCK = ".lock"
-HOME = "folder_was"
-"""Where a folder stood that a file of settings was written in: its paths are found again by it."""
-_RECORDED = (HOME, "fingerprints", "versions")  # beside the settings, in ``run.yaml``
+REVISIONS = "revisions"
+_RECORDED = (HOME, PRINTS, REVISIONS, "versions")  # beside the settings, in ``run.yaml``
 COMPARISON = "compare.yaml"
 _KINDS = (RUN, "demo.json", COMPARISON, RESULT)  # what makes a folder one of ours
 _LARGEST = 100_000  # values in a file of settings: one that names itself, or parts again and again, has no end
@@ -35,7 +37,7 @@ _LARGEST = 100_000  # values in a file of settings: one that names itself, or pa
 def start(recipe: Recipe, out: Path) -> Recipe:
     """Make the run folder and write ``run.yaml``; returns the recipe as it is run from anywhere.
 
-    Its paths are whole, and its number of threads is the one that was chosen.
+    Its paths are whole, its number of threads is the one that was chosen, and of each model the state is written down.
 
     Raises:
         InputError: the folder already holds something, or cannot be made.
@@ -45,8 +47,11 @@ def start(recipe: Recipe, out: Path) -> Recipe:
 
     values = with_paths(recipe.task, recipe.values, anchored)
     recipe = recipe.changed(**{**values, "threads": values["threads"] or choose_threads()})
+    pinned = {name: commit for name, commit in pins(recipe.revisions).items() if name in recipe.loaded}
+    recipe = recipe.pinned({**current(set(recipe.loaded) - pinned.keys()), **pinned})
     record = {
-        **recipe.values, HOME: str(out.absolute()), "fingerprints": fingerprints(recipe), "versions": versions(),
+        **recipe.values, HOME: str(out.absolute()), PRINTS: fingerprints(recipe),
+        REVISIONS: dict(recipe.revisions), "versions": versions(),
     }  # fmt: skip
     text = yaml.safe_dump(record, sort_keys=False, allow_unicode=True)
     write_text(
@@ -103,7 +108,7 @@ def read_recipe(path: Path) -> Recipe:
         InputError: the file holds no settings, or such as cannot be used or are not trusted.
     """
     values = read_settings(path)
-    return Recipe.of(moved(values, path.parent)[0])
+    return Recipe.of(moved(values, path.parent)[0], revisions=pins(values.get(REVISIONS)))
 
 
 def begun(out: Path) -> Recipe:
@@ -117,9 +122,11 @@ def begun(out: Path) -> Recipe:
     values = read_settings(out / RUN)
     again = f"hardprompt run {typed(out / RUN)} --out NAME"
     check_version("run", out, _mapping(values, "versions").get("hardprompt"), again)
-    known = {str(path): print_ for path, print_ in _mapping(values, "fingerprints").items()}
+    known = {str(path): print_ for path, print_ in _mapping(values, PRINTS).items()}
     settings, places = moved(values, out, known)
-    recipe = Recipe.of(settings)
+    recorded = values.get(REVISIONS)
+    check_revisions(recorded, again)
+    recipe = Recipe.of(settings, revisions=recorded)
     check_files(recipe.files, places, known)
     return recipe
 
@@ -202,7 +209,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise InputError(f"configuration {str(path)!r} is nested too deeply.") from error
     if not isinstance(values, dict):
         raise InputError(f"configuration {str(path)!r} holds no mapping of settings.")
-    _check_size(path, values)
+    _check_values(path, values)
     return as_meant(values)
 
 
@@ -262,7 +269,8 @@ def alone(out: Path) -> Iterator[None]:
         yield
 
 
-def _check_size(path: Path, values: Any) -> None:
+def _check_values(path: Path, values: Any) -> None:
+    """Raise an InputError for more values than settings have, and for what is no text."""
     waiting, seen = [values], 0
     while waiting:
         value = waiting.pop()
@@ -272,6 +280,8 @@ def _check_size(path: Path, values: Any) -> None:
                 f"configuration {str(path)!r} is no file of settings: it has more than {_LARGEST:,} values."
             )
         if isinstance(value, dict):
-            waiting += value.values()
+            waiting += [*value.keys(), *value.values()]
         elif isinstance(value, list):
             waiting += value
+        elif isinstance(value, str) and re.search("[\ud800-\udfff]", value):
+            raise InputError(f"configuration {str(path)!r} holds {value[:60]!r}, half of a character; mend it there.")

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from hardprompt.errors import InputError, RewardError
 from hardprompt.search.files import Past
+from hardprompt.search.work import TRAIN, Work
 
 _VALUES = 20_000_000  # numbers that a memory holds
 _LINE = 1000  # prompts of one entry of a log that is written anew
@@ -32,7 +33,9 @@ class ItemReward(Reward, Protocol):
     what does, such as calibration, belongs to ``aggregate``.
     """
 
-    items: int  # how many there are; what one evaluation is, in pairs
+    @property
+    def items(self) -> int:
+        """How many there are; what one evaluation is, in pairs."""
 
     def score(self, prompts: Sequence[str], items: Sequence[int] | None = None) -> Float[Tensor, "n items *values"]:
         """The score of each prompt on each item, or on those numbered."""
@@ -41,6 +44,14 @@ class ItemReward(Reward, Protocol):
         self, scores: Float[Tensor, "n items *values"], items: Sequence[int] | None = None, /
     ) -> Float[Tensor, " n"]:
         """A number for each prompt from its scores on all items, or on those numbered."""
+
+
+@runtime_checkable
+class GroupedReward(ItemReward, Protocol):
+    """An ItemReward that says how its work is cut: what is scored of a group is kept when a run is stopped."""
+
+    def groups(self, prompts: Sequence[str], items: Sequence[int]) -> list[list[int]]:
+        """The items in groups, each work of seconds, which follow from prompts and items alone."""
 
 
 @runtime_checkable
@@ -71,10 +82,12 @@ class Cached:
     Args:
         reward: the reward to ask about what is new.
         kept: prompts remembered, fewer where that would be more than 20 million numbers; the oldest is forgotten first.
+        work: has what is asked for made group by group.
     """
 
-    def __init__(self, reward: Reward | ItemReward, *, kept: int = 200_000) -> None:
+    def __init__(self, reward: Reward | ItemReward, *, kept: int = 200_000, work: Work | None = None) -> None:
         self._reward = reward
+        self._work = Work() if work is None else work
         self.items = reward.items if isinstance(reward, ItemReward) else 1  # a number for a whole prompt is one item
         self._kept = kept
         self._known: dict[str, Tensor] = {}  # NaN where nothing is known
@@ -186,16 +199,27 @@ class Cached:
         return row
 
     def _ask(self, prompts: list[str], items: tuple[int, ...]) -> Float[Tensor, "n items *values"]:
-        if isinstance(self._reward, ItemReward):
-            found = self._reward.score(prompts, None if len(items) == self.items else items)
-            fits = found.shape[:2] == (len(prompts), len(items))
-        else:
-            found = torch.as_tensor(self._reward(prompts))
-            fits = found.shape == (len(prompts),)
-        if not fits:
-            raise RewardError(f"the reward returned shape {tuple(found.shape)} for {len(prompts)} prompts.")
-        found = found.double().cpu()
-        return (found if isinstance(self._reward, ItemReward) else found[:, None]).clone()
+        reward = self._reward
+        if not isinstance(reward, ItemReward):  # somebody's code, which is not stopped in the middle
+            (found,) = self._work.each(
+                TRAIN, prompts, [items], lambda _: _numbers(reward(prompts), (len(prompts),))[:, None], whole=True
+            )
+            return found
+        cut = reward.groups(prompts, items) if isinstance(reward, GroupedReward) else [items]
+
+        def made(group: list[int]) -> Float[Tensor, "n group *values"]:
+            found = torch.as_tensor(reward.score(prompts, None if len(group) == self.items else group))
+            return _numbers(found, (len(prompts), len(group), *found.shape[2:]))
+
+        return torch.cat(self._work.each(TRAIN, prompts, cut, made), dim=1)
+
+
+def _numbers(found: Any, expected: tuple[int, ...]) -> Tensor:
+    """What a reward returned as numbers of our own, where it has the shape that was expected."""
+    numbers = torch.as_tensor(found)
+    if numbers.shape != expected:
+        raise RewardError(f"the reward returned shape {tuple(numbers.shape)} for {expected[0]} prompts.")
+    return numbers.double().cpu().clone()
 
 
 def _known(row: Float[Tensor, "items *values"]) -> Bool[Tensor, " items"]:
@@ -228,6 +252,8 @@ class PerStep:
         at = sorted(self._generator.sample(range(self._reward.items), self._per_step))
         scores = self._reward.score(prompts, at)
         if self._zscore:
+            if scores.ndim > 2:
+                raise InputError("zscore is of rewards whose score of an item is one number.")
             scores = (scores - scores.mean(0)) / (scores.std(0, correction=0) + 1e-4)
         return self._reward.aggregate(scores, at)
 

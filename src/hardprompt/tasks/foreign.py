@@ -6,9 +6,10 @@ from dataclasses import fields
 from typing import Any
 
 from hardprompt.lms.own import is_own
+from hardprompt.lms.roles import ROLES
 from hardprompt.tasks.registry import TASKS, find
 
-_ROLES = ("code", "task model", "image model", "address")  # of the settings that can ask for it
+_ROLES = {"code", "address", *(name for name, role in ROLES.items() if role.own)}  # of the settings that can ask for it
 
 
 def foreign(values: Any) -> dict[str, str]:

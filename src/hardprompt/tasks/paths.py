@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from hardprompt.lms.own import is_own
+from hardprompt.lms.roles import ROLES
 from hardprompt.tasks.registry import find
-
-_MODELS = ("model", "task model", "image model", "pipeline")  # roles of settings that name a model
 
 
 def with_paths(task: str, values: Mapping[str, Any], change: Callable[[str, bool], str]) -> dict[str, Any]:
@@ -24,7 +23,7 @@ def with_paths(task: str, values: Mapping[str, Any], change: Callable[[str, bool
     def changed(value: Any, role: Any) -> Any:
         if isinstance(value, list | tuple):
             return [changed(part, role) for part in value]
-        if not (isinstance(value, str) and value and (role == "data" or (role in _MODELS and is_local(value)))):
+        if not (isinstance(value, str) and value and (role == "data" or (role in ROLES and is_local(value)))):
             return value
         return change(value, role == "data")
 

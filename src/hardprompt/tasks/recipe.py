@@ -1,13 +1,14 @@
 """A search as plain values: what a run folder writes down, and what any other process builds the same search from."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from hardprompt import optimizers
 from hardprompt.search.plugins import named_in_code
 from hardprompt.tasks.registry import find
+from hardprompt.tasks.settings import roles_of
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -26,9 +27,10 @@ class Recipe:
     """The settings of one search, as values that can be written down, pickled and sent to another machine."""
 
     values: Mapping[str, Any]  # every setting by name, and ``task``
+    revisions: Mapping[str, str] = field(default_factory=dict)  # of models on the hub, by name: the commit to load
 
     @classmethod
-    def of(cls, values: Mapping[str, Any]) -> Self:
+    def of(cls, values: Mapping[str, Any], *, revisions: Mapping[str, str] | None = None) -> Self:
         """The recipe of these settings, checked, the others at their defaults.
 
         Raises:
@@ -37,7 +39,7 @@ class Recipe:
         given = dict(values)
         settings = find(str(given.pop("task", "classify"))).from_dict(given)
         settings.check()
-        return cls(settings.to_dict())
+        return cls(settings.to_dict(), revisions or {})
 
     @property
     def task(self) -> str:
@@ -53,6 +55,11 @@ class Recipe:
     def models(self) -> tuple[str, ...]:
         """The language models that take part in the search."""
         return tuple(name for key in ("policy_model", "task_model") if (name := self.values.get(key)))
+
+    @property
+    def loaded(self) -> tuple[str, ...]:
+        """Every model that is run here, of whatever kind, and whatever for."""
+        return tuple(dict.fromkeys(self._settings.models().values()))
 
     @property
     def search(self) -> dict[str, Any]:
@@ -78,13 +85,26 @@ class Recipe:
         """What a dry run says beside the plan: what may be wrong and is no fault."""
         return self._settings.notes()
 
+    def check_models(self) -> None:
+        """Raise an InputError for a model that is there and cannot be what it is needed for; no weights are loaded."""
+        from hardprompt.lms.load import check_role
+
+        roles = roles_of(find(self.task))
+        for setting, name in self._settings.models().items():
+            check_role(name, roles[setting], setting.replace("_", " "), revision=self.revisions.get(name))
+
     def changed(self, **values: Any) -> Self:
         """The same with other values, which are not checked."""
-        return type(self)({**self.values, **values})
+        return type(self)({**self.values, **values}, self.revisions)
+
+    def pinned(self, revisions: Mapping[str, str]) -> Self:
+        """The same with these commits of models on the hub."""
+        return type(self)(self.values, revisions)
 
     def parts(self, out: Path) -> list[tuple[Self, Path]]:
         """The searches that it stands for, each with its folder; mostly itself alone."""
-        return [(type(self)(settings.to_dict()), folder) for settings, folder in self._settings.parts(out)]
+        parts = self._settings.parts(out)
+        return [(type(self)(settings.to_dict(), self.revisions), folder) for settings, folder in parts]
 
     def load(self, models: "Models", policy_lm: "CausalLM", notify: "Notify" = lambda _: None) -> "Task":
         """The task, its data read and its models loaded: its reward is the same in every process.

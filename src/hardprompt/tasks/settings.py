@@ -14,11 +14,13 @@ from hardprompt.optimizers import DESCRIBED, Need, find
 if TYPE_CHECKING:
     from hardprompt.lms.causal import CausalLM
     from hardprompt.lms.models import Models
+    from hardprompt.lms.roles import Role
     from hardprompt.tasks.protocol import Notify, Task
 
 DEFAULT_METHOD = "pin-prior"
 DEFAULT_MODEL = "embedded:smollm2"
 DEFAULT_JUDGE = "embedded:gemma3"
+ENCODING = "of the data files, such as cp1251 (else UTF-8, UTF-16 with its mark, or Windows-1252 after a warning)"
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 # What a person writes for a method, and the settings that may hold it, the first that is given before the others.
 _WRITTEN = {Need.MANUAL: ("manual",), Need.INSTRUCTION: ("instruction",), Need.PHRASE: ("instruction", "manual")}
@@ -35,14 +37,14 @@ def flag(
     positional: bool = False,
     name: str | None = None,
     escapes: bool = False,
-    role: Literal["data", "model", "task model", "image model", "pipeline", "code", "address"] | None = None,
+    role: str | None = None,
 ) -> Any:
     r"""A field of settings with what a command line says of it; ``low`` and ``high`` are the range of a number.
 
     A field without a default is required. A field of strings may be given several times; ``name`` is then what one is
     called on the command line. ``escapes`` says that ``\n`` and ``\t`` typed there are a line break and a tab. ``role``
-    says that it names a file of data, a model that is run here (a task model or an image model may be the user's own),
-    code of the user's, or where something is sent to; by it a run folder finds data and models after a move.
+    says that it names a file of ``data``, a model that is run here (``lms.roles.ROLES``), ``code`` of the user's, or
+    the ``address`` where something is sent to; by it a run folder finds data and models after a move.
     """
     metadata = {"help": help, "metavar": metavar, "range": (low, high), "positional": positional, "flag": name}
     metadata |= {"escapes": escapes, "role": role}
@@ -71,10 +73,10 @@ class Settings(ABC):
 
     method: str = flag("of search; hardprompt methods lists them", default=DEFAULT_METHOD, metavar="NAME", role="code")
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # of the method, where they differ
-    policy_model: str = flag("model that proposes prompts", default=DEFAULT_MODEL, metavar="MODEL", role="model")
+    policy_model: str = flag("model that proposes prompts", default=DEFAULT_MODEL, metavar="MODEL", role="causal model")
     judge: str = flag(
         "model that measures perplexity; should take no other part", default=DEFAULT_JUDGE, metavar="MODEL",
-        role="model",
+        role="causal model",
     )  # fmt: skip
     tokens: Literal["words", "any"] | None = flag(
         "what a prompt is made of: words or any", default=None, metavar="KIND"
@@ -117,9 +119,9 @@ class Settings(ABC):
         """Every file of data that the settings name; a resumed run needs them unchanged."""
         return self._of_role("data")
 
-    def models(self) -> list[str]:
-        """Every model that the settings name and that is run here."""
-        return [*self._of_role("model"), *self._of_role("task model")]
+    def models(self) -> dict[str, str]:
+        """The name of every model that is run here, by the setting that names it."""
+        return {setting: name for setting in roles_of(type(self)) if (name := getattr(self, setting)) is not None}
 
     def about(self) -> list[str]:
         """What the default run folder is called after, beside task, method and seed."""
@@ -212,11 +214,11 @@ class Settings(ABC):
         return faults
 
     def _check_models(self) -> None:
-        from hardprompt.lms.load import check_name
+        from hardprompt.lms.roles import check_name
 
-        theirs = set(self._of_role("model"))
-        for name in dict.fromkeys(self.models()):
-            check_name(name, own=name not in theirs)
+        roles = roles_of(type(self))
+        for setting, name in self.models().items():
+            check_name(name, roles[setting], setting.replace("_", " "))
 
     def _check_method(self) -> None:
         from hardprompt.tasks.checks import check_settings
@@ -226,6 +228,14 @@ class Settings(ABC):
             raise InputError(f"method {self.method!r} needs {DESCRIBED[need]}: {reason}.")
         if self.settings:  # a method's constructor is imported to see what it takes, which waits for torch
             check_settings(self.method, method, self.settings)
+
+
+def roles_of(settings: type[Settings]) -> "dict[str, Role]":
+    """The settings that name a model, and what it has to be."""
+    from hardprompt.lms.roles import ROLES
+
+    named = ((f.name, f.metadata.get("role")) for f in fields(settings))
+    return {name: ROLES[role] for name, role in named if role in ROLES}
 
 
 def required(field: "dataclasses.Field[Any]") -> bool:

@@ -14,7 +14,9 @@ from torch import Tensor
 from hardprompt.lms.image_text.packages import CLASSIFIER, NAMES, locate
 from hardprompt.lms.image_text.pillow import pillow
 from hardprompt.lms.image_text.protocol import read_texts
+from hardprompt.lms.image_text.shown import as_shown
 from hardprompt.lms.load import load_tokenizer, load_weights, resolve
+from hardprompt.lms.roles import ROLES
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -46,10 +48,10 @@ class ConSE:
         self._classifier = _classifier(folders[CLASSIFIER])
         from transformers import AutoModel
 
-        source = resolve("embedded:minilm")
-        self._sentences = load_weights(AutoModel, self.name, source)[0].requires_grad_(False)
+        source = resolve("embedded:minilm", ROLES["encoder"])
+        self.tokenizer = load_tokenizer(source)
+        self._sentences = load_weights(AutoModel, source, self.tokenizer, spare=["pooler."]).requires_grad_(False)
         self.embedding = self._sentences.get_input_embeddings()
-        self.tokenizer = load_tokenizer(self.name, source)
 
     def images(self, images: Sequence[Image]) -> Float[Tensor, "n d"]:
         """Unit vectors of one picture or more."""
@@ -118,6 +120,6 @@ def _pixels(image: Image) -> Float[Tensor, "1 3 side side"]:
     """The middle of the picture as the classifier was trained to see it."""
     pil = pillow()
     side = _SIDE + 2 * _MARGIN
-    fitted = pil.ImageOps.fit(image.convert("RGB"), (side, side), pil.Image.Resampling.BICUBIC)
+    fitted = pil.ImageOps.fit(as_shown(image), (side, side), pil.Image.Resampling.BICUBIC)
     middle = fitted.crop((_MARGIN, _MARGIN, side - _MARGIN, side - _MARGIN))
     return (torch.from_numpy(np.array(middle)).permute(2, 0, 1)[None].float() - 127) / 128

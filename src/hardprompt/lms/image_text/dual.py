@@ -12,14 +12,15 @@ from torch import Tensor
 from hardprompt.errors import InputError, MissingExtra, pip_install
 from hardprompt.lms.image_text.pillow import pillow
 from hardprompt.lms.image_text.protocol import read_texts
-from hardprompt.lms.load import folder_or_hub, load_weights
+from hardprompt.lms.image_text.shown import as_shown
+from hardprompt.lms.load import check_config, load_weights, read_config, resolve
 from hardprompt.lms.quiet import one_line, quiet
+from hardprompt.lms.roles import ROLES
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 _IMAGES = 16  # at once
-_VALID = "Valid: embedded:conse, or the folder or hub name of a CLIP or SigLIP model."
 
 
 class DualEncoder:
@@ -44,7 +45,7 @@ class DualEncoder:
         """Unit vectors of one picture or more."""
         found = []
         for start in range(0, len(images), _IMAGES):
-            batch = [image.convert("RGB") for image in images[start : start + _IMAGES]]
+            batch = [as_shown(image) for image in images[start : start + _IMAGES]]
             pixels = self.processor(images=batch, return_tensors="pt")
             found.append(self.model.get_image_features(**pixels.to(self.model.device)).pooler_output)
         return _unit(torch.cat(found))
@@ -79,22 +80,18 @@ class DualEncoder:
         return list(self.tokenizer(read, truncation=False, padding=False)["input_ids"])
 
 
-def load_dual(name: str) -> DualEncoder:
+def load_dual(name: str, *, revision: str | None = None) -> DualEncoder:
     """The CLIP or SigLIP model in a folder or on the hub, on the best device, in float32."""
     pillow()
     import transformers
 
-    if not name.strip():
-        raise InputError(f"the image–text model's name is empty. {_VALID}")
-    with quiet(), one_line(name, _VALID):
-        source = folder_or_hub(name)
-        config = transformers.AutoConfig.from_pretrained(source, trust_remote_code=False)
-    padded = {transformers.CLIPConfig: False, transformers.SiglipConfig: True, transformers.Siglip2Config: True}
-    if type(config) not in padded:
-        raise InputError(f"model {name!r} has no picture and text towers ({config.model_type}). {_VALID}")
-    with quiet(), one_line(name, _VALID):
+    source = resolve(name, ROLES["image model"], revision=revision)
+    config = read_config(source)
+    check_config(source, config)
+    where = {"revision": source.revision, "trust_remote_code": False}
+    with quiet(), one_line(name, source.role.valid):
         try:
-            tokenizer = transformers.AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+            tokenizer = transformers.AutoTokenizer.from_pretrained(source.path, **where)
         except ImportError as error:
             if transformers.utils.is_sentencepiece_available():
                 raise
@@ -104,11 +101,12 @@ def load_dual(name: str) -> DualEncoder:
                 + pip_install("sentencepiece")
             ) from error
         # Pillow's resizing with and without torchvision, so that scores agree between machines.
-        processor = transformers.AutoImageProcessor.from_pretrained(source, backend="pil", trust_remote_code=False)
-    model, missing = load_weights(transformers.AutoModel, name, source, valid=_VALID)
-    if missing:
-        raise InputError(f"model {name!r} lacks {len(missing)} of its weights, {missing[0]!r} among them. {_VALID}")
-    return DualEncoder(name=name, model=model, tokenizer=tokenizer, processor=processor, padded=padded[type(config)])
+        processor = transformers.AutoImageProcessor.from_pretrained(source.path, backend="pil", **where)
+    if tokenizer.pad_token is None:
+        raise InputError(f"the tokenizer of model {name!r} has no padding token, which texts of unlike lengths need.")
+    model = load_weights(transformers.AutoModel, source, tokenizer)
+    padded = not isinstance(config, transformers.CLIPConfig)
+    return DualEncoder(name=name, model=model, tokenizer=tokenizer, processor=processor, padded=padded)
 
 
 def _unit(vectors: Tensor) -> Float[Tensor, "n d"]:

@@ -8,7 +8,7 @@ from hardprompt.errors import HardpromptError
 from hardprompt.lms.answers import Pooling
 from hardprompt.optimizers import find
 from hardprompt.tasks.classify.prior import Calibration, check_shares
-from hardprompt.tasks.settings import DEFAULT_MODEL, Precision, Settings, flag
+from hardprompt.tasks.settings import DEFAULT_MODEL, ENCODING, Precision, Settings, flag
 
 if TYPE_CHECKING:
     from hardprompt.lms.causal import CausalLM
@@ -47,6 +47,19 @@ class Classify(Settings):
     shots: int | None = flag(
         "training texts of each class, drawn by the seed", default=None, metavar="N", low=1, high=1e9
     )
+    train_rows: int = flag(
+        "texts to train on at most, each class with its share; of --shots all",
+        default=256,
+        metavar="N",
+        low=1,
+        high=1e9,
+    )
+    validation_rows: int = flag("texts to validate on at most", default=500, metavar="N", low=1, high=1e9)
+    test_rows: int = flag("texts to test on at most", default=4000, metavar="N", low=1, high=1e9)
+    max_text_tokens: int = flag(
+        "tokens of the task model at which a text is cut", default=1024, metavar="N", low=1, high=1e9
+    )
+    encoding: str | None = flag(ENCODING, default=None, metavar="NAME")
     drop_small_classes: bool = flag("leave out classes that are too small to be in every part of TRAIN", default=False)
     verbalizers: Mapping[str, str] = flag(
         "the word that stands for a class, behind a space; LABEL==WORD is without one", factory=dict,
@@ -77,9 +90,12 @@ class Classify(Settings):
     )  # fmt: skip
 
     def check_task(self) -> None:
-        """The template."""
+        """The template and the encoding."""
+        from hardprompt.data.decoding import check_encoding
         from hardprompt.tasks.template import check_template
 
+        if self.encoding is not None:
+            check_encoding(self.encoding)
         check_template(self.template)
 
     def plan(self) -> dict[str, Any]:
@@ -88,20 +104,24 @@ class Classify(Settings):
         return {
             "template": self.template,
             "verbalizers": splits.verbalizers,
-            "texts": {"train": len(splits.train), "validation": len(splits.validation), "test": len(splits.test)},
-        }
+            "texts": {
+                "train": len(splits.train), "validation": len(splits.validation), "test": len(splits.test),
+                "left_out": len(splits.left_out),
+            },
+        }  # fmt: skip
 
     def notes(self) -> list[str]:
         """What there is to say of the answers, by the task model's tokenizer; nothing of a model of the user's own."""
         from hardprompt.lms.load import load_tokenizer, resolve
         from hardprompt.lms.own import is_own
+        from hardprompt.lms.roles import ROLES
         from hardprompt.tasks.classify.answers import notes
         from hardprompt.tasks.template import Template
 
         if is_own(self.task_model):
             return []
         try:
-            tokenizer = load_tokenizer(self.task_model, resolve(self.task_model))
+            tokenizer = load_tokenizer(resolve(self.task_model, ROLES["task model"]))
         except HardpromptError as error:  # a dry run needs no model
             return [f"the answers were not looked at: {error}"]
         template = Template(self.template)
@@ -126,7 +146,7 @@ class Classify(Settings):
             template=Template(self.template), verbalizers=splits.verbalizers, manual=self.manual,
             instruction=self.instruction, precision=self.precision, sharpness=self.sharpness, how=self.score,
             calibrate=self.calibrate, class_prior=self.class_prior, leads=find(self.method).leads,
-            model=self.task_model,
+            model=self.task_model, left_out=splits.left_out, max_text_tokens=self.max_text_tokens, notify=notify,
         )  # fmt: skip
 
     def _splits(self) -> "Splits":
@@ -134,7 +154,9 @@ class Classify(Settings):
 
         found = read_splits(
             train=self.train, validation=self.validation, test=self.test, text=self.text, label=self.label,
-            group=self.group, shots=self.shots, drop_small_classes=self.drop_small_classes, words=self.verbalizers,
+            group=self.group, encoding=self.encoding, shots=self.shots, train_rows=self.train_rows,
+            validation_rows=self.validation_rows, test_rows=self.test_rows,
+            drop_small_classes=self.drop_small_classes, words=self.verbalizers,
             seed=self.seed, data_seed=self.seed if self.data_seed is None else self.data_seed,
         )  # fmt: skip
         check_shares(self.class_prior, list(found.verbalizers), self.calibrate)

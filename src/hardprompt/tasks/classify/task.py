@@ -15,45 +15,36 @@ from hardprompt.data.tables import Example, Row
 from hardprompt.lms import TaskLM
 from hardprompt.lms.answers import Pooling
 from hardprompt.lms.causal import CausalLM
+from hardprompt.lms.footprint import Footprint, footprint
 from hardprompt.lms.masked import MaskedLM
 from hardprompt.lms.placing import search_copy
+from hardprompt.lms.tokens import say_controls
 from hardprompt.lms.vocabulary import Tokens
 from hardprompt.optimizers import Need
 from hardprompt.optimizers.gradient.soft import SoftPrompts
 from hardprompt.search.choice import choose
 from hardprompt.search.engine import Trial
+from hardprompt.search.forecast import Stages
 from hardprompt.search.rewards import Cached
+from hardprompt.search.work import TEST, Work
 from hardprompt.search.writing import write_bytes, write_text
 from hardprompt.tasks.classify.answers import notes
 from hardprompt.tasks.classify.demonstrations import Demonstrations
+from hardprompt.tasks.classify.grouped import ValidationAccuracy, grouped_probabilities
 from hardprompt.tasks.classify.metrics import classification_metrics, never_predicted, paired_difference
 from hardprompt.tasks.classify.prior import Calibration, check_shares, uneven
 from hardprompt.tasks.classify.reward import Classification
+from hardprompt.tasks.classify.stored import how_to, stored
 from hardprompt.tasks.classify.table import PREDICTIONS
-from hardprompt.tasks.protocol import Perplexity, written
+from hardprompt.tasks.protocol import SPLITS, Notify, Perplexity, written
 from hardprompt.tasks.template import Template
 
 _LOG = logging.getLogger(__name__)
 
-_SPLITS_FILE = "splits.csv"
+_CHOSEN = "chosen"  # the found prompt, on the validation texts once more
 _SOFT_FILE = "soft_prompt.safetensors"
 _RESERVE = 64  # tokens that a prompt may have beside a long test text; one that has more keeps what it needs
 _START_WORDS = 64  # of the text that the policy model imagines before a prompt
-
-
-class ValidationAccuracy:
-    """Chooses by what will be reported: accuracy, and the mean probability gap only to part equals."""
-
-    def __init__(self, task: Classification) -> None:
-        self.task = task
-
-    def __call__(self, prompts: list[str]) -> torch.Tensor:
-        """Accuracy of each prompt, plus a hair of its reward."""
-        self.task.hold()  # not when it is built: the first prompt need not wait for the validation texts
-        probabilities = self.task.probabilities(prompts)
-        accuracy = (probabilities.argmax(-1) == self.task.labels).double().mean(-1)
-        # The reward lies within 200, so this never outweighs one text in a set of fewer than 10,000.
-        return accuracy + self.task.rewards(probabilities) / 1e8
 
 
 @dataclass(kw_only=True, eq=False)
@@ -79,6 +70,9 @@ class ClassifyTask:
     class_prior: Mapping[str, float] = field(default_factory=dict)  # of each class; none is as in the training texts
     leads: bool = False  # prompts stand before everything, the template holding the hand-written one
     model: str = "the task model"  # what the task model is called on the card
+    left_out: Sequence[Row] = ()  # what stands in the files and is in none of the sets
+    max_text_tokens: int | None = None  # of the task model, at which a text is cut; None is where its context ends
+    notify: Notify = lambda _: None  # says how much memory it is going to take
 
     def __post_init__(self) -> None:
         written = self.template.joined(self.manual)
@@ -86,33 +80,38 @@ class ClassifyTask:
         self._compared = "" if self.leads else written  # the hand-written prompt as one to be scored
         self.classes = list(self.verbalizers)
         if isinstance(self.lm, CausalLM | MaskedLM):  # others say nothing of their tokens
-            for note in notes(
-                self.lm.tokenizer,
-                self.verbalizers,
-                self._template,
-                how=self.how,
-                blank=self.lm.blank,
+            said = notes(
+                self.lm.tokenizer, self.verbalizers, self._template, how=self.how, blank=self.lm.blank,
                 calibrate=self.calibrate,
-            ):
+            )  # fmt: skip
+            for note in said:
                 _LOG.warning(note)
+            rows = [*self.train, *self.validation, *self.test]
+            say_controls(
+                self.lm.tokenizer, ((row.where or repr(row.text[:40]), row.text) for row in rows), but=self.lm.blank
+            )
         self._soft = SoftPrompts()
         self._found, self._tested = "", list[list[float]]()
         search_lm, self.precision = search_copy(self.lm, self.precision)
         check_shares(self.class_prior, self.classes, self.calibrate)
         given = [self.class_prior[name] for name in self.classes] if self.class_prior else None
         self._prior = None if given is None else torch.tensor(given, dtype=torch.float64)
-        self._train = self._classification(self.train, lm=search_lm, sharpness=self.sharpness)
+        self._train = self._classification(self.train, lm=search_lm, sharpness=self.sharpness, keep=False)
         # what chooses and what is reported has the precision of the model, and so has what is taken from it
-        whole = search_lm is self.lm or self.calibrate == "none"
-        self._base = self._train if whole else self._classification(self.train, keep=False)
+        same = search_lm is self.lm or self.calibrate == "none"
+        self._base = self._train if same else self._classification(self.train, keep=False)
         self._validation = self._classification(self.validation, sharpness=self.sharpness, keep=False, base=self._base)
         counts = dict(zip(self.classes, self._train.labels.bincount(minlength=len(self.classes)).tolist(), strict=True))
         if self.calibrate != "none" and not self.class_prior and (told := uneven(counts)):
             _LOG.warning(told)
         for task in (self._train, self._validation):
             task.check_room([self._compared])
-        self.reward = Cached(self._train)
-        self.validate = ValidationAccuracy(self._validation)
+        self.notify(str(needed := self._footprint()))
+        needed.warn()
+        self._train.hold()
+        self.work = Work()
+        self.reward = Cached(self._train, work=self.work)
+        self.validate = ValidationAccuracy(self._validation, self.work)
 
     def give(self, need: Need, *, tokens: Tokens, script: str) -> Any:
         """What a person wrote, as the template needs it; examples to show; a loss with gradients, in float32."""
@@ -130,9 +129,18 @@ class ClassifyTask:
     def _classification(self, rows: Sequence[Row], *, lm: TaskLM | None = None, **settings: Any) -> Classification:
         return Classification(
             lm=self.lm if lm is None else lm, examples=[row.example for row in rows], template=self._template,
-            verbalizers=self.verbalizers, how=self.how, soft=self._soft, calibrate=self.calibrate,
-            prior=self._prior, **settings,
+            verbalizers=self.verbalizers, how=self.how, soft=self._soft, longest=self.max_text_tokens,
+            calibrate=self.calibrate, prior=self._prior, **settings,
         )  # fmt: skip
+
+    def _footprint(self) -> Footprint:
+        tested = [self.lm.count(row.text) for row in self.test]
+        if self.lm.context_length is not None:
+            tested = [min(count, self.lm.context_length) for count in tested]
+        leads = self._template.before_prompt("a") != self._template.before_prompt("")  # a text, and can be held
+        held = dict.fromkeys((self._train, self._base, self._validation))
+        sets = [(task.lm, task.lengths(), leads) for task in held]
+        return footprint([*sets, (self.lm, tested, False)])
 
     def _rendered(self, example: Example) -> str:
         before, after = self.template.fill(example.text, self.template.joined(self.manual))
@@ -152,6 +160,17 @@ class ClassifyTask:
         """
         return self._template.in_place([row.text for row in self.train], words=_START_WORDS)
 
+    @property
+    def stages(self) -> Stages | None:
+        """A search whose texts are held, a test of texts that are not; None where a pass costs somebody else's time."""
+        if not isinstance(self.lm, CausalLM | MaskedLM):
+            return None
+        more = 0 if self.calibrate == "none" else len(self.train)  # scored with the others, to calibrate
+        return Stages(
+            self._train, fresh=self._train.unheld(), validation=len(self.validation) + more, test=len(self.test) + more,
+            tested=2 if self.leads else 3, lower=("--train-rows", "--validation-rows", "--test-rows"),
+        )  # fmt: skip
+
     def choose(self, trials: Sequence[Trial], perplexity: Perplexity) -> Trial:
         """The most natural of those that validation cannot tell from the best; the best of those that are no text."""
         if len(self._soft):
@@ -164,15 +183,16 @@ class ClassifyTask:
 
     def report(self, prompt: str) -> dict[str, Any]:
         """The found prompt, the empty one and the manual one, side by side on the test texts."""
-        self._validation.hold()  # as in a run that was not resumed: what is held decides what shares a batch
+        self.validate.hold()  # as in a run that was not resumed: what is held decides what shares a batch
         task = self._classification(
             self.test, keep=False, reserve=max(_RESERVE, self.lm.count(prompt)), base=self._base
         )
         others = {"manual": self._compared} if self.leads else {"empty": "", "manual": self._compared}
         shown = {"manual": self.manual} if self.leads else others  # there it is in the template
         names = list(dict.fromkeys([prompt, *others.values()]))
-        probabilities = task.probabilities(names)
+        probabilities, found = grouped_probabilities(self.work, TEST, task, names)
         predicted = dict(zip(names, probabilities.argmax(-1).numpy(), strict=True))
+        chosen, _ = grouped_probabilities(self.work, _CHOSEN, self._validation, [prompt])
         labels = task.labels.numpy()
         self._found = prompt
         self._tested = probabilities[0].tolist()
@@ -180,36 +200,32 @@ class ClassifyTask:
         def tested(prompt: str) -> dict[str, Any]:
             return classification_metrics(labels, predicted[prompt], self.classes)
 
+        def taken(prompt: str) -> dict[str, Any]:
+            kept = stored(self.calibrate, found, names.index(prompt), self.classes, len(self.train))
+            return {"calibration": kept}
+
         return {
             "template": self._template.shown,
             "readable": prompt not in self._soft,
             "verbalizers": dict(self.verbalizers),
             "never_predicted_in_validation": never_predicted(
-                self._validation.labels.numpy(), self._validation.predictions([prompt]).numpy()[0], self.classes
+                self._validation.labels.numpy(), chosen.argmax(-1).numpy()[0], self.classes
             ),
-            "calibration": self._calibration(prompt),
+            **taken(prompt),
             "test": tested(prompt),
             "difference_to_manual": paired_difference(labels, predicted[prompt], predicted[self._compared]),
             "baselines": [
-                {"name": name, "prompt": shown[name], "test": tested(other), "evaluations": 0}
+                {"name": name, "prompt": shown[name], "test": tested(other), "evaluations": 0, **taken(other)}
                 for name, other in others.items()
             ],
             "texts": {
                 "train": len(self.train),
                 "validation": len(self.validation),
                 "test": len(self.test),
+                "left_out": len(self.left_out),
                 "truncated": self._train.truncated + self._validation.truncated + task.truncated,
             },
         }
-
-    def _calibration(self, prompt: str) -> dict[str, Any] | None:
-        """What turns the model's log-probabilities after a prompt into those that are compared."""
-        found = self._validation.leaning([prompt])
-        if found is None:
-            return None
-        parts = {"offset": found.offset, "scale": found.scale, "shift": found.shift}
-        named = {part: dict(zip(self.classes, values[0].tolist(), strict=True)) for part, values in parts.items()}
-        return {"kind": self.calibrate, "texts": len(self.train), **named}
 
     def card(self, result: Mapping[str, Any]) -> str:
         """The filled template and the words to compare."""
@@ -231,7 +247,7 @@ class ClassifyTask:
                 f"model.\n\n"
             )
         if result["calibration"]:
-            how += _calibration_card(result["calibration"])
+            how += how_to(result["calibration"])
         never = (
             f"It never predicted: {', '.join(map(code, names))}.\n" if (names := test.get("never_predicted")) else ""
         )
@@ -247,24 +263,10 @@ class ClassifyTask:
         for row, chances in zip(self.test, self._tested, strict=True):
             name = self.classes[max(range(len(chances)), key=chances.__getitem__)]
             rows.append([row.number, row.text, row.label, name, int(row.label == name), *(f"{p:.6f}" for p in chances)])
-        head = ["row", "text", "label", "predicted", "right", *(f"P({name})" for name in self.classes)]
+        head = ["line", "text", "label", "predicted", "right", *(f"P({name})" for name in self.classes)]
         write_text(out / PREDICTIONS, csv_text(head, rows))
-        parts = {"train": self.train, "validation": self.validation, "test": self.test}
+        parts = {"train": self.train, "validation": self.validation, "test": self.test, "left out": self.left_out}
         used = ([part, row.file, row.number, row.label] for part, rows in parts.items() for row in rows)
-        write_text(out / _SPLITS_FILE, csv_text(["part", "file", "row", "label"], used))
+        write_text(out / SPLITS, csv_text(["part", "file", "line", "label"], used))
         if self._found in self._soft:
             write_bytes(out / _SOFT_FILE, save({"prompt": self._soft[self._found]}))
-
-
-def _calibration_card(found: Mapping[str, Any]) -> str:
-    """How a person calibrates the answers of one text."""
-    rows = [
-        f"| {code(name)} | {offset:.4f} | {found['scale'][name]:.4f} | {found['shift'][name]:+.4f} |"
-        for name, offset in found["offset"].items()
-    ]
-    table = "\n".join(["| class | offset | scale | shift |", "|---|---|---|---|", *rows])
-    return (
-        "Before you compare them, take from the log-probability of each its offset, so that what the prompt gives a "
-        "class on all texts alike does not count; take the log-softmax, multiply it by the scale and add the shift:"
-        f"\n\n{table}\n\n"
-    )

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 import torch
 
 from hardprompt.errors import MissingExtra, pip_install
-from hardprompt.lms.load import folder_or_hub
+from hardprompt.lms.hub import find
 from hardprompt.lms.placing import device, half
 from hardprompt.lms.quiet import one_line
+from hardprompt.lms.roles import ROLES, check_name
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 _LOG = logging.getLogger(__name__)
 
-_VALID = "Valid: the folder or hub name of a text-to-image pipeline."
 _HOW = {"num_inference_steps": 25, "guidance_scale": 9.0}  # PIN App. D.1
 
 
@@ -31,13 +31,14 @@ def check_installed() -> None:
         )
 
 
-def draw(prompts: Sequence[str], *, model: str, seed: int = 0) -> list[Image]:
+def draw(prompts: Sequence[str], *, model: str, seed: int = 0, revision: str | None = None) -> list[Image]:
     """One picture for each prompt; it depends on that prompt and the seed, not on the other prompts.
 
     Args:
         prompts: what to draw.
         model: hub name or folder of a text-to-image pipeline with safetensors weights.
         seed: of the noise that every picture starts from.
+        revision: the commit of one on the hub; None is the newest.
 
     Raises:
         InputError: no such model, or one that cannot be loaded.
@@ -48,10 +49,13 @@ def draw(prompts: Sequence[str], *, model: str, seed: int = 0) -> list[Image]:
 
     where = device()
     dtype = half(where) if where == "cuda" else torch.float32
-    with one_line(model, _VALID, "cannot draw"):
-        source = folder_or_hub(model)
+    check_name(model, ROLES["pipeline"])
+    with one_line(model, ROLES["pipeline"].valid, "cannot draw"):
+        path, commit = find(model, revision)
         # Only safetensors and no code from the hub: neither pickles nor a model's own pipeline are run.
-        pipeline = AutoPipelineForText2Image.from_pretrained(source, torch_dtype=dtype, use_safetensors=True)
+        pipeline = AutoPipelineForText2Image.from_pretrained(
+            path, revision=commit, torch_dtype=dtype, use_safetensors=True
+        )
     pipeline = pipeline.to(where)
     pipeline.set_progress_bar_config(disable=True)
     pictures = []

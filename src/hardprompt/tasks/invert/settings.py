@@ -122,6 +122,6 @@ class Invert(Settings):
             notify(model.stand_in)
         return InvertTask(
             model=model, images=images, paths=self.images, before=self.start or "", require=self.require,
-            forbid=self.forbid, manual=self.manual, instruction=self.instruction, draw=self.draw, seed=self.seed,
-            name=self.image_model, notify=notify,
+            forbid=self.forbid, manual=self.manual, instruction=self.instruction, draw=self.draw,
+            revision=models.revisions.get(self.draw or ""), seed=self.seed, name=self.image_model, notify=notify,
         )  # fmt: skip

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from hardprompt.errors import InputError
 from hardprompt.optimizers import Need
-from hardprompt.tasks.settings import DEFAULT_MODEL, Settings, flag
+from hardprompt.tasks.settings import DEFAULT_MODEL, ENCODING, Settings, flag
 
 if TYPE_CHECKING:
     from hardprompt.lms.causal import CausalLM
@@ -53,7 +53,7 @@ class StyleRun(Settings):
     )
     style_model: str | None = flag(
         "sequence-classification model that knows the target style, in place of examples", default=None,
-        metavar="MODEL", role="model",
+        metavar="MODEL", role="classifier",
     )  # fmt: skip
     style_label: str | None = flag("its label of the target style", default=None, metavar="LABEL")
     style_function: str | None = flag(
@@ -70,8 +70,9 @@ class StyleRun(Settings):
         "human rewritings of the test file, line by line, for BLEU", default=None, metavar="FILE", role="data"
     )
     shots: int = flag("texts to train on, drawn by the seed", default=8, metavar="N", low=1, high=1e6)
-    validate_on: int = flag("texts to validate on", default=24, metavar="N", low=1, high=1e6)
-    test_on: int = flag("texts to test on", default=100, metavar="N", low=1, high=1e6)
+    validation_rows: int = flag("texts to validate on at most", default=24, metavar="N", low=1, high=1e6)
+    test_rows: int = flag("texts to test on at most", default=100, metavar="N", low=1, high=1e6)
+    encoding: str | None = flag(ENCODING, default=None, metavar="NAME")
     per_step: int | None = flag(
         "training texts of a step, drawn anew for each (else all)", default=None, metavar="N", low=1, high=1e6
     )
@@ -86,18 +87,19 @@ class StyleRun(Settings):
     stop: str = flag("what ends a rewriting, beside the line's end (\")", default='"', metavar="TEXT")
     manual: str | None = flag("a hand-written prompt to compare with", default=None, metavar="PROMPT")
     task_model: str = flag(
-        "model that rewrites; openai:NAME with --base-url", default=DEFAULT_MODEL, metavar="MODEL", role="model"
-    )
+        "model that rewrites; openai:NAME with --base-url", default=DEFAULT_MODEL, metavar="MODEL",
+        role="causal model",
+    )  # fmt: skip
     base_url: str | None = flag(
         "of an OpenAI-compatible API that serves the task model", default=None, metavar="URL", role="address"
     )
     embedder: str = flag(
         "model whose embeddings measure content and feed the classifier", default="embedded:minilm", metavar="MODEL",
-        role="model",
+        role="encoder",
     )  # fmt: skip
     acceptability_model: str | None = flag(
         "sequence-classification model of grammatical acceptability (else fluency is by perplexity)", default=None,
-        metavar="MODEL", role="model",
+        metavar="MODEL", role="classifier",
     )  # fmt: skip
     acceptability_label: str | None = flag("its label of acceptable sentences", default=None, metavar="LABEL")
     evaluations: int = flag("budget in prompts scored", default=96, metavar="N", low=1, high=1e9)
@@ -109,10 +111,13 @@ class StyleRun(Settings):
         return [Path(self.texts).stem]
 
     def check_task(self) -> None:
-        """The template, and that the target style is given in one way."""
+        """The template and the encoding, and that the target style is given in one way."""
+        from hardprompt.data.decoding import check_encoding
         from hardprompt.lms.api import check_plain
         from hardprompt.tasks.template import check_template
 
+        if self.encoding is not None:
+            check_encoding(self.encoding)
         template = check_template(self.template)
         if "{mask}" in template.source:
             raise InputError(f"template {template.source!r} has {{mask}}; a rewriting follows the template's end.")
@@ -139,9 +144,9 @@ class StyleRun(Settings):
         if self.per_step is not None and self.per_step > self.shots:
             raise InputError(f"per_step is {self.per_step}; it cannot be more than the {self.shots} shots.")
 
-    def models(self) -> list[str]:
-        """Every model that is run here: one behind an API is not."""
-        return [name for name in super().models() if not name.startswith(_REMOTE)]
+    def models(self) -> dict[str, str]:
+        """As every task has it: one behind an API is not run here."""
+        return {setting: name for setting, name in super().models().items() if not name.startswith(_REMOTE)}
 
     def plan(self) -> dict[str, Any]:
         """The template and the sizes of the sets."""
@@ -177,11 +182,16 @@ class StyleRun(Settings):
             lm = models.causal(self.task_model)
         notify(f"loading the sentence model {self.embedder}")
         embedder = models.embedder(self.embedder)
-        style, test_style, classifier = self._styles(embedder, texts, notify)
+        style, test_style, classifier = self._styles(models, embedder, texts, notify)
         notify(f"{len(texts.train)} training, {len(texts.validation)} validation and {len(texts.test)} test texts")
         accepted = None
         if self.acceptability_model is not None:
-            accepted = acceptability(named_style(self.acceptability_model, str(self.acceptability_label)))
+            accepted = acceptability(
+                named_style(
+                    self.acceptability_model, str(self.acceptability_label),
+                    revision=models.revisions.get(self.acceptability_model),
+                )
+            )  # fmt: skip
 
         def fluency(real: Sequence[str]) -> "Fluency":
             if accepted is not None:
@@ -204,15 +214,17 @@ class StyleRun(Settings):
         return read(
             texts=self.texts, column=self.text, validation=self.validation, test=self.test,
             references=self.references, source_examples=self.source_examples, target_examples=self.target_examples,
-            shots=self.shots, validate_on=self.validate_on, test_on=self.test_on, seed=self.seed,
+            encoding=self.encoding, shots=self.shots, validation_rows=self.validation_rows, test_rows=self.test_rows,
+            seed=self.seed,
         )  # fmt: skip
 
-    def _styles(self, embedder: Any, texts: "Texts", notify: "Notify") -> Any:
+    def _styles(self, models: "Models", embedder: Any, texts: "Texts", notify: "Notify") -> Any:
         """What the reward and what the test ask, and what is known of them if they were trained."""
         from hardprompt.tasks.restyle.styles import function_style, named_style, train_style
 
         if self.style_model is not None:
-            named = named_style(self.style_model, str(self.style_label))
+            revision = models.revisions.get(self.style_model)
+            named = named_style(self.style_model, str(self.style_label), revision=revision)
             return named, named, None
         if self.style_function is not None:
             own = function_style(self.style_function)

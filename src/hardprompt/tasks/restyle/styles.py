@@ -17,7 +17,8 @@ from torch import Tensor
 
 from hardprompt.errors import InputError, RewardError, unknown
 from hardprompt.lms.embedding import Embedder, outputs, text_limit
-from hardprompt.lms.load import load_tokenizer, load_weights, read_config, resolve
+from hardprompt.lms.load import check_config, load_tokenizer, load_weights, read_config, resolve
+from hardprompt.lms.roles import ROLES
 from hardprompt.search.plugins import load_object, said
 from hardprompt.search.writing import write_bytes
 from hardprompt.tasks.intervals import bootstrap
@@ -122,26 +123,25 @@ class NamedStyle:
         return _unless_blank(texts, result)
 
 
-def named_style(name: str, label: str) -> NamedStyle:
+def named_style(name: str, label: str, *, revision: str | None = None) -> NamedStyle:
     """A ready classifier by its folder or hub name, and the target style as its ``id2label`` names it, or its index.
+
+    ``revision`` is the commit of one on the hub.
 
     Raises:
         InputError: no such model or label, one with fewer than two labels or that was not trained to classify, or one
-            without safetensors weights.
+            without all weights, in safetensors.
     """
-    from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, AutoModelForSequenceClassification
+    from transformers import AutoModelForSequenceClassification
 
-    source = resolve(name)
-    config = read_config(name, source)
-    if type(config) not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING:
-        raise InputError(f"model {name!r} ({config.model_type}) cannot classify texts; a classifier is needed here.")
+    source = resolve(name, ROLES["classifier"], revision=revision)
+    config = read_config(source)
+    check_config(source, config)
     labels = {int(i): str(label) for i, label in config.id2label.items()}
     if len(labels) < 2:
         raise InputError(f"model {name!r} has one label; a classifier with two or more is needed here.")
-    tokenizer = load_tokenizer(name, source)
-    model, missing = load_weights(AutoModelForSequenceClassification, name, source)
-    if missing:  # the head, and its labels, that a plain encoder lacks
-        raise InputError(f"model {name!r} was not trained to classify: it lacks {missing[0]}.")
+    tokenizer = load_tokenizer(source)
+    model = load_weights(AutoModelForSequenceClassification, source, tokenizer)
     index = {**{str(i): i for i in labels}, **{text: i for i, text in labels.items()}}  # a name wins over an index
     if label not in index:
         raise unknown(f"label of {name!r}", label, labels.values())
