@@ -120,7 +120,7 @@ def main() -> None:
     print(pages.calibration(found))
     if arguments.write:
         write_json(DOCS / "calibration.json", found)
-        for mark in ("calibration", "written"):
+        for mark in ("calibration", "written", "sharpness"):
             pages.fill_from(DOCS, "calibration.md", mark, found)
 
 

@@ -296,22 +296,35 @@ def answers(found: dict[str, Any]) -> str:
 
 
 def calibration(found: dict[str, Any]) -> str:
-    """What calibrated answers are worth: accuracy elsewhere, and how well the reward foretells it."""
-    sharp = list(found["problems"][0]["ways"]["none"]["rewards"])
-    head = ["data", "answers", "sampled", "hand-written", "best by reward", *(f"r, sharpness {s}" for s in sharp)]
+    """What calibrated answers are worth: accuracy of sampled, of hand-written and of rewarded prompts elsewhere."""
+    head = ["data", "answers", "sampled", "12 best by reward", "hand-written"]
     lines = [head, ["---"] * len(head)]
     for row in found["problems"]:
-        written = [row["prompts"].index(prompt) for prompt in row["written"]]
         for how, own in row["ways"].items():
-            accuracy = own["accuracy"]
-            rewards = own["rewards"]["8"]
-            best = max(range(row["sampled"]), key=rewards.__getitem__)
-            correlations = [
-                statistics.correlation(own["rewards"][s][: row["sampled"]], accuracy[: row["sampled"]]) for s in sharp
-            ]
-            cells = [row["data"], how, _mean_of(accuracy[: row["sampled"]]), _mean_of([accuracy[i] for i in written])]
-            lines.append([*cells, f"{accuracy[best]:.3f}", *(f"{value:.2f}" for value in correlations)])
+            sampled = own["accuracy"][: row["sampled"]]
+            hand = [own["accuracy"][row["prompts"].index(prompt)] for prompt in row["written"]]
+            best = _best(own["rewards"]["8"][: row["sampled"]], sampled)
+            lines.append([row["data"], how, _mean_of(sampled), f"{best:.3f}", _mean_of(hand)])
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def sharpness(found: dict[str, Any]) -> str:
+    """What a sharper reward is worth: how well it foretells accuracy elsewhere, and how good its best prompts are."""
+    sharp = list(found["problems"][0]["ways"]["none"]["rewards"])
+    head = ["data", "answers", *sharp]
+    lines = [head, ["---"] * len(head)]
+    for row in found["problems"]:
+        for how, own in row["ways"].items():
+            sampled = own["accuracy"][: row["sampled"]]
+            rewards = [own["rewards"][s][: row["sampled"]] for s in sharp]
+            cells = [f"{statistics.correlation(r, sampled):.2f}, {_best(r, sampled):.3f}" for r in rewards]
+            lines.append([row["data"], how, *cells])
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _best(rewards: Sequence[float], accuracy: Sequence[float], count: int = 12) -> float:
+    """Mean accuracy of the prompts of highest reward."""
+    return statistics.fmean(a for _, a in sorted(zip(rewards, accuracy, strict=True), reverse=True)[:count])
 
 
 def written(found: dict[str, Any]) -> str:
@@ -378,6 +391,7 @@ TABLES: dict[tuple[str, str], tuple[str, Callable[[Any], str]]] = {  # by page a
     ("tasks.md", "invert"): ("tasks.json", lambda known: invert(known.get("invert", {}))),
     ("answers.md", "answers"): ("answers.json", answers),
     ("calibration.md", "calibration"): ("calibration.json", calibration),
+    ("calibration.md", "sharpness"): ("calibration.json", sharpness),
     ("calibration.md", "written"): ("calibration.json", written),
     ("models.md", "architectures"): ("models.json", architectures),
     ("performance.md", "table"): ("performance.json", performance),
