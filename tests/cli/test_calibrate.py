@@ -118,11 +118,18 @@ def test_a_class_that_is_expected_more_often_is_predicted_more_often(
 
 
 def test_classes_that_are_not_even_are_expected_so_and_told(
-    arguments: Arguments, data_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+    arguments: Arguments, data_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
     head, *lines = data_file.read_text().splitlines()
     few = tmp_path / "few.csv"
     few.write_text("\n".join([head, *(line for i, line in enumerate(lines) if ",good," in line or i % 8 == 0)]))
     given = [str(few) if part == str(data_file) else part for part in arguments(calibrate="batch", method="manual")]
+    told = "as often as in the training texts (bad "
+    assert main([*given, "--dry-run"]) == 0
+    assert told in capsys.readouterr().out
     assert main(given) == 0
-    assert "as often as in the training texts (bad " in caplog.text
+    assert told in caplog.text
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    count = result["calibration"]["texts"]
+    assert f"Answers are calibrated (batch) on {count} training texts." in capsys.readouterr().out
