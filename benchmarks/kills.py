@@ -192,9 +192,8 @@ def main() -> int:
             length = time.monotonic() - began
         whole = left_by(folder / "whole")
         print(f"a run that nobody disturbs: {length:.1f} s, {', '.join(whole)}", flush=True)
-        counts: dict[str, Any] = {kind: {} for kind in KINDS}
-        if options.write:
-            counts = pages.kept("reliability").get("kills", counts)
+        known = pages.kept("reliability").get("kills", {}) if options.write else {}
+        counts: dict[str, Any] = {kind: known.get(kind, {}) for kind in KINDS}
         number = sum(sum(kind.values()) for kind in counts.values())
         while sum(kind.get("kills", 0) for kind in counts.values()) < options.kills:
             number += 1
