@@ -4,6 +4,7 @@ Every function that makes a table is pure: the JSON's values in, Markdown out. `
 """
 
 import itertools
+import json
 import math
 import statistics
 from collections.abc import Callable, Sequence
@@ -14,9 +15,10 @@ import torch
 
 from hardprompt.compare import tables
 from hardprompt.data import films
-from hardprompt.search.writing import write_text
+from hardprompt.search.writing import write_json, write_text
 from hardprompt.tasks.intervals import bootstrap
 
+DOCS = Path(__file__).parents[1] / "docs"
 METHODS = ("pin-prior", "pin", "rlprompt", "best-of-n")
 ALL_FILMS = "films, all"  # the test set of the comparison on films
 FILM_BUDGET = 480  # evaluations of the comparison on films
@@ -394,6 +396,8 @@ TABLES: dict[tuple[str, str], tuple[str, Callable[[Any], str]]] = {  # by page a
     ("calibration.md", "sharpness"): ("calibration.json", sharpness),
     ("calibration.md", "written"): ("calibration.json", written),
     ("models.md", "architectures"): ("models.json", architectures),
+    ("reliability.md", "kills"): ("reliability.json", kills),
+    ("reliability.md", "fuzz"): ("reliability.json", fuzz),
     ("performance.md", "table"): ("performance.json", performance),
 }
 
@@ -401,3 +405,17 @@ TABLES: dict[tuple[str, str], tuple[str, Callable[[Any], str]]] = {  # by page a
 def fill_from(docs: Path, page: str, mark: str, known: Any) -> None:
     """Put the table of a mark into its page, made from the values of its JSON."""
     fill(docs / page, mark, TABLES[page, mark][1](known))
+
+
+def kept(name: str) -> dict[str, Any]:
+    """The values of a page of docs/, empty where none were measured."""
+    path = DOCS / f"{name}.json"
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return found
+
+
+def keep(name: str, mark: str, values: Any) -> None:
+    """Keep what was measured for a page of docs/, and put it into the table of that name there."""
+    known = {**kept(name), mark: values}
+    write_json(DOCS / f"{name}.json", known)
+    fill_from(DOCS, f"{name}.md", mark, known)
