@@ -127,7 +127,8 @@ def test_a_masked_model_with_answers_of_several_tokens_is_calibrated_by_its_trai
     common: dict[str, Any] = {"lm": MaskedLM(model, tokenizer), "template": Template("{text}{prompt}{mask}.")}
     common |= {"verbalizers": {"a": " good film", "b": " bad"}, "calibrate": "batch"}
     base = Classification(examples=texts(*TEXTS), **common)
-    found = Classification(examples=texts(*OTHERS), base=base, **common).probabilities([" It was"])[0]
+    task = Classification(examples=texts(*OTHERS), base=base, **common)
+    found = task.probabilities([" It was"])[0]
 
     def said(text: str) -> list[float]:
         """Masks filled from left to right, each by one plain forward."""
@@ -146,6 +147,11 @@ def test_a_masked_model_with_answers_of_several_tokens_is_calibrated_by_its_trai
 
     own, other = (torch.tensor([said(text) for text in part]).double().log_softmax(-1) for part in (TEXTS, OTHERS))
     torch.testing.assert_close(found, (other - own.mean(0)).softmax(-1), atol=1e-5, rtol=1e-4)
+    gaps = (found[0, 0] - found[0, 1], found[1, 1] - found[1, 0])
+    reward = sum(float(gap) * (200 if gap > 0 else 180) for gap in gaps) / 2
+    assert float(task([" It was"])) == pytest.approx(reward)
+    with pytest.raises(InputError, match="calibrated by others"):
+        task.aggregate(task.score([" It was"]))
 
 
 class Labels(Watched):
