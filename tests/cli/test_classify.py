@@ -113,7 +113,7 @@ def test_classes_too_small_to_be_parted_are_left_out_when_asked(
     assert list(plan["verbalizers"]) == ["bad", "good"]
     assert plan["texts"]["left_out"] == 2
     assert sum(plan["texts"].values()) == 42
-    assert "left out as too small: the classes rare" in caplog.text
+    assert f"left out of {file} as too small: the classes rare (2); each needs 1 to train on" in caplog.text
 
 
 def test_progress_goes_to_standard_error_and_one_json_object_to_standard_output(

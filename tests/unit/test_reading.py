@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -178,6 +179,47 @@ def test_rows_beyond_the_caps_are_left_out_counted_and_listed(tmp_path: Path, ca
     assert "for test" not in caplog.text
     shots = read_splits(train=str(file), text="text", label="label", train_rows=2, shots=16)
     assert len(shots.train) == 32
+
+
+@pytest.mark.parametrize("given", ["", "test", "validation test"])
+@pytest.mark.parametrize("shots", [None, 1, 4, 16])
+def test_a_class_is_too_small_where_its_part_of_the_file_is(tmp_path: Path, given: str, shots: int | None) -> None:
+    def trained(n: int) -> int:  # of n rows, as docs/data.md has it
+        for name, share in (("test", 0.3), ("validation", 0.25)):
+            n -= 0 if name in given else max(1, round(share * n))
+        return n
+
+    sizes = {f"c{n:02}": n for n in (*range(1, 12), 22, 29, 30, 31, 32, 40, 41)}
+    rows = [{"text": f"{name} {i}", "label": name} for name, n in sizes.items() for i in range(n)]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    others = {name: str(tmp_path / f"{name}.jsonl") for name in given.split()}
+    for name, path in others.items():
+        Path(path).write_text("".join(json.dumps({"text": f"{name} {c}", "label": c}) + "\n" for c in sizes))
+    base: Any = {"train": str(tmp_path / "a.jsonl"), "text": "text", "label": "label", "shots": shots, **others}
+    enough = {name for name, n in sizes.items() if trained(n) >= (shots or 1)}
+    found = read_splits(**base, drop_small_classes=True)
+    assert set(found.verbalizers) == enough
+    for part in (found.train, found.validation, found.test):
+        assert {row.label for row in part} == enough
+    if shots is not None:
+        assert [row.label for row in found.train] == sorted([*enough] * shots)
+    if enough != set(sizes):
+        with pytest.raises(InputError, match="--drop-small-classes"):
+            read_splits(**base)
+
+
+def test_rows_of_a_few_groups_are_enough_for_shots_and_two_classes_stay(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "a.csv"
+    lines = [f"{c} {i},{c},{c}{i % 4}" for c in "ab" for i in range(40)] + ["odd,c,a0", "odder,c,b0", "oddest,c,a1"]
+    file.write_text("\n".join(["text,label,film", *lines]) + "\n")
+    base: Any = {"train": str(file), "text": "text", "label": "label", "group": "film", "drop_small_classes": True}
+    found = read_splits(**base, shots=8)  # of a class 4 groups of 10 rows, 2 of them to train on
+    assert [row.label for row in found.train] == ["a"] * 8 + ["b"] * 8
+    assert "the classes c (3); each needs 8 to train on beside those that validate or test" in caplog.text
+    with pytest.raises(InputError, match=r"fewer than two classes .* a \(40\), b \(40\), c \(3\); each needs 30"):
+        read_splits(**base, shots=30)
 
 
 @pytest.mark.parametrize("sign", "=+-@\t\r\n＝＋－＠")

@@ -224,18 +224,21 @@ def few_shot(rows: Sequence[Row], shots: int, *, seed: int) -> list[Row]:
     for label in sorted(by_class):
         members = by_class[label]
         if len(members) < shots:
-            raise InputError(f"class {label!r} has {len(members)} examples, fewer than the {shots} shots asked for.")
+            raise InputError(
+                f"class {label!r} has {len(members)} examples to train on, fewer than the {shots} shots asked for; "
+                "lower --shots, or leave such classes out with --drop-small-classes."
+            )
         taken += members[:shots]
     return [rows[i] for i in sorted(taken)]
 
 
-def split(rows: Sequence[Row], fraction: float, *, seed: int) -> tuple[list[Row], list[Row]]:
+def split(rows: Sequence[Row], fraction: float, *, seed: int, strict: bool = True) -> tuple[list[Row], list[Row]]:
     """Part ``rows`` in two, the second with about ``fraction`` of every class.
 
     Rows of one group, or else of one text, stay on one side.
 
     Raises:
-        InputError: a class would be missing on one side.
+        InputError: a class would be missing on one side, if ``strict``.
     """
     units: dict[Any, list[int]] = defaultdict(list)
     for i, row in enumerate(rows):
@@ -252,7 +255,7 @@ def split(rows: Sequence[Row], fraction: float, *, seed: int) -> tuple[list[Row]
             second.update(unit)
             have.update(labels)
     missing = sorted(set(total) - {row.label for i, row in enumerate(rows) if i not in second})
-    if missing:
+    if missing and strict:
         kind = "groups" if any(row.group for row in rows) else "examples"
         raise InputError(
             f"class {missing[0]!r} has too few {kind} to be split; give more data, a validation and a test file, or "

@@ -59,7 +59,9 @@ class Classify(Settings):
         "tokens of the task model at which a text is cut", default=1024, metavar="N", low=1, high=1e9
     )
     encoding: str | None = flag(ENCODING, default=None, metavar="NAME")
-    drop_small_classes: bool = flag("leave out classes that are too small to be in every part of TRAIN", default=False)
+    drop_small_classes: bool = flag(
+        "leave out classes too small to be in every part of TRAIN, with --shots in training", default=False
+    )
     verbalizers: Mapping[str, str] = flag(
         "the word that stands for a class, behind a space; LABEL==WORD is without one", factory=dict,
         metavar="LABEL=WORD", name="verbalizer",
