@@ -2,7 +2,9 @@
 
 import csv
 import io
+import itertools
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -117,16 +119,68 @@ def test_the_faults_of_all_files_are_said_at_once(tmp_path: Path) -> None:
         read_splits(train=paths[0], validation=paths[1], test=paths[2], text="text", label="label")
 
 
-@pytest.mark.parametrize(
-    ("name", "data"),
-    [
-        ("a.jsonl", b'{"text": "a", "label": 1}\n{"text": "b", "label": 1.0}\n{"text": "c", "label": 2.0}\n'),
-        ("a.csv", b"text,label\na,1\nb,1.0\nc,2.0\n"),
-    ],
-)
-def test_one_number_is_one_class(tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, data: bytes) -> None:
-    assert [row.label for row in read(tmp_path / name, data)] == ["1", "1", "2.0"]
-    assert "'1' and '1.0'" in caplog.text
+def labelled(file: Path, literals: Sequence[str]) -> str:
+    """A file with four texts of each of these JSON literals, as JSONL or, as Python's reader has them, as CSV."""
+    rows = [(f"{file.stem} {i}", one) for i, one in enumerate([*literals] * 4)]
+    lines = [f'{{"text": "{text}", "label": {one}}}' for text, one in rows]
+    if file.suffix == ".csv":
+        lines = ["text,label", *(f"{text},{json.loads(one)}" for text, one in rows)]
+    file.write_text("\n".join(lines) + "\n")
+    return str(file)
+
+
+LITERALS = ("1", "1.0", "1e0", "0", "-0.0", "0.10", "0.1", "true", "false")
+
+
+@pytest.mark.parametrize("kinds", ["one", "csv jsonl"])
+def test_classes_are_one_where_pythons_json_reader_has_equal_values(
+    tmp_path: Path, kinds: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number, (one, other) in enumerate(itertools.combinations(LITERALS, 2)):
+        first, second = json.loads(one), json.loads(other)
+        names = [tmp_path / f"{number}{i}.{kind}" for i, kind in enumerate(kinds.split())]
+        if kinds == "one":
+            files = {"train": labelled(tmp_path / f"{number}.jsonl", [one, other, '"x"'])}
+        else:
+            files = {"train": labelled(names[0], [one, '"x"']), "test": labelled(names[1], [other, '"x"'])}
+        caplog.clear()
+        if first == second and isinstance(first, bool) != isinstance(second, bool):
+            with pytest.raises(InputError, match=r"'(True|False)' and .* has '.*: whether these are one class is not"):
+                read_splits(**files, text="text", label="label")
+        elif first == second or kinds == "one":
+            found = read_splits(**files, text="text", label="label")
+            assert len(found.verbalizers) == 2 + (first != second)
+            spelt = {str(first), str(second)}
+            assert ("are taken as one class" in caplog.text) == (first == second and len(spelt) > 1)
+            assert {row.label for row in found.test} <= set(found.verbalizers) <= spelt | {"x"}
+        else:
+            with pytest.raises(InputError, match="which the training set does not have"):
+                read_splits(**files, text="text", label="label")
+
+
+def test_true_is_one_class_however_it_is_written_and_a_string_is_no_other(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    train = labelled(tmp_path / "a.jsonl", ["true", "false"])
+    (tmp_path / "b.csv").write_text("text,label\nb,true\nc,FALSE\n")
+    found = read_splits(train=train, test=str(tmp_path / "b.csv"), text="text", label="label")
+    assert [row.label for row in found.test] == ["True", "False"]
+    assert "the classes 'True' and 'true' of " in caplog.text
+    caplog.clear()
+    file = labelled(tmp_path / "c.jsonl", ['"1"', "1", '"01"'])
+    assert list(read_splits(train=file, text="text", label="label").verbalizers) == ["01", "1"]
+    assert not caplog.records
+
+
+def test_a_group_is_one_in_whatever_file_and_spelling(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text(
+        "".join(f'{{"text": "a {i}", "label": "{"xy"[i % 2]}", "film": {i // 2}}}\n' for i in range(8))
+    )
+    (tmp_path / "b.csv").write_text("text,label,film\nb,x,1.0\nc,y,1.0\n")
+    files = {"train": str(tmp_path / "a.jsonl"), "test": str(tmp_path / "b.csv")}
+    found = read_splits(**files, text="text", label="label", group="film")
+    assert {row.group for row in found.test}.isdisjoint({row.group for row in [*found.train, *found.validation]})
+    assert sorted(row.text for row in found.left_out) == ["a 2", "a 3"]
 
 
 @pytest.mark.parametrize("name", ["nan", "None", "NULL", "N/A"])

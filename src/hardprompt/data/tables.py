@@ -2,10 +2,9 @@
 
 import math
 import random
-import re
 from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from hardprompt.errors import InputError, unknown
 _NAMED = 5  # rows that a warning names
 _DRAW = 0  # the seed of what is left out of a set that is too large
 _MANY = 20  # classes up to which a column is not asked whether it is one
-_WHOLE = re.compile(r"-?\d+\.0+")  # a whole number as a column of floats has it
 _MISSING = {"nan", "-nan", "<na>", "na", "n/a", "#n/a", "none", "null", "nat"}  # as pandas and others write one
 _RARE = 0.5  # of the smallest other class: a class of such a name with fewer rows is taken for missing values
 
@@ -66,7 +64,7 @@ def read_rows(
     """Read one labelled text per record.
 
     In TSV a quotation mark is an ordinary character; in CSV it encloses fields. A row without a text or a class is left
-    out, with a warning; None and NaN are neither. Classes such as 1 and 1.0 are one.
+    out, with a warning; None and NaN are neither.
 
     Args:
         path: a .csv, .tsv, .jsonl (or .ndjson) or .parquet file.
@@ -100,11 +98,7 @@ def read_rows(
             named = place(file, numbers[0]).partition(" ")[0]
             shown = ", ".join(map(str, numbers[:_NAMED])) + (", ..." if len(numbers) > _NAMED else "")
             say_once(f"left out of {path}: {len(numbers)} with an empty {column!r}, in {named} {shown}")
-    names = {row.label for row in rows}
-    same = {name: whole for name in names if _WHOLE.fullmatch(name) and (whole := name.partition(".")[0]) in names}
-    for name, whole in sorted(same.items()):
-        say_once(f"the classes {whole!r} and {name!r} of {path} are one number, and are taken as one class, {whole!r}")
-    return [replace(row, label=same.get(row.label, row.label)) for row in rows] if same else rows
+    return rows
 
 
 def check_classes(path: str | Path, rows: Sequence[Row], *, text: str, label: str, encoding: str | None = None) -> None:

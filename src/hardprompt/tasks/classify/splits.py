@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from hardprompt.data.saying import say_once
+from hardprompt.data.spelling import one_spelling
 from hardprompt.data.tables import (
     Row,
     check_classes,
@@ -68,6 +69,7 @@ def read_splits(
             faults.append(str(error))
     if faults:  # those of all files at once
         raise InputError(" ".join(faults))
+    read = one_spelling(read)
 
     rows = read[train]
     choosing, tested = (None if path is None else read[path] for path in (validation, test))
