@@ -140,7 +140,7 @@ def test_classes_are_one_where_pythons_json_reader_has_equal_values(
         first, second = json.loads(one), json.loads(other)
         names = [tmp_path / f"{number}{i}.{kind}" for i, kind in enumerate(kinds.split())]
         if kinds == "one":
-            files = {"train": labelled(tmp_path / f"{number}.jsonl", [one, other, '"x"'])}
+            files: Any = {"train": labelled(tmp_path / f"{number}.jsonl", [one, other, '"x"'])}
         else:
             files = {"train": labelled(names[0], [one, '"x"']), "test": labelled(names[1], [other, '"x"'])}
         caplog.clear()
@@ -177,7 +177,7 @@ def test_a_group_is_one_in_whatever_file_and_spelling(tmp_path: Path) -> None:
         "".join(f'{{"text": "a {i}", "label": "{"xy"[i % 2]}", "film": {i // 2}}}\n' for i in range(8))
     )
     (tmp_path / "b.csv").write_text("text,label,film\nb,x,1.0\nc,y,1.0\n")
-    files = {"train": str(tmp_path / "a.jsonl"), "test": str(tmp_path / "b.csv")}
+    files: Any = {"train": str(tmp_path / "a.jsonl"), "test": str(tmp_path / "b.csv")}
     found = read_splits(**files, text="text", label="label", group="film")
     assert {row.group for row in found.test}.isdisjoint({row.group for row in [*found.train, *found.validation]})
     assert sorted(row.text for row in found.left_out) == ["a 2", "a 3"]
