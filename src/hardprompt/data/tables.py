@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hardprompt.data.files import is_table, lines, place, records
+from hardprompt.data.once import read_once
 from hardprompt.data.saying import say_once
 from hardprompt.errors import InputError, unknown
 
@@ -58,6 +59,7 @@ class Text:
     file: str  # its name
 
 
+@read_once
 def read_rows(
     path: str | Path, *, text: str, label: str, group: str | None = None, encoding: str | None = None
 ) -> list[Row]:
@@ -143,6 +145,7 @@ def check_missing(rows: Sequence[Row], known: Container[str] = ()) -> None:
         say_once(f"{said}: it is taken as a class; empty these cells if it is a missing value")
 
 
+@read_once
 def read_texts(path: str | Path, *, text: str | None = None, encoding: str | None = None) -> list[Text]:
     """Read a text from each line, or from the column ``text`` of a table; blank ones are kept, as empty strings.
 
