@@ -92,7 +92,8 @@ class Restyle:
             if needed > context_length:
                 raise InputError(
                     f"the text {text[:60]!r} has {self.lm.count(text)} tokens; with the template, a prompt and its "
-                    f"rewriting it needs {needed}, and the task model reads {context_length}."
+                    f"rewriting it needs {needed}, and the task model reads {context_length}: cut texts earlier with a "
+                    "smaller --max-text-tokens."
                 )
 
     def __call__(self, prompts: list[str]) -> Float[Tensor, " n"]:
