@@ -384,7 +384,9 @@ def test_a_style_may_be_a_function_and_test_texts_have_references(
         **{"target-examples": None, "style-function": "own_rewards:styled", "test-rows": 10},
     )  # fmt: skip
     assert main([*arguments, "--zscore", "--json"]) == 0
-    result = json.loads(capsys.readouterr().out)
+    said = capsys.readouterr()
+    result = json.loads(said.out)
+    assert "GB of memory: models" in said.err
     assert result["style_by"] == "own_rewards:styled"
     assert "nrefs:1" in result["test"]["signature"]
     with (tmp_path / "run" / "outputs.csv").open(newline="") as stream:

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hardprompt.errors import InputError
+from hardprompt.lms.footprint import Writing
 from hardprompt.search.work import grouped
 from hardprompt.tasks.template import Template
 
@@ -81,6 +82,11 @@ class Restyle:
         self.items = len(self.texts)
         self._stop = tuple(dict.fromkeys([self.stop, "\n"])) if self.stop else ("\n",)
         self._longest = [max(3 * n // 2, n + _SHORTEST) for n in map(self.lm.count, self.texts)]
+
+    def writing(self, prompts: int) -> Writing:
+        """What the task model writes for so many prompts, each taken as no longer than nothing."""
+        lengths = [self.lm.count(self.template.fill(text, "")[0]) for text in self.texts]
+        return Writing(lengths * prompts, self._longest * prompts, self.samples)
 
     def check_room(self, context_length: int | None, prompts: Sequence[str]) -> None:
         """Raise an InputError for a text that leaves these prompts, or one of 64 tokens, no room in the task model."""

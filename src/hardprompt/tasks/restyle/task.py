@@ -13,6 +13,7 @@ from hardprompt.data.files import csv_text, place
 from hardprompt.data.markdown import block, code, plain
 from hardprompt.errors import MissingExtra
 from hardprompt.lms.causal import CausalLM
+from hardprompt.lms.footprint import footprint
 from hardprompt.lms.tokens import say_controls
 from hardprompt.lms.vocabulary import Tokens
 from hardprompt.optimizers import Need
@@ -37,6 +38,7 @@ _LOG = logging.getLogger(__name__)
 _REAL = 100  # sentences of each style whose median perplexity is the measure of fluency
 _IMAGINED = 3  # texts of each kind that the policy model reads before it proposes,
 _WORDS = 24  # so many words of each
+_PROMPTS = 16  # of a step, whose memory is estimated
 _SEED = 0  # validation and test draw the same random numbers whatever the run's seed: runs are then alike in them
 _SHOWN = 5  # outputs in the tables and on the card
 
@@ -85,8 +87,12 @@ class RestyleTask:
             used = [one for part, one in self.texts.places if part != LEFT_OUT]
             say_controls(self.lm.tokenizer, ((place(one.file, one.number), one.text) for one in used))
         rewarded, self._validation = self._task(self.texts.train, seed=self.seed), self._task(self.texts.validation)
-        for task in (rewarded, self._validation, self._task(self.texts.test)):
+        tasks = (rewarded, self._validation, self._task(self.texts.test))
+        for task in tasks:
             task.check_room(self.lm.context_length, ["", *([] if self.manual is None else [self.manual])])
+        needed = footprint([], [(self.lm, task.writing(_PROMPTS)) for task in tasks])
+        self.notify(str(needed))
+        needed.warn()
         self.work, self._train = Work(), rewarded
         self.reward: Cached | PerStep = Cached(rewarded, work=self.work)
         if self.per_step or self.zscore:
