@@ -15,6 +15,7 @@ from pathlib import Path
 from hardprompt.errors import InputError, MissingExtra, pip_install
 from hardprompt.lms.gguf import check_header
 from hardprompt.lms.quiet import one_line, quiet
+from hardprompt.lms.unasked import ADAPTER, adapted
 
 _LOG = logging.getLogger(__name__)
 
@@ -106,6 +107,8 @@ def _converted(file: Path, folder: Path) -> Path:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     check_header(file)
+    if (file.parent / ADAPTER).is_file():  # transformers would add it to the model
+        raise adapted(str(file.parent))
     _LOG.warning("converting %s once into %s (about half a minute)", file.name, folder.parent)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".converting-", ignore_cleanup_errors=True) as aside:

@@ -98,9 +98,10 @@ def load_embedder(name: str, *, revision: str | None = None) -> Embedder:
     from transformers import AutoModel
 
     source = resolve(name, ROLES["encoder"], revision=revision)
-    check_config(source, read_config(source))
+    config = read_config(source)
+    check_config(source, config)
     tokenizer = load_tokenizer(source)
-    model = load_weights(AutoModel, source, tokenizer, spare=["pooler."])  # which no vector needs
+    model = load_weights(AutoModel, source, config, tokenizer, spare=["pooler."])  # which no vector needs
     return Embedder(model, tokenizer, name=name)
 
 

@@ -13,6 +13,7 @@ from hardprompt.lms.hub import Source, find
 from hardprompt.lms.own import is_own, load_own
 from hardprompt.lms.quiet import one_line, quiet
 from hardprompt.lms.roles import KINDS, ROLES, Role, check_name
+from hardprompt.lms.unasked import adapted, plain
 
 if TYPE_CHECKING:
     from hardprompt.lms.masked import MaskedLM
@@ -34,10 +35,11 @@ def load_causal(name: str, *, revision: str | None = None) -> tuple[Any, Any]:
     from hardprompt.lms.tokens import special_ids
 
     source = resolve(name, ROLES["causal model"], revision=revision)
-    check_config(source, read_config(source))
+    config = read_config(source)
+    check_config(source, config)
     tokenizer = load_tokenizer(source)
     special_ids(tokenizer)  # it can be understood
-    return load_weights(AutoModelForCausalLM, source, tokenizer), tokenizer
+    return load_weights(AutoModelForCausalLM, source, config, tokenizer), tokenizer
 
 
 def load_task_lm(name: str, *, revision: str | None = None) -> TaskLM:
@@ -74,7 +76,7 @@ def load_masked(name: str, *, revision: str | None = None) -> MaskedLM | None:
     if tokenizer.mask_token is None:
         raise InputError(f"model {name!r} is masked ({config.model_type}), but its tokenizer has no mask token.")
     special_ids(tokenizer)  # it can be understood
-    return MaskedLM(load_weights(AutoModelForMaskedLM, source, tokenizer), tokenizer)
+    return MaskedLM(load_weights(AutoModelForMaskedLM, source, config, tokenizer), tokenizer)
 
 
 def resolve(name: str, role: Role, *, revision: str | None = None) -> Source:
@@ -97,11 +99,19 @@ def resolve(name: str, role: Role, *, revision: str | None = None) -> Source:
 
 
 def read_config(source: Source) -> Any:
-    """The configuration of a model."""
+    """The configuration of a model, in which torch computes everything; raises an InputError beside an adapter."""
     from transformers import AutoConfig
+    from transformers.utils import find_adapter_config_file
 
-    with one_line(source.name, source.role.valid):
-        return AutoConfig.from_pretrained(source.path, revision=source.revision, trust_remote_code=False)
+    where = {"revision": source.revision, "trust_remote_code": False}
+    with quiet(), one_line(source.name, source.role.valid):
+        config = AutoConfig.from_pretrained(source.path, **where)
+        asked, _ = type(config).get_config_dict(source.path, **where)
+        if (used := plain(asked)) != asked:
+            config = type(config).from_dict({**used, "model_type": config.model_type})
+        if find_adapter_config_file(source.path, revision=source.revision) is not None:
+            raise adapted(source.name)
+    return config
 
 
 def kinds_of(config: Any) -> set[str]:
@@ -185,12 +195,13 @@ def load_tokenizer(source: Source) -> Any:
         return AutoTokenizer.from_pretrained(source.path, revision=source.revision, trust_remote_code=False)
 
 
-def load_weights(auto: Any, source: Source, tokenizer: Any, *, spare: Sequence[str] = ()) -> Any:
+def load_weights(auto: Any, source: Source, config: Any, tokenizer: Any, *, spare: Sequence[str] = ()) -> Any:
     """The model on the best device, in float32, as that class of transformers has it.
 
     Args:
         auto: the class.
         source: of the model.
+        config: its configuration, as ``read_config`` gives it.
         tokenizer: its tokenizer, all of whose tokens it has to know.
         spare: beginnings of the names of weights that nothing needs.
 
@@ -206,8 +217,8 @@ def load_weights(auto: Any, source: Source, tokenizer: Any, *, spare: Sequence[s
     with quiet(), one_line(source.name, source.role.valid):
         # Only safetensors: a pickle could run code.
         model, report = auto.from_pretrained(
-            source.path, revision=source.revision, dtype="float32", use_safetensors=True, trust_remote_code=False,
-            output_loading_info=True,
+            source.path, config=config, revision=source.revision, dtype="float32", use_safetensors=True,
+            trust_remote_code=False, output_loading_info=True,
         )  # fmt: skip
     if missing := sorted(name for name in report["missing_keys"] if not name.startswith(tuple(spare))):
         raise InputError(

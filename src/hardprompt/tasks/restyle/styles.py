@@ -141,7 +141,7 @@ def named_style(name: str, label: str, *, revision: str | None = None) -> NamedS
     if len(labels) < 2:
         raise InputError(f"model {name!r} has one label; a classifier with two or more is needed here.")
     tokenizer = load_tokenizer(source)
-    model = load_weights(AutoModelForSequenceClassification, source, tokenizer)
+    model = load_weights(AutoModelForSequenceClassification, source, config, tokenizer)
     index = {**{str(i): i for i in labels}, **{text: i for i, text in labels.items()}}  # a name wins over an index
     if label not in index:
         raise unknown(f"label of {name!r}", label, labels.values())
