@@ -16,8 +16,9 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from hardprompt.errors import InputError, RewardError, unknown
-from hardprompt.lms.embedding import Embedder, outputs, text_limit
+from hardprompt.lms.embedding import Embedder, outputs
 from hardprompt.lms.load import check_config, load_tokenizer, load_weights, read_config, resolve
+from hardprompt.lms.reach import text_limit
 from hardprompt.lms.roles import ROLES
 from hardprompt.search.plugins import load_object, said
 from hardprompt.search.writing import write_bytes
