@@ -12,7 +12,7 @@ from hardprompt.lms.embedded import EMBEDDED, embedded_folder, gguf_folder
 from hardprompt.lms.hub import Source, find
 from hardprompt.lms.own import is_own, load_own
 from hardprompt.lms.quiet import one_line, quiet
-from hardprompt.lms.roles import KINDS, ROLES, Role, check_name
+from hardprompt.lms.roles import INSIDE, KINDS, ROLES, Role, check_name
 from hardprompt.lms.unasked import adapted, plain
 
 if TYPE_CHECKING:
@@ -73,8 +73,7 @@ def load_masked(name: str, *, revision: str | None = None) -> MaskedLM | None:
     if "masked" not in kinds_of(config):
         return None
     tokenizer = load_tokenizer(source)
-    if tokenizer.mask_token is None:
-        raise InputError(f"model {name!r} is masked ({config.model_type}), but its tokenizer has no mask token.")
+    mask_of(source, config, tokenizer)
     special_ids(tokenizer)  # it can be understood
     return MaskedLM(load_weights(AutoModelForMaskedLM, source, config, tokenizer), tokenizer)
 
@@ -133,6 +132,15 @@ def kinds_of(config: Any) -> set[str]:
     return {name for name, can in found.items() if can} - _headless(config)
 
 
+def mask_of(source: Source, config: Any, tokenizer: Any) -> str | None:
+    """The mask token of a masked model, which an InputError says that it needs; None of another model."""
+    if "masked" not in kinds_of(config):
+        return None
+    if tokenizer.mask_token is None:
+        raise InputError(f"model {source.name!r} is masked ({config.model_type}), but its tokenizer has no mask token.")
+    return str(tokenizer.mask_token)
+
+
 def _headless(config: Any) -> set[str]:
     """What a checkpoint cannot be since its architecture is another's: it has no such head, nor makes one of others."""
     from transformers.models.auto import modeling_auto as auto
@@ -171,20 +179,26 @@ def check_config(source: Source, config: Any, what: str = "model") -> None:
         )
 
 
-def check_role(name: str, role: Role, what: str, *, revision: str | None = None) -> None:
-    """Raise an InputError for a model whose configuration says that it cannot have that role; no weights are loaded.
+def check_role(name: str, role: Role, what: str, *, revision: str | None = None) -> set[str]:
+    """What a model can be of what that role takes, as its name or configuration says; no weights are loaded.
 
-    One that is not there is left to whoever needs it, and so is a user's own.
+    Of one that is not there, which is left to whoever needs it, nothing is known, and so of a user's own.
+
+    Raises:
+        InputError: it can be nothing of that.
     """
     check_name(name, role, what)
-    if "pipeline" in role.kinds or is_own(name) or name.startswith("embedded:") or name.endswith(".gguf"):
-        return  # of which the name said enough
+    if "pipeline" in role.kinds or is_own(name):
+        return set()
+    if name.startswith("embedded:") or name.endswith(".gguf"):
+        return {INSIDE.get(name, "causal")}
     try:
         source = resolve(name, role, revision=revision)
         config = read_config(source)
     except (InputError, MissingExtra):
-        return
+        return set()
     check_config(source, config, what)
+    return kinds_of(config) & role.kinds
 
 
 def load_tokenizer(source: Source) -> Any:
