@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hardprompt.errors import InputError, MissingExtra
 from hardprompt.lms import TaskLM
 from hardprompt.lms.embedded import EMBEDDED, embedded_folder, gguf_folder
-from hardprompt.lms.hub import Source, find
+from hardprompt.lms.hub import Source, find, there
 from hardprompt.lms.own import is_own, load_own
 from hardprompt.lms.quiet import one_line, quiet
 from hardprompt.lms.roles import INSIDE, KINDS, ROLES, Role, check_name
@@ -199,6 +199,14 @@ def check_role(name: str, role: Role, what: str, *, revision: str | None = None)
         return set()
     check_config(source, config, what)
     return kinds_of(config) & role.kinds
+
+
+def check_there(name: str, role: Role, what: str, *, revision: str | None = None) -> None:
+    """Raise an InputError for a name of a model of that role that is neither here nor on the hub; nothing is loaded."""
+    check_name(name, role, what)
+    if not is_own(name) and not name.startswith("embedded:") and not name.endswith(".gguf"):
+        with one_line(name, role.valid, what=what):
+            there(name, revision)
 
 
 def load_tokenizer(source: Source) -> Any:

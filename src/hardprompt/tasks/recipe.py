@@ -89,6 +89,15 @@ class Recipe:
         """
         return self._settings.notes()
 
+    def check_there(self) -> None:
+        """Raise an InputError for a model that is nowhere, before libraries are waited for; a judge may be missing."""
+        from hardprompt.lms.load import check_there
+
+        roles = roles_of(find(self.task))
+        for setting, name in self._settings.models().items():
+            if setting != "judge":
+                check_there(name, roles[setting], setting.replace("_", " "), revision=self.revisions.get(name))
+
     def check_models(self) -> None:
         """Raise an InputError for a model that is there and cannot be what it is needed for; no weights are loaded."""
         from hardprompt.lms.load import check_role

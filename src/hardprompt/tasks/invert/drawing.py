@@ -8,11 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-
 from hardprompt.errors import MissingExtra, pip_install
 from hardprompt.lms.hub import find
-from hardprompt.lms.placing import device, half
 from hardprompt.lms.quiet import one_line
 from hardprompt.lms.roles import ROLES, check_name
 from hardprompt.lms.unasked import check_parts
@@ -47,7 +44,10 @@ def draw(prompts: Sequence[str], *, model: str, seed: int = 0, revision: str | N
         MissingExtra: diffusers is not installed.
     """
     check_installed()
+    import torch  # as late: that a model is missing, or diffusers, is said at once
     from diffusers import AutoPipelineForText2Image
+
+    from hardprompt.lms.placing import device, half
 
     where = device()
     dtype = half(where) if where == "cuda" else torch.float32
