@@ -77,7 +77,7 @@ class MaskedLM:
             raise InputError(f"a {type(model).__name__} cannot be run as a masked model: {reason}.") from error
         if self._unpadded is None:
             alike = "like length share a padded pass" if self.pads else "one length share a pass"
-            _LOG.info("the model does not run a row of several sequences: those of %s", alike)
+            _LOG.warning("a %s runs no row of several texts: those of %s, which is slower", type(model).__name__, alike)
 
     def over(self, model: Any) -> "MaskedLM":
         """The same over the model or a copy of it in another precision."""
