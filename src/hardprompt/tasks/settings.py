@@ -117,6 +117,9 @@ class Settings(ABC):
     def check_task(self) -> None:  # noqa: B027, most tasks have no more to check
         """Raise an InputError for what is wrong with a task's own settings."""
 
+    def check_kinds(self, kinds: Mapping[str, set[str]]) -> None:  # noqa: B027, as above
+        """Raise an InputError for what does not go with a model; by setting what each can be (``lms.roles.KINDS``)."""
+
     def files(self) -> list[str]:
         """Every file of data that the settings name; a resumed run needs them unchanged."""
         return self._of_role("data")

@@ -18,6 +18,7 @@ from hardprompt.lms.tokens import ids_behind, plain_ids, special_ids
 from hardprompt.lms.vectors import substituted, token_vectors
 from hardprompt.lms.vocabulary import Tokens, allowed_tokens, begins_with_space, first_tokens, prompt_text
 from hardprompt.optimizers.gradient.soft import SoftPrompts
+from hardprompt.tasks.classify.answers import check_gradient
 from hardprompt.tasks.template import Template
 
 _ROWS = 64  # sequences of one forward pass,
@@ -208,11 +209,10 @@ def _joint(left: str) -> tuple[str, bool]:
 
 def _causal_rows(lm: CausalLM, template: Template, text: str, choices: tuple[str, ...], how: Pooling) -> list[_Row]:
     """A row for each way that the answers but for their last token go on."""
+    check_gradient(template, causal=True)
     before, after = template.fill(text, "")
     left_text = template.before_prompt(text)
     middle = before[len(left_text) :]
-    if not template.prompt_first:
-        raise InputError("with a causal model a method that takes gradients needs {prompt} before {mask}.")
     (left,) = lm.encode([_joint(left_text)[0]])
     between = ids_behind(lm.tokenizer, middle)
     tails: dict[tuple[int, ...], list[tuple[int, int, int, float]]] = defaultdict(list)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from hardprompt.errors import InputError
 from hardprompt.optimizers import Need
+from hardprompt.search.plugins import load_object
 from hardprompt.tasks.settings import CUT, DEFAULT_MODEL, ENCODING, MOST_TOKENS, Settings, flag
 
 if TYPE_CHECKING:
@@ -152,9 +153,7 @@ class StyleRun(Settings):
     def plan(self) -> dict[str, Any]:
         """The template and the sizes of the sets."""
         if self.style_function is not None:
-            from hardprompt.tasks.restyle.styles import function_style
-
-            function_style(self.style_function)
+            load_object("style function", self.style_function)
         texts = self._texts()
         return {
             "template": self.template,
