@@ -16,7 +16,8 @@ from hardprompt.optimizers.gradient.objective import gradient
 from hardprompt.optimizers.gradient.soft import SoftPrompts
 from hardprompt.tasks.classify.reward import Classification
 from hardprompt.tasks.template import Template
-from tests.conftest import ARCHITECTURES, RESCALED, WINDOWED
+from tests.conftest import ARCHITECTURES, RESCALED, WINDOWED, make_tiny
+from tests.kinds import KINDS
 
 EXAMPLES = [
     Example("The film was a great story", "good"),
@@ -83,6 +84,34 @@ def test_a_masked_loss_at_a_prompts_own_vectors_is_the_rewards_view_of_its_text(
     objective = reward.objective()
     found = objective.scores(vectors(objective, PROMPT)).softmax(-1).double()
     torch.testing.assert_close(found, reward.probabilities([typed(objective, PROMPT)]), atol=2e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("words", [{"good": " good", "bad": " bad"}, {"good": "good", "bad": "bad story"}])
+@pytest.mark.parametrize(
+    "template", ["{text}\n{prompt}", "{text}\n{prompt}{mask}.", "{text} {prompt} It was", "{prompt} {text} is"]
+)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_causal_loss_is_of_the_tokens_that_are_read(kind: str, template: str, words: dict[str, str]) -> None:
+    """However the tokenizer begins a text, each answer's probability is that of one plain forward of the whole."""
+    tokenizer, model = KINDS[kind](), make_tiny("llama")
+    objective = task(CausalLM(model, tokenizer), template, words).objective(tokens="words")
+    opening = [i for i in objective.opens.nonzero()[:, 0].tolist() if len(objective.text([i]).strip()) > 2]
+    ids = [*opening[:1], int(tokenizer("a film", add_special_tokens=False)["input_ids"][-1])]
+    expected = torch.zeros(len(EXAMPLES), 2)
+    closing = 1 if kind == "wordpiece" else 0
+    for i, example in enumerate(EXAMPLES):
+        before, after = Template(template).fill(example.text, objective.text(ids))
+        whole = tokenizer(before)["input_ids"]
+        start = len(whole) - closing
+        for j, word in enumerate(words.values()):
+            read = tokenizer(before + word + after)["input_ids"]
+            read = read[: len(read) - closing]
+            assert read[:start] == whole[:start]
+            with torch.no_grad():
+                log_p = model(input_ids=torch.tensor([read])).logits[0].log_softmax(-1)
+            expected[i, j] = sum(log_p[k - 1, read[k]] for k in range(start, len(read)))
+    found = objective.scores(objective.table[torch.tensor([ids])])[0]
+    torch.testing.assert_close(found.softmax(-1), expected.softmax(-1), atol=2e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("arch", ["llama", "gpt2", "roberta"])

@@ -35,6 +35,29 @@ def ids_behind(tokenizer: Any, text: str, context: str | None = None) -> list[in
     return list(_behind(tokenizer, text, None if context is None else ending(context)))
 
 
+def each_behind(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
+    """``ids_behind`` of each text, behind something unknown; all are cut at once."""
+    found: dict[int, list[int]] = {}
+    for before in _BEFORE:
+        left = [i for i in range(len(texts)) if i not in found]
+        own, wholes = plain_ids(tokenizer, before), _plain(tokenizer, [before + texts[i] for i in left])
+        found |= {i: ids[len(own) :] for i, ids in zip(left, wholes, strict=True) if _goes_on(own, ids)}
+    left = [i for i in range(len(texts)) if i not in found]
+    found |= dict(zip(left, _plain(tokenizer, [texts[i] for i in left]), strict=True))
+    return [found[i] for i in range(len(texts))]
+
+
+@functools.lru_cache(maxsize=64)
+def begins_apart(tokenizer: Any) -> bool:
+    """Whether a text is cut otherwise at its beginning than behind another: some tokenizers put a space before it."""
+    return ids_behind(tokenizer, "a") != plain_ids(tokenizer, "a")
+
+
+def lent(left: str) -> tuple[str, bool]:
+    """``left`` without the space at its end, and whether there was one: it belongs to the next text's first token."""
+    return (left[:-1], True) if len(left) > 1 and left.endswith(" ") else (left, False)
+
+
 def ending(context: str) -> str:
     """The last word of a context and the white space behind it, which decide how the text behind them is cut."""
     words = context.rstrip()
@@ -145,9 +168,18 @@ def check_rows(name: str, tokenizer: Any, embedding: Any) -> None:
 def _behind(tokenizer: Any, text: str, ending: str | None) -> tuple[int, ...]:
     for before in _BEFORE if ending is None else (ending, *_BEFORE):
         own, whole = plain_ids(tokenizer, before), plain_ids(tokenizer, before + text)
-        if whole[: len(own)] == own and len(whole) > len(own):
+        if _goes_on(own, whole):
             return tuple(whole[len(own) :])
     return tuple(plain_ids(tokenizer, text))
+
+
+def _goes_on(own: list[int], whole: list[int]) -> bool:
+    return whole[: len(own)] == own and len(whole) > len(own)
+
+
+def _plain(tokenizer: Any, texts: list[str]) -> list[list[int]]:
+    ids: list[list[int]] = tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
+    return ids
 
 
 @functools.cache

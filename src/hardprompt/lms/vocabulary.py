@@ -11,7 +11,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from hardprompt.errors import InputError, unknown
-from hardprompt.lms.tokens import plain_ids, text_behind
+from hardprompt.lms.tokens import begins_apart, each_behind, ids_behind, plain_ids, text_behind
 
 Tokens = Literal["words", "any"]
 
@@ -26,7 +26,8 @@ def allowed_tokens(
     """The tokens that may be proposed.
 
     ``any`` leaves out only what cannot stand in a prompt at all: special tokens, control characters, byte
-    fragments that decode to U+FFFD, and tokens that do not come back when their text is tokenised again.
+    fragments that decode to U+FFFD, and tokens that do not come back when their text is tokenised again, at the
+    beginning of a text or, where the tokenizer cuts it otherwise there, behind another.
     ``words`` keeps one line of whole words and ordinary punctuation: a word is a token of letters of ``script``
     that begins with a space, or, as the first token of a prompt, one that does not (see ``first_tokens``).
 
@@ -49,29 +50,48 @@ def _allowed(tokenizer: Any, size: int, tokens: Tokens, script: str) -> Bool[Ten
     special = {*tokenizer.all_special_ids, *(i for i, t in tokenizer.added_tokens_decoder.items() if t.special)}
     keep = _is_text if tokens == "any" else lambda text: _is_word_or_mark(text, script.upper())
     ids = [i for i, text in enumerate(_texts(tokenizer, size)) if text and i not in special and keep(text)]
-    alone = tokenizer.batch_decode([[i] for i in ids])
-    again = tokenizer(alone, add_special_tokens=False, return_attention_mask=False)["input_ids"] if ids else []
-    mask = torch.zeros(size, dtype=torch.bool)
-    mask[[i for i, back in zip(ids, again, strict=True) if back == [i]]] = True
+    mask = _kept(tokenizer, size, ids, first=True)
+    if begins_apart(tokenizer):
+        mask |= _kept(tokenizer, size, ids, first=False)
     if not bool(mask.any()):
         raise InputError(f"no token of the vocabulary is left with tokens={tokens!r} and script={script!r}.")
     return mask
 
 
+def _kept(tokenizer: Any, size: int, ids: Sequence[int], *, first: bool) -> Bool[Tensor, " vocabulary"]:
+    """Those of these tokens whose text is cut into them again: at the beginning of a text, or behind another."""
+    mask = torch.zeros(size, dtype=torch.bool)
+    if not ids:
+        return mask
+    if first:
+        alone = tokenizer.batch_decode([[i] for i in ids])
+        again = tokenizer(alone, add_special_tokens=False, return_attention_mask=False)["input_ids"]
+    else:
+        again = each_behind(tokenizer, [_texts(tokenizer, size)[i] for i in ids])
+    mask[[i for i, back in zip(ids, again, strict=True) if back == [i]]] = True
+    return mask
+
+
 def first_tokens(
-    tokenizer: Any, allowed: Bool[Tensor, " vocabulary"], *, tokens: Tokens, spaced: bool
+    tokenizer: Any, allowed: Bool[Tensor, " vocabulary"], *, tokens: Tokens, spaced: bool, first: bool
 ) -> tuple[Bool[Tensor, " vocabulary"], Bool[Tensor, " vocabulary"]]:
     """Split ``allowed`` into what may open a prompt and what may follow.
 
     With ``words`` a prompt opens with a word, spaced exactly when ``spaced`` (the template has text right before
     the prompt), and goes on with spaced words and marks, so that no token is a fragment glued to its neighbour.
-    With ``any`` both are ``allowed``.
+    With ``any`` both are ``allowed``. ``first`` says that nothing stands before the prompt: a tokenizer that puts a
+    space there opens it with a token that has one, and elsewhere with such as come back behind another text.
     """
+    opens = follows = allowed
+    begins, apart = begins_with_space(tokenizer, len(allowed)), begins_apart(tokenizer)
+    if apart:
+        ids = allowed.nonzero()[:, 0].tolist()
+        opens, follows = (_kept(tokenizer, len(allowed), ids, first=at) for at in (first, False))
     if tokens == "any":
-        return allowed, allowed
-    begins = begins_with_space(tokenizer, len(allowed))
+        return opens, follows
     word = _where(tokenizer, len(allowed), lambda text: text.strip()[:1].isalpha())
-    opens, follows = allowed & word & (begins == spaced), allowed & (begins | ~word)
+    opens = opens & word & ((begins == spaced) | (apart and first))
+    follows = follows & (begins | ~word)
     return opens if bool(opens.any()) else allowed.clone(), follows if bool(follows.any()) else allowed.clone()
 
 
@@ -86,15 +106,26 @@ def _where(tokenizer: Any, size: int, holds: Callable[[str], bool]) -> Bool[Tens
     return found
 
 
-def prompt_text(tokenizer: Any, ids: Sequence[int], *, spaced: bool) -> str:
-    """The text of a prompt's tokens; ``spaced`` keeps the space that a decoder would drop, for a text stands before."""
-    return text_behind(tokenizer, ids) if spaced else str(tokenizer.decode(list(ids)))
+def prompt_text(tokenizer: Any, ids: Sequence[int], *, spaced: bool, first: bool) -> str:
+    """The text of a prompt's tokens, with the space that a decoder would drop where something stands before it.
+
+    ``spaced`` and ``first`` are as in ``first_tokens``.
+    """
+    behind = spaced or (begins_apart(tokenizer) and not first)
+    return text_behind(tokenizer, ids) if behind else str(tokenizer.decode(list(ids)))
 
 
 def survives(tokenizer: Any, ids: list[int]) -> bool:
-    """Whether the text of ``ids`` is tokenised into ``ids`` again: what is reported is what was scored."""
+    """Whether the text of ``ids`` is tokenised into ``ids`` again: what is reported is what was scored.
+
+    It is so at the beginning of a text or, where the tokenizer cuts it otherwise there, behind another.
+    """
     text = tokenizer.decode(ids)
-    return _REPLACEMENT not in text and bool(text.strip()) and plain_ids(tokenizer, text) == ids
+    if _REPLACEMENT in text or not text.strip():
+        return False
+    if plain_ids(tokenizer, text) == ids:
+        return True
+    return begins_apart(tokenizer) and ids_behind(tokenizer, text_behind(tokenizer, ids)) == ids
 
 
 @functools.lru_cache(maxsize=4)

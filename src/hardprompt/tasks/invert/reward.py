@@ -146,7 +146,7 @@ class InversionObjective:
         before, _, after = task.complete("\0").partition("\0")
         # A caption has one space between the beginning and the prompt, and none before the first word of all.
         spaced = before != ""
-        opens, self.follows = first_tokens(self.tokenizer, allowed, tokens=tokens, spaced=spaced)
+        opens, self.follows = first_tokens(self.tokenizer, allowed, tokens=tokens, spaced=spaced, first=not spaced)
         fitting = opens & (begins_with_space(self.tokenizer, len(self.table)) == spaced)
         self.opens = fitting if bool(fitting.any()) else opens
         left, word, behind = self._read([before.rstrip(), "a", "a" + after])
