@@ -295,6 +295,23 @@ def answers(found: dict[str, Any]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
+def architectures(found: dict[str, Any]) -> str:
+    """How each architecture is run, and how many are."""
+    said = {
+        ("causal", "quick"): "a tree of texts, shared beginnings once",
+        ("masked", "quick"): "a row of texts without padding",
+        "padded": "batches with padding", "alone": "each text alone, by its own forward", "refused": "refused",
+        "wrong": "wrong",
+    }  # fmt: skip
+    lines = ["| kind | is run as | types | which |", "|---|---|---|---|"]
+    for kind in ("causal", "masked"):
+        for way, types in found[kind].items():
+            if types:
+                how = said.get((kind, way)) or said[way]
+                lines.append(f"| {kind} | {how} | {len(types)} | {', '.join(f'`{name}`' for name in types)} |")
+    return "\n".join([*lines, "", f"transformers {found['transformers']}."])
+
+
 def _mean_of(values: Sequence[float]) -> str:
     return f"{statistics.fmean(values):.3f}"
 
@@ -306,6 +323,7 @@ TABLES: dict[tuple[str, str], tuple[str, Callable[[Any], str]]] = {  # by page a
     ("tasks.md", "restyle"): ("tasks.json", lambda known: restyle(known.get("restyle", {}))),
     ("tasks.md", "invert"): ("tasks.json", lambda known: invert(known.get("invert", {}))),
     ("answers.md", "answers"): ("answers.json", answers),
+    ("models.md", "architectures"): ("models.json", architectures),
     ("performance.md", "table"): ("performance.json", performance),
 }
 

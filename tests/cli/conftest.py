@@ -76,8 +76,9 @@ def comparable(folder: Path) -> dict[str, Any]:
     for step in steps:
         step.pop("seconds")
     state = json.loads((folder / "checkpoint" / "state.json").read_text())
-    state["state"]["progress"].pop("seconds")
+    state["state"]["progress"].pop("seconds")  # which is in the digest
+    del state["digest"]
     tensors = (folder / "checkpoint" / state["tensors"]).read_bytes()
-    for path, (name, size) in state["logs"].items():  # a resumed run begins a file of its own
+    for path, (name, size, _) in state["logs"].items():  # a resumed run begins a file of its own
         state["logs"][path] = (folder / "checkpoint" / name).read_bytes()[:size]
     return {"result": result, "steps": steps, "state": state, "tensors": tensors}

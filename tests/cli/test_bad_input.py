@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from hardprompt.cli.main import main
+from hardprompt.errors import InputError, without_keys
 
 Arguments = Callable[..., list[str]]
 
@@ -93,7 +94,7 @@ def test_top_k_above_the_vocabulary_is_named(arguments: Arguments, capsys: pytes
     [
         ("empty.csv", b"", "is empty"),
         ("header.csv", b"text,label\n", "has a header but no rows"),
-        ("binary.csv", b"\xff\xfe\x00\x01\x02", "is not UTF-8 text"),
+        ("binary.csv", b"\xff\xfe\x00\x01\x02", "is not UTF-16 text (line 1, byte 4)"),
         ("nul.csv", b"text,label\na\0b,x\n", "is not text"),
         ("one.csv", b"text,label\nfine,a\nnice,a\n", "one class only, 'a'"),
         ("blank.csv", b"text,label\n,a\n  ,b\n", "no rows with a text"),
@@ -101,7 +102,7 @@ def test_top_k_above_the_vocabulary_is_named(arguments: Arguments, capsys: pytes
         ("ragged.csv", b"text,label\nfine,a,b,c\n", "does not have the header's 2 fields"),
         ("broken.jsonl", b'{"text": "fine", "label": "a"\n', "line 1 of"),
         ("list.jsonl", b"[1, 2]\n", "is not a JSON object"),
-        ("no.parquet", b"PAR0 nothing of the kind", "is not Parquet"),
+        ("no.parquet", b"PAR0 nothing of the kind", "cannot be read as Parquet"),
         ("data.xlsx", b"whatever", "unknown data format '.xlsx'"),
     ],
 )
@@ -228,4 +229,43 @@ def test_a_class_that_only_the_validation_file_has_is_named_with_its_row(
     other = tmp_path / "validation.csv"
     other.write_text("text,label\nfine,good\nawful,bad\nneither,mixed\n", encoding="utf-8")
     said = complaint(arguments(validation=other), capsys)
-    assert "row 3 of the validation set has class 'mixed', which the training set does not have" in said
+    assert (
+        "line 4 of 'validation.csv', of the validation set, has class 'mixed', which the training set does not have"
+        in said
+    )
+
+
+KEYED = "https://user:hush@host/a.csv?token=hush&b=hu%20sh#hush"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["classify", KEYED, "--text", "text", "--label", "label"], ["classify", "a.csv", KEYED], [KEYED],
+        ["resume", KEYED], ["run", KEYED], ["show", KEYED], ["compare", KEYED], ["judge", KEYED, "--model", "x"],
+        ["restyle", "a.txt", "--target-examples", KEYED], ["invert", KEYED], ["optimize", KEYED],
+        ["classify", "a.csv", "--text", "t", "--label", "l", "--task-model", KEYED],
+        ["classify", "a.csv", "--text", "t", "--label", "l", "--method", KEYED],
+        ["classify", "a.csv", "--text", "t", "--label", "l", "--verbalizer", KEYED.replace("=", "")],
+        ["classify", "a.csv", "--text", "t", "--label", "l", "--length", KEYED],
+        ["classify", "a.csv", f"--{KEYED}"],
+    ],
+)  # fmt: skip
+def test_a_key_in_an_address_is_shown_by_no_message(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    said = complaint(words, capsys)
+    assert "hush" not in said
+    assert "sh#" not in said
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("data file 'https://h/a.csv?key=x' does not exist.", "data file 'https://h/a.csv?…' does not exist."),
+        ("https:/me:pw@h/a.csv", "https:/…@h/a.csv"),
+        ("unknown data format '.csv?key=x'.", "unknown data format '.csv?…'."),
+        ("is it good? label=x", "is it good? label=x"), ("see https://h/a.csv, or b", "see https://h/a.csv, or b"),
+        ("class 'a:b/c?' and 'd#e'", "class 'a:b/c?' and 'd#e'"),
+    ],
+)  # fmt: skip
+def test_only_what_may_be_a_key_is_hidden(text: str, shown: str) -> None:
+    assert str(InputError(text)) == without_keys(text) == shown

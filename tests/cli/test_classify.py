@@ -15,6 +15,7 @@ import yaml
 
 from hardprompt.cli.main import main
 from hardprompt.runs import alone
+from hardprompt.search.files import digest
 
 Arguments = Callable[..., list[str]]
 Hardprompt = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -62,17 +63,39 @@ def test_the_tables_say_which_rows_took_which_part_and_how_sure_each_prediction_
     rows = list(csv.DictReader(data_file.read_text(encoding="utf-8").splitlines()))
     with (tmp_path / "run" / "splits.csv").open(newline="") as stream:
         parts = list(csv.DictReader(stream))
-    assert sorted(int(part["row"]) for part in parts) == list(range(1, 41))
+    assert sorted(int(part["line"]) for part in parts) == list(range(2, 42))  # the header is line 1
     assert {part["file"] for part in parts} == {data_file.name}
-    assert all(rows[int(part["row"]) - 1]["label"] == part["label"] for part in parts)
+    assert all(rows[int(part["line"]) - 2]["label"] == part["label"] for part in parts)
     with (tmp_path / "run" / "predictions.csv").open(newline="") as stream:
         found = list(csv.DictReader(stream))
-    assert [one["row"] for one in found] == [part["row"] for part in parts if part["part"] == "test"]
+    assert [one["line"] for one in found] == [part["line"] for part in parts if part["part"] == "test"]
     for one in found:
         chances = {name: float(one[f"P({name})"]) for name in ("good", "bad")}
-        assert rows[int(one["row"]) - 1]["text"] == one["text"]
+        assert rows[int(one["line"]) - 2]["text"] == one["text"]
         assert sum(chances.values()) == pytest.approx(1.0, abs=1e-5)
         assert max(chances, key=lambda name: chances[name]) == one["predicted"]
+
+
+def test_caps_leave_rows_and_tokens_out_with_a_count(
+    arguments: Arguments, data_file: Path, tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from transformers import AutoTokenizer
+
+    caps = {"train-rows": 8, "validation-rows": 4, "test-rows": 6, "max-text-tokens": 9, "evaluations": 16}
+    assert main([*arguments(**caps), "--json"]) == 0
+    texts = json.loads(capsys.readouterr().out)["texts"]
+    assert [texts[name] for name in ("train", "validation", "test", "left_out")] == [8, 4, 6, 22]
+    with (tmp_path / "run" / "splits.csv").open(newline="") as stream:
+        parts = list(csv.DictReader(stream))
+    assert [part["part"] for part in parts].count("left out") == 22
+    lines = data_file.read_text(encoding="utf-8").splitlines()
+    for name in ("train", "validation", "test"):
+        labels = [part["label"] for part in parts if part["part"] == name]
+        assert labels.count("good") == labels.count("bad")
+    tokenizer = AutoTokenizer.from_pretrained(tiny_folder)
+    used = [next(csv.reader([lines[int(part["line"]) - 1]]))[0] for part in parts if part["part"] != "left out"]
+    long = [text for text in used if len(tokenizer(text, add_special_tokens=False)["input_ids"]) > 9]
+    assert 0 < len(long) == texts["truncated"] < 18
 
 
 def test_classes_too_small_to_be_parted_are_left_out_when_asked(
@@ -88,7 +111,8 @@ def test_classes_too_small_to_be_parted_are_left_out_when_asked(
     assert main([*command, "--drop-small-classes", "--dry-run"]) == 0
     plan = json.loads(capsys.readouterr().out)
     assert list(plan["verbalizers"]) == ["bad", "good"]
-    assert sum(plan["texts"].values()) == 40
+    assert plan["texts"]["left_out"] == 2
+    assert sum(plan["texts"].values()) == 42
     assert "left out as too small: the classes rare" in caplog.text
 
 
@@ -202,7 +226,10 @@ def test_a_run_is_not_continued_in_another_precision(
     assert main([*arguments(evaluations=16)]) == 0
     (tmp_path / "run" / "result.json").unlink()
     state = tmp_path / "run" / "checkpoint" / "state.json"
-    state.write_text(state.read_text().replace('"precision": "float32"', '"precision": "bfloat16"'))
+    index = json.loads(state.read_text())
+    index["state"]["precision"] = "bfloat16"
+    del index["digest"]
+    state.write_text(json.dumps({**index, "digest": digest(index)}))
     assert main(["resume", str(tmp_path / "run")]) == 2
     assert "began in bfloat16" in capsys.readouterr().err
 

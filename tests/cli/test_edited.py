@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -16,11 +17,18 @@ from hardprompt.cli.main import main
 from hardprompt.errors import HardpromptError
 from hardprompt.lms.models import Models
 from hardprompt.runs import begun, execute
+from hardprompt.search.files import digest
 
 FEW = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 MODELS = Models(keep=True)
+NASTY = [10**15, 10**30, math.inf, "../x", "[/b]", "\x1b[2J", "\ud800"]
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers(-3, 3) | st.floats(allow_nan=True) | st.text(max_size=5) | st.just("../x"),
+    st.none()
+    | st.booleans()
+    | st.integers(-3, 3)
+    | st.floats(allow_nan=True)
+    | st.text(max_size=5)
+    | st.sampled_from(NASTY),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=4,
 )
@@ -71,7 +79,7 @@ def told(capsys: pytest.CaptureFixture[str]) -> Callable[[list[str]], None]:
         code = main(command)
         said = capsys.readouterr().err
         assert code in (0, 2)
-        assert code == 0 or said.startswith("hardprompt: ")
+        assert code == 0 or said.splitlines()[-1].startswith("hardprompt: ")
 
     return call
 
@@ -121,8 +129,11 @@ def test_a_checkpoint_or_log_that_was_edited_or_cut_is_gone_on_with_or_refused(
         st.sampled_from(sorted(p for p in [*out.glob("checkpoint/*"), out / "steps.jsonl"] if p.is_file()))
     )
     whole = path.read_bytes()
-    if path.suffix == ".json" and data.draw(st.booleans()):
-        path.write_text(json.dumps(data.draw(edits(json.loads(whole)))), encoding="utf-8")
+    if whole and path.suffix in (".json", ".jsonl") and data.draw(st.booleans()):
+        lines = whole.splitlines() if path.suffix == ".jsonl" else [whole]
+        number = data.draw(st.integers(0, len(lines) - 1))
+        lines[number] = json.dumps(data.draw(edits(json.loads(lines[number])))).encode()
+        path.write_bytes(b"".join(line + b"\n" for line in lines))
     else:
         path.write_bytes(whole[: data.draw(st.integers(0, len(whole)))])
     try:
@@ -130,3 +141,73 @@ def test_a_checkpoint_or_log_that_was_edited_or_cut_is_gone_on_with_or_refused(
     except HardpromptError:
         return
     assert result is not None
+
+
+@pytest.mark.parametrize(
+    ("file", "line"),
+    [
+        ("steps.jsonl", '{"step": 1}'),
+        ("steps.jsonl", '{"step": "1", "log": {}}'),
+        ("steps.jsonl", '{"step": 1, "log": {}}'),
+        ("state.json", "logs 1000000000000000"),
+        ("state.json", "logs 1e400"),
+        ("state.json", "logs -1"),
+        ("state.json", "hits Infinity"),
+    ],
+)
+def test_what_was_once_a_traceback_is_a_line(
+    finished: Path, told: Callable[[list[str]], None], file: str, line: str
+) -> None:
+    out = finished.with_name("traced")
+    shutil.rmtree(out, ignore_errors=True)
+    shutil.copytree(finished, out)
+    (out / "result.json").unlink()
+    if file == "steps.jsonl":
+        (out / file).write_text(line + "\n", encoding="utf-8")
+    else:
+        index = json.loads((out / "checkpoint" / file).read_text(encoding="utf-8"))
+        what, number = line.split()
+        if what == "logs":
+            index["logs"] = {way: [name, json.loads(number), own] for way, (name, _, own) in index["logs"].items()}
+        else:
+            index["state"]["reward"]["hits"] = math.inf
+        del index["digest"]  # as somebody writes it who wants it to be read
+        text = json.dumps({**index, "digest": digest(index)})
+        (out / "checkpoint" / file).write_text(text, encoding="utf-8")
+    told(["resume", str(out)])
+    told(["show", str(out)])
+
+
+@pytest.mark.parametrize("unfinished", [False, True])
+def test_a_folder_does_not_steer_the_terminal(
+    finished: Path, capsys: pytest.CaptureFixture[str], unfinished: bool
+) -> None:
+    out = finished.with_name("steering")
+    shutil.rmtree(out, ignore_errors=True)
+    shutil.copytree(finished, out)
+    evil = "\x1b]0;title\x07\x1b[2J[bold]\x9b2J"
+    result = json.loads((out / "result.json").read_text(encoding="utf-8"))
+    result |= {"method": evil, "perplexity_by": evil, "prompt": evil}
+    result["baselines"][0]["name"] = "[/b]"
+    (out / "result.json").write_text(json.dumps(result), encoding="utf-8")
+    if unfinished:
+        (out / "result.json").unlink()
+        *others, last = (out / "steps.jsonl").read_text(encoding="utf-8").splitlines()
+        edited = json.dumps({**json.loads(last), "validation": evil})
+        (out / "steps.jsonl").write_text("".join(line + "\n" for line in [*others, edited]), encoding="utf-8")
+    for flags in ([], ["--json"]):
+        assert main(["show", str(out), *flags]) == 0
+        said = "".join(capsys.readouterr())
+        assert not {"\x1b", "\x07", "\x9b"} & set(said)
+        assert "\\u001b" in said
+        assert "[bold]" in said
+
+
+@pytest.mark.parametrize("name", ["template", "manual", "start", "verbalizers"])
+def test_half_a_character_in_settings_is_a_line(finished: Path, tmp_path: Path, name: str, capsys: Any) -> None:
+    values = yaml.safe_load((finished / "run.yaml").read_text(encoding="utf-8"))
+    values[name] = {"good": " \ud800"} if name == "verbalizers" else "{text}\ud800{prompt}"
+    (tmp_path / "half.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+    assert main(["run", str(tmp_path / "half.yaml"), "--out", str(tmp_path / "out")]) == 2
+    assert "half of a character" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -40,6 +41,12 @@ REFUSED = {
     "classify x.csv --task-model ./nope": CLASSIFY,
     "classify x.csv --method gcg --out run": CLASSIFY,
     "classify x.csv --verbalizer a=b": CLASSIFY,
+    "classify x.csv --verbalizer a=good --verbalizer b=good": CLASSIFY,
+    "classify x.csv --q 0.5": CLASSIFY,
+    "classify x.csv --alpha -1": CLASSIFY,
+    "classify x.csv --prior -1": CLASSIFY,
+    "classify x.csv --top-k 0": CLASSIFY,
+    "classify x.csv --method random --q 2": CLASSIFY,
     "restyle nope.txt --target-examples x.csv": [],
     "restyle x.csv --target-examples x.csv --text nope": [],
     "restyle x.csv --method gcg --target-examples x.csv": [],
@@ -113,7 +120,7 @@ def test_a_refusal_waits_for_no_model() -> None:
 
 @pytest.mark.usefixtures("_folders")
 def test_what_is_there_is_shown_without_a_model() -> None:
-    result = {
+    result: dict[str, Any] = {
         "task": "optimize", "method": "random", "prompt": " a", "test": {"reward": 1.0}, "baselines": [],
         "perplexity": None, "perplexity_by": "none", "evaluations": 1, "seconds": 1.0, "support_size": None,
     }  # fmt: skip

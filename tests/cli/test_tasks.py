@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import signal
 import subprocess
 from collections.abc import Callable
@@ -23,7 +24,10 @@ from tests.unit.test_judge import KEY, Reply, Server
 Hardprompt = Callable[..., "subprocess.CompletedProcess[str]"]
 TASKS = ("restyle", "invert", "optimize")
 HEADLINE = {"restyle": "j", "invert": "cosine", "optimize": "reward"}
-OWN = {"restyle": {"outputs.csv", "style-reward.safetensors", "style-test.safetensors"}, "invert": {"grid.png"}}
+OWN = {
+    "restyle": {"outputs.csv", "splits.csv", "style-reward.safetensors", "style-test.safetensors"},
+    "invert": {"grid.png"},
+}
 REWARD = """
 import os, pathlib, time
 
@@ -82,7 +86,7 @@ def build(tiny_folder: Path, places: dict[str, Path], tmp_path: Path) -> Callabl
         own: dict[str, Any] = {
             "restyle": {
                 "target-examples": places["good"], "task-model": tiny_folder, "embedder": places["encoder"],
-                "shots": 3, "samples": 2, "validate-on": 4, "test-on": 5, "manual": "Say it well:",
+                "shots": 3, "samples": 2, "validation-rows": 4, "test-rows": 5, "manual": "Say it well:",
             },
             "invert": {"image-model": places["tower"]},
             "optimize": {},
@@ -104,7 +108,8 @@ def build(tiny_folder: Path, places: dict[str, Path], tmp_path: Path) -> Callabl
 @pytest.fixture
 def environment(environment: dict[str, str], places: dict[str, Path], tmp_path: Path) -> dict[str, str]:
     (tmp_path / "calls").mkdir()
-    return {**environment, "PYTHONPATH": str(places["modules"]), "CALLS": str(tmp_path / "calls")}
+    path = os.pathsep.join([str(places["modules"]), environment.get("PYTHONPATH", "")])
+    return {**environment, "PYTHONPATH": path, "CALLS": str(tmp_path / "calls")}
 
 
 @pytest.fixture
@@ -376,7 +381,7 @@ def test_a_style_may_be_a_function_and_test_texts_have_references(
 ) -> None:  # fmt: skip
     arguments = build(
         "restyle", evaluations=32, test=places["bad"], references=places["good"],
-        **{"target-examples": None, "style-function": "own_rewards:styled", "test-on": 10},
+        **{"target-examples": None, "style-function": "own_rewards:styled", "test-rows": 10},
     )  # fmt: skip
     assert main([*arguments, "--zscore", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
@@ -414,13 +419,28 @@ def test_the_test_texts_take_no_other_part(build: Callable[..., list[str]]) -> N
 
     arguments = build("restyle")
     target = arguments[arguments.index("--target-examples") + 1]
-    given = {"texts": arguments[1], "target_examples": target, "shots": 3, "validate_on": 24, "test_on": 100}
+    given = {"texts": arguments[1], "target_examples": target, "shots": 3, "validation_rows": 24, "test_rows": 100}
     for seed in (0, 1):
         texts = read(**given, seed=seed)
         parts = [set(texts.train), set(texts.validation), set(texts.test)]
         assert sum(map(len, parts)) == len(set.union(*parts))
         assert not (parts[1] | parts[2]) & set(texts.source)
         assert set(texts.test) == set(read(**given).test)
+
+
+def test_every_text_to_rewrite_is_listed_with_its_part_and_line(tmp_path: Path, places: dict[str, Path]) -> None:
+    from hardprompt.tasks.restyle.texts import read
+
+    lines = places["bad"].read_text().splitlines()
+    (tmp_path / "a.txt").write_text("".join(f"{line}\n" for line in ["", *lines, lines[0], "more"]))
+    (tmp_path / "t.txt").write_text("one\n\ntwo\nthree\n")
+    texts = read(texts=str(tmp_path / "a.txt"), test=str(tmp_path / "t.txt"), shots=3, validation_rows=4, test_rows=2)
+    files = {name: (tmp_path / name).read_text().split("\n") for name in ("a.txt", "t.txt")}
+    assert all(files[one.file][one.number - 1] == one.text for _, one in texts.places)
+    assert len(texts.places) == len(lines) + 2 + 3  # blank lines are no texts
+    for part in ("train", "validation", "test"):
+        assert sorted(one.text for name, one in texts.places if name == part) == sorted(getattr(texts, part))
+    assert texts.sizes == {"train": 3, "validation": 4, "test": 2, "left_out": len(lines) + 5 - 9}
 
 
 @pytest.mark.parametrize("method", ["autoprompt", "gcg", "pez"])

@@ -47,6 +47,7 @@ def test_a_comparison(arguments: Arguments, tmp_path: Path, capsys: pytest.Captu
     capsys.readouterr()
     assert main(["show", str(out), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["task"] == "compare"
+    (out / "result.json").unlink()  # a finished one is shown
     assert main(["resume", str(out)]) == 2
     said = capsys.readouterr().err
     assert "the comparison in" in said

@@ -122,6 +122,7 @@ def test_its_settings_are_its_constructors_and_plain_values(name: str) -> None:
     method = optimizers.methods()[name]
     accepted = method.accepted()
     assert set(method.settings) <= set(accepted)
+    assert {*optimizers.FLAGS} & {*method.settings} == {*optimizers.FLAGS} & {*accepted}
     json.dumps(accepted)
     assert method.summary
     assert method.source

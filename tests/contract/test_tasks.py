@@ -37,8 +37,8 @@ def recipe(request: pytest.FixtureRequest, tmp_path: Path, tiny_folder: Path) ->
             "task_model": str(tiny_folder),
         },
         "restyle": {
-            "texts": str(tmp_path / "bad.txt"), "target_examples": str(tmp_path / "good.txt"), "test_on": 4,
-            "validate_on": 3, "task_model": str(tiny_folder), "manual": "Make it good:",
+            "texts": str(tmp_path / "bad.txt"), "target_examples": str(tmp_path / "good.txt"), "test_rows": 4,
+            "validation_rows": 3, "task_model": str(tiny_folder), "manual": "Make it good:",
         },
         "invert": {"images": (str(tmp_path / "picture.png"),), "manual": "a film"},
         "optimize": {"reward": f"{__name__}:reward", "manual": "It was"},

@@ -139,6 +139,8 @@ def test_what_version_0_1_wrote_is_read_as_it_was_meant() -> None:
     assert as_meant(old) == {**old, "template": "{text}\n{prompt}"}
     new = {**old, "template": r"{text} $\nabla$ {prompt}", "versions": {"hardprompt": "0.2.0"}}
     assert as_meant(new) == new
+    restyled = {"task": "restyle", "versions": {"hardprompt": "0.1.0"}}
+    assert as_meant({**restyled, "test_on": 5}) == {**restyled, "test_rows": 5}
     by_hand = {"template": r"{text} $\nabla$ {prompt}"}
     assert as_meant(by_hand) == by_hand
     for other in ({"task": "invert", "versions": {"hardprompt": "0.1.0"}}, {**by_hand, "versions": 3}):

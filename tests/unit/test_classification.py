@@ -15,7 +15,8 @@ from hardprompt.data.tables import Example
 from hardprompt.errors import InputError
 from hardprompt.lms.causal import CausalLM
 from hardprompt.lms.masked import MaskedLM
-from hardprompt.tasks.classify.reward import Classification, check_examples
+from hardprompt.tasks.classify.examples import check_examples
+from hardprompt.tasks.classify.reward import Classification
 from hardprompt.tasks.template import Template
 from tests.conftest import Tiny
 

@@ -201,10 +201,11 @@ def test_named_data_that_were_written_need_no_folder_again(data: Path, tiny_fold
     where.mkdir(parents=True)
     for name in ("train", "dev"):
         (where / f"{name}.tsv").write_text("sentence\tlabel\n" + "".join(f"{name} {i}\t{i % 2}\n" for i in range(6)))
-    (data / "sst-2" / "test.tsv").write_text("sentence\tlabel\n" + "".join(f"test {i}\t{i % 2}\n" for i in range(6)))
+    (data / "sst-2" / "test.tsv").write_text("sentence\tlabel\n" + "".join(f"test {i}\t{i % 2}\n" for i in range(4500)))
     made = plan(data, tiny_folder, data={"sst-2": {"named": "sst-2"}}, splits=["16-9"], settings={"threads": 1})
     before = [cell.recipe for cell in made.cells(data / "out")]
     assert before[0].values["test"] == str(data / "out" / "data" / "sst-2" / "16-9" / "test.tsv")
+    assert before[0].plan()["texts"]["test"] == 4500  # whole, unlike a user's own file
     shutil.rmtree(data / "sst-2")
     made = made.narrowed(folder=str(data / "gone"))
     assert [cell.recipe for cell in made.cells(data / "out")] == before
@@ -303,12 +304,6 @@ def test_what_is_finished_is_not_run_again(finished: tuple[Plan, list[Cell], Pat
     good = [cell for cell in cells if cell.method != "broken"]
     assert list(parts.run_cells(parts.unfinished(good), workers=1)) == []
     assert before == {c.folder: (c.folder / "result.json").stat().st_mtime_ns for c in good}
-
-
-def test_nothing_begins_once_it_is_interrupted(data: Path, tiny_folder: Path, tmp_path: Path) -> None:
-    cells = plan(data, tiny_folder).cells(tmp_path / "out")
-    assert list(parts.run_cells(cells, workers=1, interrupted=lambda: True)) == []
-    assert parts.unfinished(cells) == cells
 
 
 def test_a_process_that_dies_is_found_and_the_others_finish(data: Path, tiny_folder: Path, tmp_path: Path) -> None:

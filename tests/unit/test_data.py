@@ -1,6 +1,10 @@
 """Reading and splitting labelled texts."""
 
+import contextlib
+import csv
+import io
 import json
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -14,7 +18,6 @@ TEXTS = ['He said "no".', "a, b, c", "naïve café", "one\ttab".replace("\t", " 
 
 
 def write(path: Path, kind: str) -> Path:
-    import csv
 
     import pyarrow
     import pyarrow.parquet
@@ -56,7 +59,7 @@ def test_a_row_without_a_text_is_left_out_and_said(tmp_path: Path, caplog: pytes
     file.write_text("sentence\tlabel\nfine\t0\n \t0\nbad\t1\n")
     assert [r.text for r in read_rows(file, text="sentence", label="label")] == ["fine", "bad"]
     assert "1 with an empty 'sentence'" in caplog.text
-    assert "in row 2" in caplog.text
+    assert "in line 3" in caplog.text
 
 
 labelled = st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 8)), min_size=12, max_size=60)
@@ -96,9 +99,11 @@ def test_number_labels_are_sorted_by_value() -> None:
 def test_only_line_ends_end_a_line_of_text(tmp_path: Path) -> None:
     file = tmp_path / "texts.txt"
     file.write_bytes("one\u2028still one\r\n\r\ntwo\x0bstill two\n three ".encode())
-    assert read_texts(file) == ["one\u2028still one", "", "two\x0bstill two", "three"]
+    assert [(one.text, one.number) for one in read_texts(file)] == [
+        ("one\u2028still one", 1), ("", 2), ("two\x0bstill two", 3), ("three", 4),
+    ]  # fmt: skip
     (tmp_path / "t.csv").write_text("text,n\na,1\n,2\n")
-    assert read_texts(tmp_path / "t.csv", text="text") == ["a", ""]
+    assert [(one.text, one.number) for one in read_texts(tmp_path / "t.csv", text="text")] == [("a", 2), ("", 3)]
     assert read_texts(file, text="text") == read_texts(file)  # a column is of tables
     for name, text, message in (("t.csv", None, "name the column"), ("t.csv", "txt", "Did you mean 'text'")):
         with pytest.raises(InputError, match=message):
@@ -165,20 +170,20 @@ def test_parquet_of_every_kind_is_read_as_pandas_means_it(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("label", [["a"], {"a": 1}])
 def test_a_list_or_an_object_is_no_label(tmp_path: Path, label: object) -> None:
-    with pytest.raises(InputError, match=r"row 1 .* as 'label'; a text was expected"):
+    with pytest.raises(InputError, match=r"line 1 .* as 'label'; a text was expected"):
         two(tmp_path, json.dumps({"text": "a", "label": label}).encode(), "data.jsonl")
 
 
 def test_half_a_character_is_refused_with_its_row(tmp_path: Path) -> None:
     lines = [json.dumps({"text": text, "label": "a"}) for text in ("\ud83d\ude00", "\ud83d")]
-    with pytest.raises(InputError, match=r"row 2 .* half a character"):
+    with pytest.raises(InputError, match=r"line 2 .* half a character"):
         two(tmp_path, "\n".join(lines).encode(), "data.jsonl")
 
 
 def test_rows_without_a_class_are_left_out_and_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     data = b'{"text": "a", "label": NaN}\n{"text": "b", "label": null}\n{"text": "c", "label": "x"}\n'
     assert two(tmp_path, data, "data.jsonl") == [("c", "x")]
-    assert "2 with an empty 'label', in row 1, 2" in caplog.text
+    assert "2 with an empty 'label', in line 1, 2" in caplog.text
 
 
 def test_all_columns_that_are_not_there_are_said_at_once(tmp_path: Path) -> None:
@@ -204,9 +209,6 @@ def test_numbers_sort_by_value_below_zero_too() -> None:
 
 @given(st.lists(st.tuples(st.text(max_size=8), st.text(max_size=4)), min_size=1, max_size=5))
 def test_any_csv_is_read_as_pythons_own_reader_does_or_refused(rows: list[tuple[str, str]]) -> None:
-    import csv
-    import io
-    import tempfile
 
     stream = io.StringIO()
     csv.writer(stream).writerows([("text", "label"), *rows])
@@ -218,11 +220,25 @@ def test_any_csv_is_read_as_pythons_own_reader_does_or_refused(rows: list[tuple[
     assert found == [(text, label.strip()) for text, label in rows if text.strip() and label.strip()]
 
 
+@given(
+    st.lists(
+        st.tuples(
+            st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=8).filter(str.strip),
+            st.sampled_from(["a", "b", "c,d", 'e"f', "g\nh", "é;i"]),
+        ),
+        min_size=1,
+        max_size=5,
+    )
+)
+def test_a_csv_of_ordinary_rows_is_never_refused(rows: list[tuple[str, str]]) -> None:
+    stream = io.StringIO(newline="")
+    csv.writer(stream).writerows([("text", "label"), *rows])
+    with tempfile.TemporaryDirectory() as folder:
+        assert two(Path(folder), stream.getvalue().encode()) == rows
+
+
 @given(st.binary(max_size=80), st.sampled_from(["csv", "tsv", "jsonl", "parquet"]))
 def test_any_bytes_are_rows_or_an_error_of_ours(data: bytes, kind: str) -> None:
-    import contextlib
-    import tempfile
-
     before = b'{"text": "a", "label": 1}\n' if kind == "jsonl" else b""
     with tempfile.TemporaryDirectory() as folder, contextlib.suppress(InputError):
         assert two(Path(folder), before + data, f"data.{kind}")
@@ -233,17 +249,29 @@ def test_a_quotation_mark_that_is_never_closed_is_refused(tmp_path: Path) -> Non
         two(tmp_path, b'text,label\na,"b\nc,d\n')
 
 
+def test_a_column_of_parquet_that_nobody_asks_for_is_not_read(tmp_path: Path) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    far = pyarrow.array([10**8], pyarrow.int32()).cast(pyarrow.date32())  # no date of Python's
+    table = pyarrow.table({"when": far, "label": ["a"], "text": ["one"]})
+    pyarrow.parquet.write_table(table, tmp_path / "data.parquet")
+    assert two(tmp_path, (tmp_path / "data.parquet").read_bytes(), "data.parquet") == [("one", "a")]
+    with pytest.raises(InputError, match=r"unknown column.*'txt'|cannot be read as Parquet"):
+        read_rows(tmp_path / "data.parquet", text="txt", label="label")
+
+
 def test_text_of_parquet_that_is_no_utf_8_is_refused(tmp_path: Path) -> None:
     import pyarrow
     import pyarrow.parquet
 
     bad = pyarrow.StringArray.from_buffers(1, pyarrow.py_buffer(b"\0\0\0\0\2\0\0\0"), pyarrow.py_buffer(b"\xff\xfe"))
     pyarrow.parquet.write_table(pyarrow.table({"text": bad, "label": ["a"]}), tmp_path / "data.parquet")
-    with pytest.raises(InputError, match="is not Parquet"):
+    with pytest.raises(InputError, match="cannot be read as Parquet"):
         read_rows(tmp_path / "data.parquet", text="text", label="label")
 
 
 def test_a_nul_is_no_text_and_empty_names_of_columns_may_repeat(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"row 1 .* NUL in 'text'"):
+    with pytest.raises(InputError, match=r"line 1 .* NUL in 'text'"):
         two(tmp_path, b'{"text": "a\\u0000b", "label": 1}\n', "data.jsonl")
     assert two(tmp_path, b"text,label,,\na,b,,\n") == [("a", "b")]

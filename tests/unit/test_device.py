@@ -124,9 +124,12 @@ def test_scoring_with_a_causal_model_reads_once(reads: list[Tensor], choices: li
 def test_scoring_with_a_masked_model_reads_once(reads: list[Tensor], choices: list[str]) -> None:
     lm = MaskedLM(make_tiny("roberta"), make_tokenizer())
     assert lm._unpadded is not None
+    contexts = ["The film was<mask>.", "It was<mask> in the house by the sea"]
+    lm.score(contexts, choices)  # proves that a row may hold them, where there are numbers
+    reads.clear()
     lm.model.to(META)
     lm.device = lm._unpadded._device = META
-    scores = lm.score(["The film was<mask>.", "It was<mask> in the house by the sea"], choices)
+    scores = lm.score(contexts, choices)
     assert scores.shape == (2, 2)
     assert len(reads) == 1
 

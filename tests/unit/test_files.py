@@ -10,7 +10,7 @@ import torch
 
 from hardprompt.errors import InputError
 from hardprompt.search import files
-from hardprompt.search.files import Past, StateStore
+from hardprompt.search.files import Past, StateStore, digest
 from hardprompt.search.writing import write_text
 
 STATE: dict[str, Any] = {
@@ -154,9 +154,24 @@ def test_a_state_cannot_name_a_file_outside_its_folder(tmp_path: Path, name: Any
     (tmp_path / "secret").write_text("[1]\n")
     (tmp_path / "c" / "link").symlink_to(tmp_path / "secret")
     index = json.loads((tmp_path / "c" / "state.json").read_text())
-    index[what] = name if what == "tensors" else {"/log": [name, 1]}
-    (tmp_path / "c" / "state.json").write_text(json.dumps(index))
-    with pytest.raises(InputError, match="damaged"):
+    index[what] = name if what == "tensors" else {"/log": [name, 1, "0" * 64]}
+    del index["digest"]
+    (tmp_path / "c" / "state.json").write_text(json.dumps({**index, "digest": digest(index)}))
+    with pytest.raises(InputError, match=r"damaged: (?!it is not as)"):  # the digest is right
+        StateStore(tmp_path / "c").load()
+
+
+@pytest.mark.parametrize("file", ["state.json", "tensors", "log"])
+def test_what_was_edited_is_refused(tmp_path: Path, file: str) -> None:
+    StateStore(tmp_path / "c").save(1, {"log": Past(["a"]), "n": 1, "t": torch.arange(3)})
+    (path,) = [path for path in (tmp_path / "c").iterdir() if path.name.startswith(file)]
+    data = bytearray(path.read_bytes())
+    if file == "state.json":
+        path.write_text(path.read_text().replace('"n": 1', '"n": 2'))
+    else:
+        data[-2 if file == "tensors" else 2] ^= 1
+        path.write_bytes(bytes(data))
+    with pytest.raises(InputError, match=r"damaged.*as (it was|they were) written"):
         StateStore(tmp_path / "c").load()
 
 

@@ -16,8 +16,10 @@ from PIL import Image, ImageCms
 from hardprompt.errors import InputError, MissingExtra
 from hardprompt.lms import hub
 from hardprompt.lms.image_text import load_image_text
+from hardprompt.lms.image_text.shown import as_shown
 from hardprompt.tasks.invert.drawing import draw
 from hardprompt.tasks.invert.images import ASPECT, grid, image_files, png, read_image
+from tests.contract.test_image_text import save_tiny
 
 
 def noise(width: int = 30, height: int = 20) -> Any:
@@ -372,3 +374,20 @@ def test_a_profile_that_cannot_be_used_is_ignored_after_a_word(
     noise().save(tmp_path / "a.png", icc_profile=bad)
     assert np.array_equal(pixels(read_image(tmp_path / "a.png")), pixels(noise()))
     assert "colour profile that cannot be used" in caplog.text
+
+
+def test_a_picture_that_is_handed_over_is_read_as_its_file_is(tmp_path: Path) -> None:
+    tower = load_image_text(str(save_tiny("clip", tmp_path / "clip")))
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8))
+    turned = Image.Exif()
+    turned[0x0112] = 6  # a viewer turns it by a quarter to the right
+    picture.save(tmp_path / "a.png", icc_profile=profile(rXYZ=SRGB[2], bXYZ=SRGB[0]), exif=turned)
+    meant = Image.merge("RGB", picture.split()[::-1]).transpose(Image.Transpose.ROTATE_270)
+    with Image.open(tmp_path / "a.png") as handed:
+        found = tower.images([handed])
+        assert handed.info["icc_profile"]  # it is the user's
+        once = as_shown(handed)
+    assert np.abs(pixels(once) - pixels(meant)).max() <= 2
+    assert np.array_equal(pixels(as_shown(once)), pixels(once))
+    torch.testing.assert_close(found, tower.images([meant]), atol=2e-2, rtol=0)
+    assert (found - tower.images([picture])).abs().max() > 5e-2

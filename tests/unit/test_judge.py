@@ -20,7 +20,9 @@ from PIL import Image
 from rich.console import Console
 
 from hardprompt.errors import InputError, MissingExtra
+from hardprompt.runs import start
 from hardprompt.search.writing import write_json
+from hardprompt.tasks import Recipe
 from hardprompt.tasks.invert.judge import judge, judge_folder, table
 from hardprompt.tasks.invert.question import TEMPLATE, parse
 
@@ -590,7 +592,7 @@ def test_the_table_shows_marks_means_and_counts(ask: Any, server: Server) -> Non
     ]
     stream = io.StringIO()
     result = ask("a [bold]cat", "b", "c", model="eye[red]", repeats=2)
-    Console(file=stream, width=160).print(table(result))
+    Console(file=stream, width=160, markup=False).print(table(result))
     text = stream.getvalue()
     cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in text.splitlines() if "│" in line]
     assert "eye[red]" in text
@@ -605,7 +607,7 @@ def test_the_table_shows_marks_means_and_counts(ask: Any, server: Server) -> Non
 def test_the_table_of_nothing(ask: Any, server: Server) -> None:
     server.script = [says("")]
     stream = io.StringIO()
-    Console(file=stream, width=160).print(table(ask()))
+    Console(file=stream, width=160, markup=False).print(table(ask()))
     assert re.search(r"standard error +│ +- +│ +- +│ 0 answered, 1 refused", stream.getvalue())
 
 
@@ -662,3 +664,30 @@ def test_no_mark_comes_from_an_answer_that_is_not_strictly_right(text: str) -> N
 @pytest.mark.parametrize("text", [GOOD, f" {GOOD}\n", f"```\n{GOOD}\n```", f"```json \r\n{GOOD}\r\n  ```\n"])
 def test_answers_that_are_right(text: str) -> None:
     assert parse(text) == strictly(text) == (4, 2)
+
+
+def test_pictures_are_found_after_a_move_and_another_is_not_judged(server: Server, tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    project.mkdir()
+    Image.new("RGB", (30, 20), (200, 10, 10)).save(project / "a.png")
+    image = project / "a.png"
+    recipe = Recipe.of({"task": "invert", "images": [str(image)]})
+    begun = start(recipe, project / "run")
+    assert begun.files == [str(image)]
+    write_json(project / "run" / "result.json", {"task": "invert", "prompt": "p", "images": [str(image.resolve())]})
+    moved = project.rename(tmp_path / "moved")
+    result = judge_folder(moved / "run", model="eye", base_url=server.url)
+    sent = server.requests[0]["messages"][-1]["content"]
+    (url,) = [part["image_url"]["url"] for part in sent if part["type"] == "image_url"]
+    with Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))) as seen:
+        red, green, _ = seen.convert("RGB").getpixel((5, 5))  # type: ignore[misc]
+    assert red > 150 > green
+    moved = moved.rename(tmp_path / "again")  # what was answered is not asked again
+    assert judge_folder(moved / "run", model="eye", base_url=server.url)["answers"] == result["answers"]
+    assert len(server.requests) == 1
+    Image.new("RGB", (30, 20), "green").save(moved / "a.png")
+    with pytest.raises(InputError, match=r"moved/a\.png|again/a\.png' has changed since the run began"):
+        judge_folder(moved / "run", model="eye", base_url=server.url)
+    (moved / "a.png").unlink()
+    with pytest.raises(InputError, match=r"project/a\.png' is gone; it was looked for at .*again/a\.png"):
+        judge_folder(moved / "run", model="eye", base_url=server.url)

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, BertConfig, ErnieConfig, RobertaConfig
 
 from hardprompt.errors import InputError
 from hardprompt.lms import TaskLM, packing
@@ -21,7 +20,6 @@ from hardprompt.lms.models import Models
 from hardprompt.lms.policy import PolicyLM
 from hardprompt.lms.proof import prove
 from hardprompt.lms.roles import ROLES, check_name
-from tests.conftest import PAD, VOCABULARY
 
 OWN = """
 import torch
@@ -106,26 +104,6 @@ def test_a_masked_model_is_shared_likewise(masked_folder: str, monkeypatch: pyte
     assert torch.equal(first.score(contexts, [" good", " bad"]), again.score(contexts, [" good", " bad"]))
     with pytest.raises(InputError, match=r"is a masked language model \(roberta.*a causal language model is needed"):
         models.causal(masked_folder)
-
-
-@pytest.mark.parametrize("kind", [RobertaConfig, BertConfig, ErnieConfig])
-def test_a_decoder_of_a_masked_family_is_read_as_the_causal_model_that_it_is(
-    kind: Any, tiny_tokenizer: Any, tmp_path: Path
-) -> None:
-    config = kind(
-        vocab_size=VOCABULARY, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=48,
-        max_position_embeddings=64, pad_token_id=PAD, initializer_range=0.3, is_decoder=True,
-    )  # fmt: skip
-    model = AutoModelForCausalLM.from_config(config).eval()
-    model.save_pretrained(tmp_path)
-    tiny_tokenizer.save_pretrained(tmp_path)
-    contexts, choices = ["The film was", "It is not bad, and the music was"], [" good", " bad"]
-    lm = load_task_lm(str(tmp_path))
-    assert lm.blank == ""
-    with torch.no_grad():
-        last = torch.stack([model(**tiny_tokenizer(c, return_tensors="pt")).logits[0, -1] for c in contexts])
-    expected = last[:, [tiny_tokenizer(c, add_special_tokens=False)["input_ids"][0] for c in choices]]
-    torch.testing.assert_close(lm.score(contexts, choices).softmax(-1), expected.softmax(-1), atol=1e-5, rtol=1e-4)
 
 
 def test_without_keeping_each_call_loads_anew(tiny_folder: Path) -> None:

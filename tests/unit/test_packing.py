@@ -8,8 +8,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from transformers import RobertaConfig, RobertaForCausalLM
 
 from hardprompt.lms import packing
+from hardprompt.lms.kept import Room
 from hardprompt.lms.packing import PackedModel
 from tests.conftest import ARCHITECTURES, VOCABULARY, WINDOWED, Tiny, make_tiny
 
@@ -176,7 +178,7 @@ def test_keeping_what_is_kept_already_runs_nothing(packed_of: Any) -> None:
 
 @pytest.mark.parametrize("keep_bytes", [0, 2000])
 def test_without_room_for_all_prefixes_the_states_are_the_same(packed_of: Any, keep_bytes: int) -> None:
-    packed, kept = packed_of("llama", keep_bytes=keep_bytes), [[5, 6], [7, 8, 9], list(range(10, 30))]
+    packed, kept = packed_of("llama", room=Room(keep_bytes)), [[5, 6], [7, 8, 9], list(range(10, 30))]
     packed.keep(kept)
     before = packed.tokens_run
     assert_same_as_whole(packed, [[*p, 40] for p in kept])
@@ -228,3 +230,19 @@ def test_a_model_that_silently_ignores_positions_or_the_tree_is_found_out_and_ru
     assert not packed.allows("tree", 1)
     packed.keep([[5, 6, 7]])
     assert_same_as_whole(packed, [[5, 6, 7, 8, 9], [5, 6, 7, 9, 8, 7]])
+
+
+def test_a_decoder_reads_fewer_places_than_its_configuration_says() -> None:
+    config = RobertaConfig(
+        vocab_size=VOCABULARY, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
+        max_position_embeddings=128, is_decoder=True, pad_token_id=1,
+    )  # fmt: skip
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = RobertaForCausalLM(config).eval()
+    packed = PackedModel(model)
+    ids = [[2 + i % 40 for i in range(n)] for n in (5, 70, 120)]  # positions begin behind the padding's: 126 fit
+    for own, found in zip(ids, packed.hidden(ids)[0], strict=True):
+        with torch.no_grad():
+            whole = model(input_ids=torch.tensor([own])).logits[0, -1]
+        torch.testing.assert_close(packed.head.logits(found[None])[0], whole, atol=1e-4, rtol=1e-4)

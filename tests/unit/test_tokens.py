@@ -13,7 +13,7 @@ from hardprompt.errors import InputError
 from hardprompt.lms.causal import CausalLM
 from hardprompt.lms.masked import MaskedLM
 from hardprompt.lms.policy import PolicyLM
-from hardprompt.lms.tokens import ids_behind, open_ids, special_ids
+from hardprompt.lms.tokens import ids_behind, open_ids, say_controls, special_ids
 from hardprompt.lms.vocabulary import allowed_tokens
 from hardprompt.tasks.classify.reward import Classification
 from hardprompt.tasks.template import Template
@@ -237,3 +237,20 @@ def test_a_masked_answer_fills_its_masks_from_left_to_right(tiny_masked: Tiny, h
         expected.append(sum(log_p) / (len(log_p) if how == "mean" else 1))
     score = MaskedLM(model, tokenizer).score(["The film was<mask>."], choices, how=how)
     torch.testing.assert_close(score, torch.tensor([expected]), atol=2e-5, rtol=1e-4)
+
+
+def test_a_special_token_in_a_users_text_is_said_once_with_count_and_first_line(
+    tiny_causal: Tiny, caplog: pytest.LogCaptureFixture
+) -> None:
+    texts = [("line 2", "plain"), ("line 3", "a </s> b"), ("line 4", "<mask> </s>"), ("line 5", "</ s>")]
+    tokenizer = tiny_causal.tokenizer
+    special = {
+        tokenizer.decode([i]) for _, text in texts for i in tokenizer(text, add_special_tokens=False)["input_ids"]
+    }
+    assert {"</s>", "<mask>"} <= special  # which the tokenizer itself takes for no letters
+    for _ in range(2):
+        say_controls(tokenizer, texts, but="<mask>")
+    assert [record.message for record in caplog.records] == [
+        "'</s>' is a special token of the task model, which does not read it as these letters; it stands in 2 of the "
+        "texts, line 3 first."
+    ]

@@ -123,6 +123,7 @@ def test_each_sequence_gets_what_it_gets_alone(encoders: dict[str, MaskedLM], ar
 def test_a_row_holds_no_padding_and_is_cut_where_a_pass_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
     lm = MaskedLM(make_tiny("roberta"), make_tokenizer())
     lm._batch_tokens = 24
+    assert lm._takes(range(30))  # which is tried once
     passes: list[int] = []
     lm.model.register_forward_pre_hook(
         lambda _m, _a, given: passes.append(given["input_ids"].numel()), with_kwargs=True
@@ -145,9 +146,20 @@ def test_sequences_beyond_a_window_are_padded(encoders: dict[str, MaskedLM]) -> 
         torch.testing.assert_close(found[k], alone, atol=2e-5, rtol=1e-5)
 
 
+def test_a_window_is_found_whatever_a_configuration_calls_it() -> None:
+    """At the power of two tokens at which it shows: 8 see one another in ModernBERT's window of 16, 9 are not tried."""
+    lm = MaskedLM(encoder("modernbert", ROWS["modernbert"]), make_tokenizer())
+    assert [lm._takes(range(length)) for length in (1, 8, 16, 40)] == [True, True, False, False]
+    half, _ = search_copy(lm, "bfloat16")
+    assert [half._takes(range(length)) for length in (8, 16)] == [True, False]
+    assert MaskedLM(make_tiny("roberta"), make_tokenizer())._takes(range(200))
+    assert lm.places_run == lm.logits_computed == 0  # what was tried is no work for anybody
+
+
 def test_a_pass_holds_no_more_logits_than_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     lm = MaskedLM(make_tiny("roberta"), make_tokenizer())
     monkeypatch.setattr(masked, "_LOGITS", 2 * VOCABULARY)
+    assert lm._takes(range(3))  # which is tried once
     passes: list[int] = []
     lm.model.register_forward_pre_hook(
         lambda _m, _a, given: passes.append(given["input_ids"].numel()), with_kwargs=True

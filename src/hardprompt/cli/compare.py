@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hardprompt.cli.flags import Parser, add_compare_flags, add_flags, given
-from hardprompt.cli.interrupt import INTERRUPTED, finishing
+from hardprompt.cli.interrupt import INTERRUPTED, interruptible
 from hardprompt.cli.show import print_parts
 from hardprompt.compare import cells as cells_of
 from hardprompt.compare import folder as folders
@@ -126,16 +126,10 @@ def _finish(out: Path, plan: Plan, as_json: bool) -> int:
         waiting = cells_of.unfinished(cells)
         line = CountLine("compare", "cells", done=len(cells) - len(waiting), total=len(cells))
         try:
-            with finishing() as asked, line.shown():
-                for cell, error in cells_of.run_cells(
-                    waiting, workers=plan.workers or cells_of.affordable(), interrupted=asked
-                ):
+            with interruptible(), line.shown():
+                for cell, error in cells_of.run_cells(waiting, workers=plan.workers or cells_of.affordable()):
                     line(cell.folder.name, error)
-                stopped = asked()
         except KeyboardInterrupt:
-            print(f"hardprompt: interrupted; continue with: {again}", file=sys.stderr)
-            return INTERRUPTED
-        if stopped:
             print(f"hardprompt: interrupted and saved; continue with: {again}", file=sys.stderr)
             return INTERRUPTED
         try:

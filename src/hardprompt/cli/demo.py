@@ -127,13 +127,15 @@ def combine(folder: Path, results: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _play(folder: Path, plan: Mapping[str, Any], as_json: bool) -> int:
-    results = []
-    for own in recipes(folder, plan):
+    results, searches = [], recipes(folder, plan)
+    for number, own in enumerate(searches, 1):
         out = folder / own.values["method"]
         result = read_result(out) if out.exists() else None
         if result is None:
             ready = begun(out) if (out / "run.yaml").is_file() else start(own, out)
-            result = run.with_live_line(out, ready, own.values["method"], resume=folder)
+            result = run.with_live_line(
+                out, ready, f"{own.values['method']} ({number} of {len(searches)})", resume=folder
+            )
         if result is None:
             return INTERRUPTED
         results.append(result)

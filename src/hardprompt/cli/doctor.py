@@ -64,7 +64,7 @@ def show(arguments: argparse.Namespace) -> int:
         console.print(f"{name:13} {value}", highlight=False, soft_wrap=True)
     listing = table("", ("what", "for", "ready", "detail, or the command that makes it so"), ())
     for row in found["ready"]:
-        listing.add_row(row["name"], row["for"], "yes" if row["ready"] else "no", row["detail"].replace("[", r"\["))
+        listing.add_row(row["name"], row["for"], "yes" if row["ready"] else "no", row["detail"])
     console.print(listing)
     return 0
 

@@ -8,6 +8,7 @@ from types import NoneType
 from typing import TYPE_CHECKING, Any, NoReturn, get_args, get_origin, get_type_hints
 
 from hardprompt.errors import InputError, unknown
+from hardprompt.optimizers import FLAGS
 from hardprompt.tasks.template import unescaped
 
 if TYPE_CHECKING:
@@ -86,7 +87,9 @@ def add_compare_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", nargs="+", type=int, metavar="N", help="of the searches (0 1 2)")
     parser.add_argument("--models", metavar="NAME", help="which of the file's sets of models")
     parser.add_argument("--folder", metavar="FOLDER", help="where the data lie (else the papers' come from the hub)")
-    parser.add_argument("--test-rows", type=int, metavar="N", help="test texts of the papers' data sets (all)")
+    parser.add_argument(
+        "--test-rows", type=int, metavar="N", help="texts to test on at most (of the papers' data sets all)"
+    )
     parser.add_argument("--reference", metavar="NAME", help="method that the others are tested against (the best)")
     parser.add_argument("--evaluations", type=int, metavar="N", help="budget of every search")
     parser.add_argument("--workers", type=int, metavar="N", help="searches side by side (as cores and memory allow)")
@@ -117,7 +120,7 @@ def given(arguments: argparse.Namespace, settings: "type[Settings]") -> dict[str
             values[name] = _pairs(value)
         elif fields[name].metadata["escapes"]:
             values[name] = unescaped(value)
-    turned = {name: getattr(arguments, name) for name in ("q", "alpha", "prior", "top_k")}
+    turned = {name: getattr(arguments, name) for name in FLAGS}
     return {**values, "settings": {k: v for k, v in turned.items() if v is not None}}
 
 

@@ -1,29 +1,18 @@
-"""Ctrl-C: the first is a question that a search asks after each step, the second stops at once."""
+"""Ctrl-C on the command line: heard at once, but for somebody's own code, whose call is finished."""
 
-import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import AbstractContextManager
+
+from hardprompt.search.stopping import stoppable
 
 INTERRUPTED = 130
 """Exit code."""
 
 
-@contextmanager
-def finishing() -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C into a question that the engine asks after each step; the second stops at once."""
-    asked = False
+def interruptible() -> AbstractContextManager[None]:
+    """While the block runs the first Ctrl-C raises KeyboardInterrupt, once what must be whole is whole."""
 
-    def ask(*_: Any) -> None:
-        nonlocal asked
-        if asked:
-            raise KeyboardInterrupt
-        asked = True
-        print("\nhardprompt: finishing this step (Ctrl-C again stops at once)", file=sys.stderr)
+    def waiting() -> None:
+        print("\nhardprompt: finishing this call (Ctrl-C again stops at once)", file=sys.stderr)
 
-    before = signal.signal(signal.SIGINT, ask)
-    try:
-        yield lambda: asked
-    finally:
-        signal.signal(signal.SIGINT, before)
+    return stoppable(waiting)

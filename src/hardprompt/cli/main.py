@@ -6,6 +6,7 @@ import errno
 import importlib
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 from hardprompt.cli.flags import Parser, add_allow_code, add_compare_flags, add_flags, given
 from hardprompt.cli.interrupt import INTERRUPTED
-from hardprompt.errors import HardpromptError, InputError, RewardError, unknown
+from hardprompt.errors import HardpromptError, InputError, RewardError, unknown, visible, without_keys
 from hardprompt.search.plugins import trust, trusted
 
 # Nothing heavy is imported up here: --help must answer at once.
@@ -59,7 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _fail(message: str, code: int) -> int:
     with contextlib.suppress(BrokenPipeError):
-        print(f"hardprompt: {message}", file=sys.stderr)
+        line = re.sub(r"\s*\n\s*", " ", without_keys(message))
+        print(f"hardprompt: {visible(line)}", file=sys.stderr)
     return code
 
 

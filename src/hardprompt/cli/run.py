@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from hardprompt.cli.interrupt import INTERRUPTED, finishing
+from hardprompt.cli.interrupt import INTERRUPTED, interruptible
 from hardprompt.cli.show import print_result
 from hardprompt.compare.plan import is_comparison
-from hardprompt.errors import HardpromptError, InputError, RewardError, typed
+from hardprompt.errors import HardpromptError, InputError, RewardError, typed, visible
 from hardprompt.runs import begun, discard, read_recipe, read_result, read_yaml, start
 from hardprompt.runs.folder import RUN, check_free, resume_command
 from hardprompt.runs.result import combine
@@ -77,29 +77,28 @@ def show(folder: Path, *, as_json: bool) -> int:
         if steps:
             state |= {k: steps[-1][k] for k in ("evaluations", "seconds", "best_reward", "validation")}
         said = ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in state.items() if k != "finished")
-    print(json.dumps(state) if as_json else f"{folder} has not finished: {said}.\n{again}")
+    print(visible(json.dumps(state) if as_json else f"{folder} has not finished: {said}.\n{again}"))
     return 0
 
 
 def with_live_line(out: Path, recipe: Recipe, label: str, *, resume: Path) -> dict[str, Any] | None:
-    """Run with the live line; Ctrl-C finishes the step, saves and says how to go on."""
+    """Run with the live line; None after a Ctrl-C, which saves and says how to go on."""
     from hardprompt.cli.live import LiveLine  # only now: torch and transformers take seconds
     from hardprompt.runs.run import execute
+    from hardprompt.search.forecast import Forecast
 
     how = f"continue with: {resume_command(resume)}"
-    live = LiveLine(label)
+    forecast = Forecast()
+    live = LiveLine(label, forecast)
     try:
-        with finishing() as asked, live.shown():
-            result = execute(out, recipe, callbacks=(live,), interrupted=asked, notify=live.note)
+        with interruptible(), live.shown():
+            return execute(out, recipe, callbacks=(live,), forecast=forecast, notify=live.note)
     except KeyboardInterrupt:
-        print(f"hardprompt: interrupted; {how}", file=sys.stderr)
+        print(f"hardprompt: interrupted and saved; {how}", file=sys.stderr)
         return None
     except (RewardError, OSError):
         print(f"hardprompt: the run stopped and is kept; {how}", file=sys.stderr)
         raise
-    if result is None:
-        print(f"hardprompt: interrupted and saved; {how}", file=sys.stderr)
-    return result
 
 
 def _go(out: Path, recipe: Recipe, as_json: bool) -> int:

@@ -5,36 +5,46 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from rich.console import Console, RenderableType
-from rich.markup import escape
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.errors import NotRenderableError
+from rich.segment import Segment
 
+from hardprompt.errors import visible
 from hardprompt.optimizers import Method
 from hardprompt.runs.result import behind
 from hardprompt.tasks.recipe import show
 from hardprompt.tasks.tables import table
 
 
-class _Pipeable(Console):
-    """A console whose reader may go, as ``head`` does: rich would end the program as if something had failed."""
+class _Plain(Console):
+    """A console that shows text as it is, and whose reader may go, as ``head`` does."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """As a console of rich, with what is in the text alone, not in its style, made visible."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(visible(segment.text), segment.style)
 
     def on_broken_pipe(self) -> None:
-        """Leave it to the command line, to which it is no fault."""
+        """Leave it to the command line, to which it is no fault; rich would end the program as if it were one."""
         raise BrokenPipeError
 
 
 def standard_output() -> Console:
     """Standard output; a pipe gets whole lines, not lines folded at a guessed width."""
-    return _Pipeable() if sys.stdout.isatty() else _Pipeable(width=160)
+    return _Plain(markup=False) if sys.stdout.isatty() else _Plain(markup=False, width=160)
 
 
 def print_parts(result: Mapping[str, Any], parts: Iterable[RenderableType], *, as_json: bool) -> None:
     """A result as one JSON object, or these parts of it; a part that is a string is printed as it is."""
     if as_json:
-        print(json.dumps(result, ensure_ascii=False))
+        print(visible(json.dumps(result, ensure_ascii=False)))
         return
     screen = standard_output()
-    for part in parts:
-        screen.print(escape(part) if isinstance(part, str) else part, highlight=False)
+    try:
+        for part in parts:
+            screen.print(part, highlight=False)
+    except NotRenderableError as error:  # a cell that is no text, of a file that was edited
+        raise TypeError(str(error)) from error
 
 
 def print_result(result: Mapping[str, Any], *, as_json: bool) -> None:

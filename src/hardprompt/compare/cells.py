@@ -9,10 +9,9 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any
 
 from hardprompt.compare.plan import Cell
 from hardprompt.errors import HardpromptError
@@ -23,8 +22,7 @@ from hardprompt.search.writing import write_json
 
 FAILED = "failed.json"
 _BYTES = 4 << 30  # of memory for one process: two small models, the texts' keys and values, and what torch needs
-_INTERRUPTED = "interrupted"
-_POLL = 0.5  # seconds between two looks at whether we are to stop
+_POLL = 0.5  # seconds between two looks around
 
 
 def affordable() -> int:
@@ -46,21 +44,19 @@ def failure(cell: Cell) -> str | None:
     return str(json.loads(path.read_text(encoding="utf-8"))["error"]) if failed else None
 
 
-def run_cells(
-    cells: Sequence[Cell], *, workers: int, interrupted: Callable[[], bool] = lambda: False
-) -> Iterator[tuple[Cell, str | None]]:
+def run_cells(cells: Sequence[Cell], *, workers: int) -> Iterator[tuple[Cell, str | None]]:
     """Run what is not finished; yields each cell as it ends, with its error if it has one.
 
-    Ends early when interrupted, every search saved after its step. A process that dies, as for want of memory, takes
-    the others of its pool with it: they are run again one by one, so that the one to blame is known.
+    A process that dies, as for want of memory, takes the others of its pool with it: they are run again one by one, so
+    that the one to blame is known.
     """
     waiting = list(cells)
     alone = False
-    while waiting and not interrupted():
+    while waiting:
         group = waiting[:1] if alone else waiting
         done: list[Cell] = []
         try:
-            for cell, error in _pool(group, 1 if alone else min(workers, len(group)), interrupted):
+            for cell, error in _pool(group, 1 if alone else min(workers, len(group))):
                 done.append(cell)
                 yield cell, error
         except BrokenProcessPool:
@@ -73,28 +69,23 @@ def run_cells(
         waiting = [cell for cell in waiting if cell not in done]
 
 
-def _pool(cells: Sequence[Cell], workers: int, interrupted: Callable[[], bool]) -> Iterator[tuple[Cell, str | None]]:
+def _pool(cells: Sequence[Cell], workers: int) -> Iterator[tuple[Cell, str | None]]:
     context = multiprocessing.get_context("spawn")  # a fork of a process that uses threads may hang
     threads = max(1, (os.cpu_count() or 1) // workers)
     with _safe_path():
-        stop = context.Event()
-        how = (stop, threads, trusted())
-        pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=how)
+        pool = ProcessPoolExecutor(
+            workers, mp_context=context, initializer=_begin, initargs=(os.getpid(), threads, trusted())
+        )
         futures: dict[Future[str | None], Cell] = {pool.submit(_run, cell): cell for cell in cells}
     with pool:
         open_ones = set(futures)
         try:
             while open_ones:
                 ended, open_ones = wait(open_ones, timeout=_POLL, return_when=FIRST_COMPLETED)
-                if interrupted() and not stop.is_set():
-                    stop.set()
-                    open_ones = {future for future in open_ones if not future.cancel()}
                 for future in ended:
-                    if (error := future.result()) != _INTERRUPTED:
-                        yield futures[future], error
+                    yield futures[future], future.result()
         except BaseException:
-            stop.set()
-            for process in multiprocessing.active_children():  # a search can be killed at any time
+            for process in multiprocessing.active_children():  # a search can be stopped at any time
                 process.terminate()
             raise
 
@@ -117,20 +108,16 @@ def _safe_path() -> Iterator[None]:
 class _Worker:
     """What one process runs its cells with: models are loaded once, and only the parent answers Ctrl-C."""
 
-    def __init__(self, stop: Any, threads: int) -> None:
+    def __init__(self, threads: int) -> None:
         from hardprompt.lms.models import Models  # only in a worker: the parent has no use for torch
 
         logging.getLogger().setLevel(logging.ERROR)  # what a search warns of stands in its folder's result
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
-        self.stop, self.threads, self.models = stop, threads, Models(keep=True)
+        self.threads, self.models = threads, Models(keep=True)
 
     def run(self, cell: Cell) -> str | None:
         """Run one cell in its own folder; returns its error, if any."""
         from hardprompt.runs.run import execute
 
-        if self.stop.is_set():
-            return _INTERRUPTED
         (cell.folder / FAILED).unlink(missing_ok=True)
         try:
             if (cell.folder / RUN).is_file():
@@ -139,8 +126,8 @@ class _Worker:
                 cell.folder.parent.mkdir(parents=True, exist_ok=True)
                 threads = cell.recipe.values["threads"] or self.threads
                 recipe = start(cell.recipe.changed(threads=threads), cell.folder)
-            done = execute(cell.folder, recipe, interrupted=self.stop.is_set, models=self.models)
-            return _INTERRUPTED if done is None else None
+            execute(cell.folder, recipe, models=self.models)
+            return None
         except HardpromptError as error:
             said, trace = str(error), ""
         except Exception as error:  # whatever it is, it is one cell's, and the file says where it came from
@@ -152,14 +139,18 @@ class _Worker:
 _worker: _Worker | None = None  # of this process, if it is one of a pool
 
 
-def _begin(stop: Any, threads: int, names: frozenset[str] | None) -> None:
+def _begin(parent: int, threads: int, names: frozenset[str] | None) -> None:
     global _worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_follow, args=(parent,), daemon=True).start()  # before torch, which takes seconds
     trust(names)
-    _worker = _Worker(stop, threads)
+    _worker = _Worker(threads)
 
 
 def _run(cell: Cell) -> str | None:
-    return _worker.run(cell) if _worker is not None else _INTERRUPTED
+    if _worker is None:
+        raise RuntimeError("the pool begins every process with _begin")
+    return _worker.run(cell)
 
 
 def _follow(parent: int) -> None:

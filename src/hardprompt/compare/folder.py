@@ -11,9 +11,10 @@ from hardprompt.compare.plan import Plan
 from hardprompt.errors import typed
 from hardprompt.lms.revisions import check as check_revisions
 from hardprompt.lms.revisions import current, pins
-from hardprompt.runs.folder import COMPARISON, HOME, REVISIONS, check_links, check_version, make_folder, read_settings
+from hardprompt.runs.folder import COMPARISON, REVISIONS, check_links, check_version, make_folder, read_settings
 from hardprompt.search.writing import write_text
 from hardprompt.tasks.paths import anchored
+from hardprompt.tasks.places import HOME
 from hardprompt.version import __version__
 
 

@@ -18,15 +18,18 @@ from hardprompt.data.named import LABEL, NAMED, TEXT, materialise
 from hardprompt.errors import InputError, unknown
 from hardprompt.lms.revisions import pins
 from hardprompt.optimizers import Method, Need
-from hardprompt.runs.folder import HOME, REVISIONS, moved, read_settings
-from hardprompt.runs.places import found as found_at
+from hardprompt.runs.folder import REVISIONS, moved, read_settings
 from hardprompt.tasks import Recipe
+from hardprompt.tasks.places import HOME
+from hardprompt.tasks.places import found as found_at
 from hardprompt.tasks.recipe import fitting, setting_names
 from hardprompt.tasks.settings import DEFAULT_METHOD
 
 _METHODS = ("manual", "best-of-n", "pin", DEFAULT_METHOD)  # where nothing else is said
 _SEEDS = (0, 1, 2)
 _NAMED = "named"  # the setting of a data set that the program knows
+_TEST_ROWS = "test_rows"  # the setting of tasks that are tested on rows of a file
+_ALL = 10**9
 _KNOWN = (*NAMED, films.NAME)
 _RUN_ONLY = ("method", "seed", "threads")  # what a run.yaml has and a comparison does not
 _UNSAID = ("data", "settings", "save_every", "validate_every")  # what a note does not speak of
@@ -84,7 +87,7 @@ class Plan:
     # What a paper reports, by method and data set, in the unit of the task's main figure.
     claims: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     folder: str | None = None  # of the data
-    test: _AtLeast1 | None = None  # test rows of a named data set; None is all
+    test: _AtLeast1 | None = None  # test rows at most; None is all of a named data set, else what the settings say
     reference: str | None = None  # the method that the others are tested against; None is that of the best mean rank
     revisions: Mapping[str, str] = field(default_factory=dict)  # of models on the hub, by name: the commit to load
     typed: Mapping[str, Any] = field(default_factory=dict)  # settings given beside the file; they hold for all cells
@@ -186,8 +189,8 @@ class Plan:
         named = any(_NAMED in own for own in made.data.values())
         if splits is not None and not named and not _by_split([made.settings, made.data]):
             raise InputError(f"splits are {list(splits)}, and no data set of the comparison has any.")
-        if changes.get("test") is not None and not named:
-            raise InputError(f"test rows are {changes['test']}, which goes with the papers' data sets alone.")
+        if changes.get("test") is not None and not named and _TEST_ROWS not in setting_names(made.task):
+            raise InputError(f"test rows are {changes['test']}, and {made.task} has none.")
         if made.reference is not None and made.reference not in made.methods:
             raise unknown("reference", made.reference, made.methods)
         return made
@@ -260,6 +263,8 @@ class Plan:
         for layer in (of_data, models, (self.chosen.get("data") or {}).get(data, {}), own):
             values |= {k: v for k, v in layer.items() if k != _NAMED}
         values |= self.typed
+        if self.test is not None and _NAMED not in of_data:
+            values[_TEST_ROWS] = self.test
         general = {**(self.settings.get("settings") or {}), **(self.typed.get("settings") or {})}
         accepted = self._method(label).accepted() if general else {}  # which imports the method
         general = {key: value for key, value in general.items() if key in accepted}  # not every method has an alpha
@@ -272,7 +277,8 @@ class Plan:
     def _named(self, name: str, split: str, seed: int, out: Path) -> dict[str, Any]:
         """A data set that the program knows, as settings of a classification: its files, and how it is posed."""
         if name == films.NAME:
-            return films.materialise(out / "data" / name / str(seed), seed=seed, test=self.test)
+            posed = films.materialise(out / "data" / name / str(seed), seed=seed, test=self.test)
+            return {**posed, _TEST_ROWS: _ALL}
         if name not in NAMED:
             raise unknown("data set", name, _KNOWN)
         if not split:
@@ -281,10 +287,10 @@ class Plan:
         if not all(Path(file).is_file() for file in files.values()):
             folder = Path(self.folder) if self.folder is not None else None
             materialise(name, split, out / "data", folder=folder, test=self.test)
-        posed = NAMED[name]
+        known = NAMED[name]
         return {
-            **files, "text": TEXT, "label": LABEL, "template": posed.template, "manual": posed.manual,
-            "verbalizers": dict(posed.verbalizers), "instruction": posed.instruction,
+            **files, _TEST_ROWS: _ALL, "text": TEXT, "label": LABEL, "template": known.template, "manual": known.manual,
+            "verbalizers": dict(known.verbalizers), "instruction": known.instruction,
         }  # fmt: skip
 
     def _filled(self, value: Any, split: str) -> Any:

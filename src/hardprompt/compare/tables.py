@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hardprompt.compare import statistics
 from hardprompt.compare.statistics import Outcome, by_data, by_method, interval
 from hardprompt.data.files import csv_text
-from hardprompt.data.markdown import code, plain
+from hardprompt.data.markdown import code_cell, plain
 from hardprompt.errors import unknown
 from hardprompt.tasks.tables import number, table
 
@@ -95,7 +95,7 @@ def markdown(summary: Mapping[str, Any]) -> str:
     for title, (head, *rows) in _grids(summary):
         parts += [f"### {plain(title)}", _markdown(head, [map(plain, row) for row in rows])]
     for block in summary["data"]:
-        rows = [[plain(name), code(text)] for name, text in _prompts(block)]
+        rows = [[plain(name), code_cell(text)] for name, text in _prompts(block)]
         parts += [f"### {plain(block['data'])}: best prompts", _markdown(["method", "prompt"], rows, words=2)]
     return "\n\n".join(parts) + "\n"
 
@@ -126,8 +126,6 @@ def csv_rows(summary: Mapping[str, Any]) -> tuple[str, str]:
 
 def show(summary: Mapping[str, Any]) -> "list[RenderableType]":
     """For a terminal: methods by data sets, each data set with its prompts, the tests over all; a note is a string."""
-    from rich.markup import escape
-
     shown: list[RenderableType] = [summary["note"]] if summary["note"] else []
     overview, tests, *_ = _grids(summary)
     grids = [overview] if len(summary["data"]) > 1 else []
@@ -136,9 +134,9 @@ def show(summary: Mapping[str, Any]) -> "list[RenderableType]":
         prompts = [_quoted(_short(row["prompt"] or "-", _BRIEF)) for row in block["rows"]]
         grids.append((title, [[*row, last] for row, last in zip(grid, ["best prompt", *prompts], strict=True)]))
     for title, (head, *rows) in (*grids, tests):
-        made = table(title, head[:1], [escape(cell) for cell in head[1:]])
+        made = table(title, head[:1], head[1:])
         for row in rows:
-            made.add_row(*map(escape, row))
+            made.add_row(*row)
         shown.append(made)
     return shown
 

@@ -1,21 +1,30 @@
 """Files of records: CSV, TSV, JSONL and Parquet of a user's, read strictly, and CSV files of our own."""
 
-import codecs
+import contextlib
 import csv
 import io
+import itertools
 import json
-import logging
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from hardprompt.data.decoding import read_text
 from hardprompt.errors import InputError, MissingExtra, unknown
 
-_LOG = logging.getLogger(__name__)
-
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet runs a cell that begins so (OWASP, CSV injection)
+_SIGNS = (
+    "=+@＝＋＠－-"  # a spreadsheet runs a cell that begins so, behind a tab or a line break too (OWASP, CSV injection)
+)
+# Where a cell begins: the text's start, or what parts cells in a spreadsheet that does not part them at commas, for
+# which our quotation marks in mid-line are none. Each ' and " there counts as one more, so that the way back is unique.
+_FORMULA = rf"(?:^(?=['\"]*[\t\r\n{_SIGNS}])|(?<=[;\t\r\n])(?=['\"]*[{_SIGNS}]))"
+_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+_SEPARATORS = ",;\t|"  # of the columns of a .csv file; a comma goes before what Excel and others write
+_PARQUET = ".parquet"
+_Numbered = tuple[int, dict[str, Any]]
 
 csv.field_size_limit(2**31 - 1)  # a text may be longer than Python's reader allows by itself
 
@@ -25,8 +34,20 @@ def is_table(file: Path) -> bool:
     return file.suffix.lower() in _READERS
 
 
-def records(file: Path) -> Iterator[dict[str, Any]]:
-    """The records of a table by column, one after the other.
+def place(file: str | Path, number: int) -> str:
+    """Where a user finds a record: the line of a text on which it begins, the header's being 1, or a row of Parquet."""
+    return f"{'row' if str(file).lower().endswith(_PARQUET) else 'line'} {number} of {str(file)!r}"
+
+
+def records(
+    file: Path, encoding: str | None = None, wanted: Sequence[str] = ()
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The records of a table by column, one after the other, each with its number, as ``place`` has it.
+
+    Args:
+        file: its path, which says what kind of table it is.
+        encoding: of a text, as ``read_text`` has it.
+        wanted: columns that will be asked for, which tell the separator of a .csv file.
 
     Raises:
         InputError: the file is no table, is not text or malformed.
@@ -34,17 +55,17 @@ def records(file: Path) -> Iterator[dict[str, Any]]:
     """
     if not is_table(file):
         raise unknown("data format", file.suffix or file.name, _READERS)
-    return _READERS[file.suffix.lower()](file)
+    return _READERS[file.suffix.lower()](file, encoding, wanted)
 
 
-def lines(file: Path) -> list[str]:
+def lines(file: Path, encoding: str | None = None) -> list[str]:
     """The lines of a text, without the empty one after a last line end.
 
     Raises:
         InputError: the file is not text.
     """
     # Only these end a line: str.splitlines would also break a text at what a writer may use inside it.
-    found = _read_text(file).replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    found = read_text(file, encoding).replace("\r\n", "\n").replace("\r", "\n").split("\n")
     return found[: -1 if found[-1] == "" else None]
 
 
@@ -55,54 +76,23 @@ def columns(file: Path, *names: str) -> list[list[str]]:
 
 
 def csv_text(head: Sequence[str], rows: Iterable[Sequence[Any]], *, data: bool = False) -> str:
-    """A CSV file of ours for people: a text that a spreadsheet would run as a formula has a ' before it.
+    """A CSV file of ours for people: texts in quotation marks, a ' before what a spreadsheet would run as a formula.
 
-    With ``data`` the texts stand as they are: the file is one that hardprompt reads as a user's.
+    A number, of a class say, stays one. With ``data`` the texts stand as they are: the file is one that hardprompt
+    reads as a user's.
     """
     stream = io.StringIO()
-    csv.writer(stream).writerows([head, *(rows if data else ([_defused(cell) for cell in row] for row in rows))])
+    writer = csv.writer(stream, quoting=csv.QUOTE_MINIMAL if data else csv.QUOTE_NONNUMERIC)
+    writer.writerows([head, *rows] if data else ([_defused(cell) for cell in row] for row in [head, *rows]))
     return stream.getvalue()
 
 
 def _defused(cell: Any) -> Any:
-    # One more ' before those that stand there already, so that the way back is unique.
-    return f"'{cell}" if isinstance(cell, str) and cell.lstrip("'").startswith(_FORMULA) else cell
+    return cell if not isinstance(cell, str) or _NUMBER.fullmatch(cell) else re.sub(_FORMULA, "'", cell)
 
 
 def _undone(cell: str) -> str:
-    return cell[1:] if cell.startswith("'") and cell.lstrip("'").startswith(_FORMULA) else cell
-
-
-def _read_text(file: Path) -> str:
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise InputError(f"data file {str(file)!r} cannot be read: {error.strerror}.") from error
-    wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    try:
-        text = data.decode("utf-16" if wide else "utf-8-sig")
-    except UnicodeDecodeError as error:
-        text = _windows(file, data, error)
-    if "\0" in text:
-        raise InputError(f"data file {str(file)!r} is not text: it holds a NUL byte.")
-    return text
-
-
-def _windows(file: Path, data: bytes, error: UnicodeDecodeError) -> str:
-    """Text as Windows programs save it by default, after saying so; what is none is refused."""
-    line = data.count(b"\n", 0, error.start) + 1
-    try:
-        text = data.decode("cp1252")
-    except UnicodeDecodeError:
-        text = "\0"
-    if error.encoding != "utf-8" or any(c < " " and c not in "\t\n\r\f\v" for c in text):
-        raise InputError(f"data file {str(file)!r} is not UTF-8 text (line {line}, byte {error.start}).") from error
-    shown = text.split("\n")[line - 1].strip()[:60]
-    _LOG.warning(
-        "%s is not UTF-8; it is read as Windows-1252, so line %d is %r. Save it as UTF-8 if that is wrong",
-        file, line, shown,
-    )  # fmt: skip
-    return text
+    return re.sub(_FORMULA + "'", "", cell)
 
 
 def _unique(names: Iterable[str], file: Path) -> None:
@@ -111,43 +101,67 @@ def _unique(names: Iterable[str], file: Path) -> None:
         raise InputError(f"the header of {str(file)!r} names the column {twice[0]!r} twice; which one is not clear.")
 
 
-def _delimited(file: Path, *, delimiter: str, quoting: Any) -> Iterator[dict[str, Any]]:
-    text = _read_text(file)
-    head = text.split("\n", 1)[0]
-    if delimiter == "," and "," not in head:  # as Excel writes it where a comma is in numbers
-        delimiter = next((mark for mark in ";\t" if mark in head), delimiter)
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting, strict=True)
+def _delimited(
+    file: Path, encoding: str | None, wanted: Sequence[str], *, delimiter: str, quoting: Any
+) -> Iterator[_Numbered]:
+    text = read_text(file, encoding)
+    first, above = io.StringIO(text, newline="").readline(), 0
+    if delimiter == ",":
+        if said := re.fullmatch(r"sep=(.)\r?\n?", first):  # Excel's own word for it, which is no row
+            text, delimiter, above = text[len(first) :], said[1], 1
+        else:
+            delimiter = _separator(text, quoting, wanted)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting, strict=True)
+    head: list[str] | None = None
     try:
-        _unique(reader.fieldnames or (), file)
-        for record in reader:
-            if None in record or None in record.values():
-                wanted = len(reader.fieldnames or ())
-                raise InputError(f"line {reader.line_num} of {str(file)!r} does not have the header's {wanted} fields.")
-            yield record
+        begin = 1
+        for row in reader:
+            number, begin = begin + above, reader.line_num + 1
+            if not row:  # a line without anything
+                continue
+            if head is None:
+                _unique(head := row, file)
+                continue
+            if len(row) != len(head):
+                raise InputError(f"{place(file, number)} does not have the header's {len(head)} fields.")
+            yield number, dict(zip(head, row, strict=True))
     except csv.Error as error:
-        raise InputError(f"line {reader.line_num} of {str(file)!r} is malformed: {error}.") from error
+        raise InputError(f"{place(file, reader.line_num + above)} is malformed: {error}.") from error
 
 
-def _jsonl(file: Path) -> Iterator[dict[str, Any]]:
+def _separator(text: str, quoting: Any, wanted: Sequence[str]) -> str:
+    """What stands between the columns: the first that makes the wanted ones of the header, or else makes several."""
+    several = []
+    for mark in _SEPARATORS:
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark, quoting=quoting, strict=True)
+        with contextlib.suppress(csv.Error):  # said where the file is read
+            head: list[str] = next(filter(None, reader), [])
+            if wanted and set(wanted) <= set(head):
+                return mark
+            several += [mark] if len(head) > 1 else []
+    return several[0] if several else ","
+
+
+def _jsonl(file: Path, encoding: str | None, _wanted: Sequence[str]) -> Iterator[_Numbered]:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if len(found := dict(pairs)) < len(pairs):
             raise ValueError(f"{Counter(name for name, _ in pairs).most_common(1)[0][0]!r} stands in it twice")
         return found
 
-    for number, line in enumerate(_read_text(file).split("\n"), 1):
+    for number, line in enumerate(read_text(file, encoding).split("\n"), 1):
         if not line.strip():
             continue
         try:
             record = json.loads(line, object_pairs_hook=unique)
         except (RecursionError, ValueError) as error:
             said = error.msg if isinstance(error, json.JSONDecodeError) else error
-            raise InputError(f"line {number} of {str(file)!r} is not JSON: {said}.") from error
+            raise InputError(f"{place(file, number)} is not JSON: {said}.") from error
         if not isinstance(record, dict):
-            raise InputError(f"line {number} of {str(file)!r} is not a JSON object.")
-        yield record
+            raise InputError(f"{place(file, number)} is not a JSON object.")
+        yield number, record
 
 
-def _parquet(file: Path) -> Iterator[dict[str, Any]]:
+def _parquet(file: Path, _encoding: str | None, wanted: Sequence[str]) -> Iterator[_Numbered]:
     try:
         import pyarrow
         import pyarrow.parquet
@@ -155,19 +169,23 @@ def _parquet(file: Path) -> Iterator[dict[str, Any]]:
         raise MissingExtra("reading Parquet needs pyarrow: pip install 'hardprompt[parquet]'") from error
     try:
         table = pyarrow.parquet.ParquetFile(file)
-        _unique(table.schema_arrow.names, file)
-        for batch in table.iter_batches():  # not the whole file as Python's objects at once
-            yield from batch.to_pylist()
+        names = table.schema_arrow.names
+        _unique(names, file)
+        asked = list(wanted) if wanted and set(wanted) <= set(names) else None  # else all, for a message to list
+        batches = table.iter_batches(columns=asked)  # not the whole file as Python's objects at once
+        yield from enumerate(itertools.chain.from_iterable(batch.to_pylist() for batch in batches), 1)
     except InputError:
         raise
-    except (pyarrow.ArrowException, OSError, ValueError) as error:
-        raise InputError(f"data file {str(file)!r} is not Parquet: {' '.join(str(error).split())}") from error
+    except (pyarrow.ArrowException, ArithmeticError, OSError, ValueError) as error:
+        raise InputError(
+            f"data file {str(file)!r} cannot be read as Parquet: {' '.join(str(error).split())}"
+        ) from error
 
 
-_READERS: dict[str, Callable[[Path], Iterator[dict[str, Any]]]] = {
+_READERS: dict[str, Callable[[Path, str | None, Sequence[str]], Iterator[_Numbered]]] = {
     ".csv": partial(_delimited, delimiter=",", quoting=csv.QUOTE_MINIMAL),
     ".tsv": partial(_delimited, delimiter="\t", quoting=csv.QUOTE_NONE),
     ".jsonl": _jsonl,
     ".ndjson": _jsonl,
-    ".parquet": _parquet,
+    _PARQUET: _parquet,
 }

@@ -1,21 +1,24 @@
 """Reads labelled texts from CSV, TSV, JSONL and Parquet, and splits them."""
 
-import logging
 import math
 import random
+import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from hardprompt.data.files import is_table, lines, records
+from hardprompt.data.files import is_table, lines, place, records
+from hardprompt.data.saying import say_once
 from hardprompt.errors import InputError, unknown
 
-_LOG = logging.getLogger(__name__)
-
 _NAMED = 5  # rows that a warning names
+_DRAW = 0  # the seed of what is left out of a set that is too large
 _MANY = 20  # classes up to which a column is not asked whether it is one
+_WHOLE = re.compile(r"-?\d+\.0+")  # a whole number as a column of floats has it
+_MISSING = {"nan", "-nan", "<na>", "na", "n/a", "#n/a", "none", "null", "nat"}  # as pandas and others write one
+_RARE = 0.5  # of the smallest other class: a class of such a name with fewer rows is taken for missing values
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,7 @@ class Example:
 
     text: str
     label: str
+    where: str = field(default="", compare=False)  # in which file and line it stands, if in one
 
 
 @dataclass(frozen=True)
@@ -33,27 +37,43 @@ class Row:
     text: str
     label: str
     group: str | None = None
-    number: int = field(default=0, compare=False)  # of its row in the file: 1 is the first after the header
+    number: int = field(default=0, compare=False)  # of the line of the file on which it begins; of Parquet, of its row
     file: str = field(default="", compare=False)  # its name
+
+    @property
+    def where(self) -> str:
+        """In which file and line it stands; empty where it is of none."""
+        return place(self.file, self.number) if self.file else ""
 
     @property
     def example(self) -> Example:
         """Without the group."""
-        return Example(self.text, self.label)
+        return Example(self.text, self.label, self.where)
 
 
-def read_rows(path: str | Path, *, text: str, label: str, group: str | None = None) -> list[Row]:
+@dataclass(frozen=True)
+class Text:
+    """A text of a file, and the number of its line there, or of its row in Parquet."""
+
+    text: str
+    number: int
+    file: str  # its name
+
+
+def read_rows(
+    path: str | Path, *, text: str, label: str, group: str | None = None, encoding: str | None = None
+) -> list[Row]:
     """Read one labelled text per record.
 
-    In TSV a quotation mark is an ordinary character; in CSV it encloses fields. The encoding is UTF-8; UTF-16 with its
-    mark and Windows-1252 are read too. A row without a text or a class is left out, with a warning; None and NaN are
-    neither.
+    In TSV a quotation mark is an ordinary character; in CSV it encloses fields. A row without a text or a class is left
+    out, with a warning; None and NaN are neither. Classes such as 1 and 1.0 are one.
 
     Args:
         path: a .csv, .tsv, .jsonl (or .ndjson) or .parquet file.
         text: column of the texts.
         label: column of the classes.
         group: column that keeps rows together when a set is split.
+        encoding: as Python calls it; None is UTF-8, UTF-16 with its mark or, after saying so, Windows-1252.
 
     Raises:
         InputError: the file is missing, empty, not text or malformed; columns are not there; a value is no text; no
@@ -63,7 +83,7 @@ def read_rows(path: str | Path, *, text: str, label: str, group: str | None = No
     file = _file(path)
     rows: list[Row] = []
     blank: dict[str, list[int]] = {text: [], label: []}
-    for number, record in enumerate(records(file), 1):
+    for number, record in records(file, encoding, [name for name in (text, label, group) if name is not None]):
         value, kind = _field(record, text, file, number, label, group), _field(record, label, file, number).strip()
         own = _field(record, group, file, number) if group else None
         if not value.strip():
@@ -77,18 +97,23 @@ def read_rows(path: str | Path, *, text: str, label: str, group: str | None = No
         raise InputError(f"data file {str(path)!r} has a header but no rows{lacking}.")
     for column, numbers in blank.items():
         if numbers:  # published test sets have some too
-            named = ", ".join(map(str, numbers[:_NAMED])) + (", ..." if len(numbers) > _NAMED else "")
-            _LOG.warning("left out of %s: %d with an empty %r, in row %s", path, len(numbers), column, named)
-    return rows
+            named = place(file, numbers[0]).partition(" ")[0]
+            shown = ", ".join(map(str, numbers[:_NAMED])) + (", ..." if len(numbers) > _NAMED else "")
+            say_once(f"left out of {path}: {len(numbers)} with an empty {column!r}, in {named} {shown}")
+    names = {row.label for row in rows}
+    same = {name: whole for name in names if _WHOLE.fullmatch(name) and (whole := name.partition(".")[0]) in names}
+    for name, whole in sorted(same.items()):
+        say_once(f"the classes {whole!r} and {name!r} of {path} are one number, and are taken as one class, {whole!r}")
+    return [replace(row, label=same.get(row.label, row.label)) for row in rows] if same else rows
 
 
-def check_classes(path: str | Path, rows: Sequence[Row], *, text: str, label: str) -> None:
+def check_classes(path: str | Path, rows: Sequence[Row], *, text: str, label: str, encoding: str | None = None) -> None:
     """Raise an InputError for a column of classes that has a value of its own for most rows, as an identifier has."""
     kinds = {row.label for row in rows}
     if len(kinds) <= max(_MANY, len(rows) / 2):
         return
     values: dict[str, set[str]] = defaultdict(set)
-    for record in records(Path(path)):
+    for _, record in records(Path(path), encoding, [text, label]):
         for name, value in record.items():
             values[str(name)].add(str(value))
     few = [f"{n!r} ({len(v)})" for n, v in values.items() if n not in (text, label) and 1 < len(v) <= _MANY]
@@ -99,7 +124,32 @@ def check_classes(path: str | Path, rows: Sequence[Row], *, text: str, label: st
     )
 
 
-def read_texts(path: str | Path, *, text: str | None = None) -> list[str]:
+def check_missing(rows: Sequence[Row], known: Container[str] = ()) -> None:
+    """See that no class is a missing value that was written as a word, such as ``nan``; of a frequent one it is said.
+
+    Args:
+        rows: of one file.
+        known: classes that the user has named.
+
+    Raises:
+        InputError: a class of such a name, with fewer rows than half of the smallest other class.
+    """
+    sizes = Counter(row.label for row in rows)
+    least = min((n for name, n in sizes.items() if name.lower() not in _MISSING), default=0)
+    for name, n in sizes.items():
+        if name.lower() not in _MISSING or name in known:
+            continue
+        first = next(row for row in rows if row.label == name)
+        said = f"{n} rows have the class {name!r}, {first.where} first"
+        if n < _RARE * least:
+            raise InputError(
+                f"{said}: few enough to be missing values that a program wrote as a word; empty these cells, or give "
+                "the class another name."
+            )
+        say_once(f"{said}: it is taken as a class; empty these cells if it is a missing value")
+
+
+def read_texts(path: str | Path, *, text: str | None = None, encoding: str | None = None) -> list[Text]:
     """Read a text from each line, or from the column ``text`` of a table; blank ones are kept, as empty strings.
 
     Raises:
@@ -107,16 +157,54 @@ def read_texts(path: str | Path, *, text: str | None = None) -> list[str]:
         MissingExtra: Parquet without pyarrow.
     """
     file = _file(path)
+    found: Iterable[tuple[int, str]]
     if not is_table(file):
-        found = lines(file)
+        found = enumerate(lines(file, encoding), 1)
     elif text is None:
         raise InputError(f"{str(path)!r} is a table; name the column of its texts with --text COLUMN.")
     else:
-        found = [_field(record, text, file, number) for number, record in enumerate(records(file), 1)]
-    texts = [one.strip() for one in found]
-    if not any(texts):
+        found = ((number, _field(record, text, file, number)) for number, record in records(file, encoding, [text]))
+    texts = [Text(one.strip(), number, file.name) for number, one in found]
+    if not any(one.text for one in texts):
         raise InputError(f"data file {str(path)!r} has no text.")
     return texts
+
+
+def drawn(labels: Sequence[str], most: int | None) -> list[int]:
+    """Up to ``most`` rows of a set (None: all), by their numbers in order: each class with its share, one at least.
+
+    The draw is the same for every seed of a search, so that all are measured alike.
+
+    Raises:
+        InputError: fewer than there are classes.
+    """
+    if most is None or len(labels) <= most:
+        return list(range(len(labels)))
+    members: dict[str, list[int]] = defaultdict(list)
+    for i, label in enumerate(labels):
+        members[label].append(i)
+    if most < len(members):
+        raise InputError(f"{most} rows are fewer than the {len(members)} classes; each needs one.")
+    shares = {label: max(1.0, most * len(own) / len(labels)) for label, own in members.items()}
+    sizes = {label: int(share) for label, share in shares.items()}
+    # What rounding leaves goes to the largest remainders; what the smallest classes took beyond it, from the largest.
+    for label in sorted(shares, key=lambda name: (sizes[name] - shares[name], name))[
+        : max(0, most - sum(sizes.values()))
+    ]:
+        sizes[label] += 1
+    while sum(sizes.values()) > most:
+        sizes[max(sizes, key=lambda name: (sizes[name], name))] -= 1
+    return sorted(i for label, own in members.items() for i in random.Random(_DRAW).sample(own, sizes[label]))
+
+
+def say_left_out(path: str, sizes: Mapping[str, tuple[int, int]]) -> None:
+    """One line where rows of a run on a file are left out: of each set by its name, how many are kept of how many."""
+    cut = {name: (kept, whole) for name, (kept, whole) in sizes.items() if kept < whole}
+    if cut:
+        parts = (
+            f"{whole - kept:,} of {whole:,} for {name} (--{name}-rows {kept})" for name, (kept, whole) in cut.items()
+        )
+        say_once(f"of {path} and what goes with it rows are left out, drawn at random: {', '.join(parts)}")
 
 
 def few_shot(rows: Sequence[Row], shots: int, *, seed: int) -> list[Row]:
@@ -208,12 +296,17 @@ def _field(record: Mapping[str, Any], column: str, file: Path, number: int, *oth
     """The text in a column, "" where there is none; ``others`` are columns that are looked for as well."""
     if column not in record:
         absent = [name for name in (column, *others) if name is not None and name not in record]
-        names = [str(name) for name in record if name is not None]
-        said = str(unknown(f"column of {file.name}", absent[0], names))
+        # In JSON lines each object has names of its own.
+        where = (
+            f"{place(file, number)}, column"
+            if file.suffix.lower() in (".jsonl", ".ndjson")
+            else f"column of {file.name}"
+        )
+        said = str(unknown(where, absent[0], map(str, record)))
         more = "".join(f" Nor is there a column {name!r}." for name in absent[1:])
         raise InputError(said + more)
     value = record[column]
-    where = f"row {number} of {str(file)!r}"
+    where = place(file, number)
     if value is None or value != value:  # NaN, and pandas' NaT, equal nothing
         return ""
     if isinstance(value, bytes):

@@ -26,7 +26,9 @@ class Answer:
     weights: tuple[float, ...]
 
 
-@functools.lru_cache(maxsize=1 << 16)
+_LONG = 1000  # characters behind the answers; what is longer is not remembered
+
+
 def answers(
     tokenizer: Any, choices: tuple[str, ...], *, how: Pooling, after: str = "", context: str | None = None
 ) -> tuple[Answer, ...]:
@@ -45,6 +47,13 @@ def answers(
     Raises:
         InputError: an answer without a token, or two that no score can tell apart.
     """
+    made = _remembered if len(after) <= _LONG else _answers
+    return made(tokenizer, choices, how, after, context)
+
+
+def _answers(
+    tokenizer: Any, choices: tuple[str, ...], how: Pooling, after: str, context: str | None
+) -> tuple[Answer, ...]:
     if how not in get_args(Pooling):
         raise unknown("score", str(how), get_args(Pooling))
     found: dict[tuple[int, ...], str] = {}
@@ -65,6 +74,9 @@ def answers(
         share = 1.0 / length if how == "mean" else 1.0
         made.append(Answer(tuple(ids), (share,) * length + (1.0,) * (len(ids) - length)))
     return tuple(made)
+
+
+_remembered = functools.lru_cache(maxsize=1 << 14)(_answers)
 
 
 def check_known(tokenizer: Any, options: Sequence[Answer], rows: int) -> None:

@@ -41,13 +41,14 @@ def check_plain(base_url: str) -> None:
 def open_address(base_url: str, key: str | None = None) -> Address:
     """Where to ask, by its URL and a key, or the one in OPENAI_API_KEY; an InputError for what cannot be either."""
     # Where a key may be in it no part of it is shown: which part that is, is not clear in a faulty one.
-    shown = "(not shown: it may hold a key)" if re.search("[@?#]", base_url) else repr(base_url.strip())
+    plain = re.fullmatch(r"\s*([a-zA-Z]*:)?/{0,2}[\w.-]*(:\d*)?(/[\w.~%/-]*)?\s*", base_url)
+    shown = repr(base_url.strip()) if plain else "(not shown: it may hold a key)"
     try:
         parts = urlsplit(base_url.strip())
         sound = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
     except ValueError:  # a port that is no number
         sound = False
-    if not sound or "@" in parts.path or parts.query or parts.fragment:
+    if not sound or re.search("[@;]", parts.path) or parts.query or parts.fragment:
         raise InputError(
             f"base URL {shown} cannot be used; give one such as http://localhost:8000/v1, "
             "without a query, and with %-escapes in a user name or password."

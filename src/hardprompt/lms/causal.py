@@ -1,7 +1,8 @@
 """A causal language model as task LM: scores continuations of contexts."""
 
+import contextlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -14,6 +15,11 @@ from hardprompt.lms.packing import PackedModel
 from hardprompt.lms.placing import put
 from hardprompt.lms.sampling import sample
 from hardprompt.lms.tokens import ending, open_ids, plain_ids, start_ids, truncate
+
+TEXTS_SHARE = 15 / 16
+"""Of the room for keys and values: a policy's start and long prompts come later and are small."""
+
+_LOGITS = 1024  # rows of the vocabulary at once
 
 
 class CausalLM:
@@ -48,7 +54,13 @@ class CausalLM:
 
     def prepare(self, contexts: Sequence[str]) -> None:
         """Hold the keys and values of these strings, which later contexts will begin with."""
-        self.packed.keep(self.encode(contexts))
+        self.packed.keep(self.encode(contexts), share=TEXTS_SHARE)
+
+    @contextlib.contextmanager
+    def preparing(self, contexts: Sequence[str]) -> Iterator[None]:
+        """``prepare`` them for as long as the block runs."""
+        with self.packed.keeping(self.encode(contexts)):
+            yield
 
     @torch.no_grad()
     def score(
@@ -101,8 +113,13 @@ class CausalLM:
         for i, text in enumerate(texts):
             if ids := plain_ids(self.tokenizer, text)[:most]:
                 whole = torch.tensor([[*start, *ids]], device=self.device)
-                logits = self.model(input_ids=whole).logits[0, len(start) - 1 : -1].float()
-                result[i] = torch.nn.functional.cross_entropy(logits, whole[0, len(start) :]).exp().cpu()
+                states = self.packed.head.states(input_ids=whole)[0, len(start) - 1 : -1]
+                parts = zip(states.split(_LOGITS), whole[0, len(start) :].split(_LOGITS), strict=True)
+                losses = [
+                    torch.nn.functional.cross_entropy(self.packed.head.logits(some), own, reduction="sum")
+                    for some, own in parts
+                ]
+                result[i] = (torch.stack(losses).sum() / len(ids)).exp().cpu()
         return result
 
     def generate(

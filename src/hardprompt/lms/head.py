@@ -23,7 +23,8 @@ class Head:
 
     Args:
         model: a causal model of transformers.
-        like: the head of the same model in another precision, whose finding holds.
+        like: the head of the same model in another precision, whose finding holds; without it the first call is
+            ``whole``.
 
     Raises:
         ValueError: the model has no output matrix, or makes something else of it.
@@ -35,10 +36,10 @@ class Head:
         if self.module is None:
             raise ValueError("it has no output matrix")
         self.half = self.weight.dtype != torch.float32
-        self._scale: float
-        self._cap: float | None
-        self.quick: bool  # whether scale and cap are all that becomes of the product
-        self._scale, self._cap, self.quick = (like._scale, like._cap, like.quick) if like else self._find()
+        self._known = like is not None
+        self._scale: float = like._scale if like else 1.0
+        self._cap: float | None = like._cap if like else None
+        self.quick: bool = like.quick if like else False  # whether they are all that becomes of the product
 
     @property
     def weight(self) -> Float[Tensor, "vocabulary hidden"]:
@@ -56,10 +57,31 @@ class Head:
         """What the model's own forward gives to the matrix; the vocabulary is not computed."""
         return self._seen(inputs, keep=0)[0]
 
-    def whole(self, ids: Int[Tensor, "n tokens"]) -> tuple[Float[Tensor, "n tokens hidden"], Tensor]:
-        """The same, and the logits that the model's own forward makes of it."""
-        states, output = self._seen({"input_ids": ids}, keep=None)
-        return states, output.logits
+    def whole(
+        self, ids: Int[Tensor, "n tokens"], *, together: bool
+    ) -> tuple[Float[Tensor, "n tokens hidden"], Float[Tensor, "n tokens vocabulary"]]:
+        """What the model's own forward gives to the matrix, and the logits that it makes of it.
+
+        What becomes of the product is found where it is not known: ``together`` in the same pass, with states of any
+        size behind those of the tokens, else in one of its own.
+        """
+        given, _ = self._given()
+        if self._known or not together:
+            if not self._known:
+                self._find(self._own(given))
+            states, output = self._seen({"input_ids": ids}, keep=None)
+            return states, output.logits
+        seen: list[Tensor] = []
+
+        def append(_module: Any, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+            seen.append(args[0])
+            return (torch.cat([args[0], given.expand(len(args[0]), -1, -1)], 1),)
+
+        logits: Tensor = self._watched(append, input_ids=ids).logits
+        if len(seen) != 1 or logits.shape[1] != ids.shape[1] + len(given):
+            raise ValueError("its output matrix is not used once, on every token")
+        self._find(logits[0, ids.shape[1] :])
+        return seen[0], logits[:, : ids.shape[1]]
 
     def logits(self, states: Float[Tensor, "n hidden"]) -> Float[Tensor, "n vocabulary"]:
         """The model's logits, in float32."""
@@ -115,27 +137,31 @@ class Head:
         finally:
             handle.remove()
 
-    @torch.no_grad()
-    def _find(self) -> tuple[float, float | None, bool]:
-        """Scale, cap or None, and whether they are all that becomes of the product, from small ones to huge ones."""
+    def _given(self) -> tuple[Float[Tensor, "six hidden"], list[Tensor]]:
+        """States from small to huge, and the product of each two with the matrix."""
         states = torch.randn(2, self.weight.shape[1], generator=torch.Generator().manual_seed(0)).to(self.weight)
         bias = torch.zeros(()).to(self.weight) if self.bias is None else self.bias
         product = self.module(states) - bias
         size = product.abs().max().clamp_min(1e-6)
-        parts = [
-            (states * (f / size), product * (f / size) + bias) for f in (1.0, 30.0, _HALF_HUGE if self.half else _HUGE)
-        ]
-        own = [part.double() for part in self._own(torch.cat([given for given, _ in parts])).chunk(3)]
-        raw = [made.double() for _, made in parts]
-        cap: float | None = float(own[2].abs().max())
-        if cap / raw[2].abs().max() > 0.5 * own[0].abs().max() / raw[0].abs().max():
-            cap = None
+        factors = [f / size for f in (1.0, 30.0, _HALF_HUGE if self.half else _HUGE)]
+        return torch.cat([states * f for f in factors]), [product * f + bias for f in factors]
+
+    @torch.no_grad()
+    def _find(self, logits: Float[Tensor, "six vocabulary"]) -> None:
+        """Scale, cap or None, and whether they are all that becomes of the product, from the logits of ``_given``."""
+        given, made = self._given()
+        own, raw = [part.double() for part in logits.chunk(3)], [part.double() for part in made]
+        most = float(own[2].abs().max())
+        grows = most / raw[2].abs().max() > 0.5 * own[0].abs().max() / raw[0].abs().max()
+        cap = None if grows else most
         low = own[0] if cap is None else cap * (own[0] / cap).atanh()
         scale = float((raw[0] * low).sum() / raw[0].square().sum())
         if abs(scale - 1) < (1e-2 if self.half else 1e-6):
             scale = 1.0
-        found = [made * scale if cap is None else cap * (made * scale / cap).tanh() for made in raw]
-        plain = states @ self.weight[:_ROWS].T  # the head may be more than a matrix
-        pairs = [(plain, product[:, : plain.shape[1]]), *zip(own, found, strict=True)]
+        found = [part * scale if cap is None else cap * (part * scale / cap).tanh() for part in raw]
+        matrix = given[:2] @ self.weight[:_ROWS].T  # the head may be more than a matrix
+        bias = 0 if self.bias is None else self.bias[:_ROWS]
+        pairs = [(matrix, made[0][:, : matrix.shape[1]] - bias), *zip(own, found, strict=True)]
         limit = _HALF_LIMIT if self.half else _LIMIT
-        return scale, cap, all(apart(*pair) <= limit for pair in pairs)
+        self._scale, self._cap, self.quick = scale, cap, all(apart(*pair) <= limit for pair in pairs)
+        self._known = True

@@ -1,4 +1,4 @@
-"""What this machine computes with, from the system's own files where they say enough, since torch takes seconds."""
+"""What this machine computes with and its memory, from the system's own files where they do: torch takes seconds."""
 
 import os
 import sys
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 _GPUS = ("nvidia[0-9]*", "kfd", "dxg")  # of /dev: NVIDIA's, AMD's, and either under Windows
+_CONTAINER = Path("/sys/fs/cgroup")
 _HALVES = {"avx512_bf16", "amx_bf16", "bf16"}  # as ``placing.half`` has them from torch
 
 
@@ -40,3 +41,24 @@ def _cpu_flags() -> set[str]:
     except OSError:
         return set()
     return next((set(line.split()) for line in lines if line.startswith(("flags", "Features"))), set())
+
+
+class Memory(NamedTuple):
+    """Bytes of main memory that a process may use here."""
+
+    total: int
+    available: int
+
+
+def memory() -> Memory:
+    """Of this machine, or of the container that it is."""
+    import psutil
+
+    found = psutil.virtual_memory()
+    total, available = found.total, found.available
+    try:
+        limit = int((_CONTAINER / "memory.max").read_text())
+        used = int((_CONTAINER / "memory.stat").read_text().split()[1])  # "anon N": cached files can be dropped
+    except (OSError, ValueError):  # no such limit, or "max"
+        return Memory(total, available)
+    return Memory(min(total, limit), min(available, max(0, limit - used)))

@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import random
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
@@ -14,6 +15,7 @@ from hardprompt.errors import InputError
 from hardprompt.lms import probes
 from hardprompt.lms.answers import Pooling, answers, check_known
 from hardprompt.lms.placing import padded, put
+from hardprompt.lms.proof import Proved
 from hardprompt.lms.tokens import truncate, whole_ids
 from hardprompt.lms.unpadded import Unpadded
 
@@ -21,9 +23,10 @@ _LOG = logging.getLogger(__name__)
 
 _BATCH_TOKENS = 1024  # of one forward pass, padding included,
 _GPU_BATCH_TOKENS = 32_768  # and what it takes to fill a GPU
-_LOGITS = 100_000_000  # of one pass: a long one holds many sequences, and each has a row of the vocabulary
+_LOGITS = 100_000_000  # of one pass: each of its sequences, or of its tokens, has a row of the vocabulary
 _ROW_LIMIT = 5e-5  # what a row may differ from sequences run alone; one that mixes them may differ by little more
 _ROUNDING = 1e-5
+_WORDS = 500  # tokens that rows are tried on
 
 
 class MaskedLM:
@@ -57,11 +60,14 @@ class MaskedLM:
         self.places_run = 0  # tokens and padding
         self.logits_computed = 0  # rows of the vocabulary: the work, counted instead of timed
         self._unpadded: Unpadded | None = None
+        self._full = self  # in float32, where it shows up to which length a row is right
+        self._proved = Proved(self.context_length)
         self._short: bool
         self.pads: bool  # whether padding leaves the other places as they are
         if probed is not None:
             self._short, self.pads = probed._short, probed.pads
             self._unpadded = Unpadded(model, first=probed._unpadded.first) if probed._unpadded is not None else None
+            self._full = probed._full
             return
         self._short = self._probe_head()
         if not self._short:
@@ -97,7 +103,7 @@ class MaskedLM:
             InputError: as ``answers``, or a context without exactly one blank.
         """
         options = answers(self.tokenizer, tuple(choices), how=how)
-        check_known(self.tokenizer, options, self.model.get_input_embeddings().num_embeddings)
+        check_known(self.tokenizer, options, len(self.model.get_input_embeddings().weight))
         mask = self.tokenizer.mask_token_id
         encoded = whole_ids(self.tokenizer, contexts)
         for context, ids in zip(contexts, encoded, strict=True):
@@ -131,8 +137,10 @@ class MaskedLM:
         """Log p of ``tokens`` at one place of each sequence, on the model's device."""
         order = sorted(range(len(sequences)), key=lambda i: len(sequences[i]))
         ids, columns, found, done = [sequences[i] for i in order], put(tokens, self.device), [], 0
+        if ids and self._unpadded is not None:
+            self._takes(ids[-1])  # the longest may speak for all
         while done < len(order):
-            row = self._unpadded if self._unpadded is not None and self._unpadded.takes(ids[done]) else None
+            row = self._unpadded if self._unpadded is not None and self._takes(ids[done]) else None
             size = self._fitting(ids[done:], row)
             batch, places = ids[done : done + size], [at[i] for i in order[done : done + size]]
             logits = self._row(row, batch, places) if row is not None else self._padded(batch, places)
@@ -146,12 +154,42 @@ class MaskedLM:
         """How many of these sequences, which are sorted by length, share a pass with the first."""
         used = 0
         most: int = max(1, _LOGITS // len(self.model.get_input_embeddings().weight))
+        tokens = self._batch_tokens if self._short else min(self._batch_tokens, most)
         for size, own in enumerate(ids[:most]):
             used = used + len(own) if row is not None else (size + 1) * len(own)
-            shares = row.takes(own) if row is not None else self.pads or len(own) == len(ids[0])
-            if size and (used > self._batch_tokens or not shares):
+            shares = self._takes(own) if row is not None else self.pads or len(own) == len(ids[0])
+            if size and (used > tokens or not shares):
                 return size
         return min(len(ids), most)
+
+    @property
+    def in_rows(self) -> bool:
+        """Whether sequences share a row without padding."""
+        return self._unpadded is not None
+
+    def _takes(self, sequence: Sequence[int]) -> bool:
+        """Whether a row may hold a sequence of that length: attention may reach no further than a window."""
+        full = self._full
+        return full._proved.holds("row", len(sequence), full._row_right)
+
+    def _row_right(self, length: int) -> bool:
+        """Whether two sequences of so many tokens get in one row what each gets alone, at their ends and middle."""
+        if self._unpadded is None:
+            return False
+        before = self.logits_computed, self.places_run
+        special, size = {*self.tokenizer.all_special_ids}, len(self.model.get_input_embeddings().weight)
+        words = [i for i in range(min(size, _WORDS)) if i not in special]
+        drawn = random.Random(length)
+        one = [(drawn.choices(words, k=length), at) for at in (0, length // 2, length - 1)]
+        ids, at = (list(column) for column in zip(*one, strict=True))
+        try:
+            alone = torch.cat([self._padded([own], [place]) for own, place in one])
+            return probes.apart(alone, self._row(self._unpadded, ids, at)) <= _ROW_LIMIT
+        except probes.ERRORS as error:
+            _LOG.debug("a row of %d tokens each failed: %s", length, error)
+            return False
+        finally:
+            self.logits_computed, self.places_run = before  # what was tried is no work for anybody
 
     def _padded(self, sequences: list[list[int]], at: list[int]) -> Float[Tensor, "n vocabulary"]:
         ids, seen = padded(sequences, self.device, pad=self.tokenizer.pad_token_id or 0)

@@ -1,9 +1,9 @@
 """Runs many token sequences through a frozen causal model, each shared token once, as packed trees of prefixes."""
 
+import contextlib
 import logging
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -11,44 +11,18 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import DynamicCache
 
+from hardprompt.lms import kept
 from hardprompt.lms.head import Head
+from hardprompt.lms.kept import Kept, Room
 from hardprompt.lms.placing import padded, put
-from hardprompt.lms.proof import FIRST, Proved, Quick, States, prove, right
+from hardprompt.lms.proof import APART, FIRST, Proved, Quick, States, prove, right
+from hardprompt.lms.rows import Row, batches, sharing
 
 _LOG = logging.getLogger(__name__)
 
 _ROW_TOKENS = 256  # attention inside a row is quadratic in this, so a longer tree is cut into rows
 _BATCH_TOKENS = 512  # tokens of one forward pass, padding included,
 _GPU_BATCH_TOKENS = 16_384  # and what it takes to fill a GPU
-
-
-@dataclass
-class _Prefix:
-    ids: list[int]
-    keys: Tensor  # layers, heads, len(ids), dim
-    values: Tensor
-
-
-@dataclass
-class _Row:
-    """A tree of tokens over one kept prefix (or none); node i attends to itself, its ancestors and its share of it."""
-
-    prefix: _Prefix | None
-    # Of each node its token, parent, position, and the leading positions of the prefix that it may see.
-    nodes: list[tuple[int, int, int, int]] = field(default_factory=list)
-    children: dict[tuple[int, int, int], int] = field(default_factory=dict)
-
-    def add(self, ids: Sequence[int], start: int) -> list[int]:
-        """Insert ``ids``, whose first ``start`` tokens the prefix supplies; return the node of each later token."""
-        path, parent = [], -1
-        for position in range(start, len(ids)):
-            key = (parent, start if parent < 0 else -1, ids[position])
-            if key not in self.children:
-                self.children[key] = len(self.nodes)
-                self.nodes.append((ids[position], parent, position, start))
-            parent = self.children[key]
-            path.append(parent)
-        return path
 
 
 class PackedModel:
@@ -61,14 +35,14 @@ class PackedModel:
 
     Args:
         model: any causal model of transformers, frozen here.
-        keep_bytes: memory for keys and values; prefixes that would exceed it are not kept, only run again.
+        room: for keys and values, if not that of the process; prefixes that it has none for are run again and again.
         probed: another, whose proof is not repeated if it was of the same model in the same precision and attention.
 
     Raises:
         InputError: the model's own forward makes no sense as a causal model's.
     """
 
-    def __init__(self, model: Any, *, keep_bytes: int = 2 << 30, probed: "PackedModel | None" = None) -> None:
+    def __init__(self, model: Any, *, room: Room | None = None, probed: "PackedModel | None" = None) -> None:
         self.model = model.eval().requires_grad_(False)
         self.device = next(model.parameters()).device
         self.head: Head
@@ -80,12 +54,13 @@ class PackedModel:
         self.context_length: int | None = getattr(model.config.get_text_config(), "max_position_embeddings", None)
         self._batch_tokens = _BATCH_TOKENS if self.device.type == "cpu" else _GPU_BATCH_TOKENS
         self.tokens_run = 0
-        self._room = keep_bytes
+        self._room: Room = room or (kept.room(self.device) if probed is None else probed._room)
+        self.token_bytes = 0  # of a token's keys and values, once any were computed
         self._kept: dict[int, Any] = {}  # a trie: token -> branch; the key -1 holds the prefix that ends or passes here
         self._full: PackedModel | None  # the same model in float32, which shows more clearly what is right
         if same and probed is not None:
             self.head, self._decodes, self._full = probed.head, probed._decodes, probed._full
-            self._proved = probed._proved
+            self._proved, self.token_bytes = probed._proved, probed.token_bytes
         else:
             self.head, self._decodes, self._seen = prove(model, like=None if probed is None else probed.head)
             self._full = None if probed is None or probed.model is model else PackedModel(probed.model, probed=probed)
@@ -99,20 +74,33 @@ class PackedModel:
         self._seen = {}  # states that were of use until here
 
     @torch.no_grad()
-    def keep(self, prefixes: Sequence[Sequence[int]]) -> None:
-        """Compute and hold the keys and values of ``prefixes`` (token ids), for later calls of ``hidden``."""
+    def keep(self, prefixes: Sequence[Sequence[int]], *, share: float = 1.0) -> list[tuple[int, ...]]:
+        """Compute and hold the keys and values of ``prefixes`` (token ids), for later calls of ``hidden``.
+
+        The shorter ones go first into their share of the room, and one that does not fit is left out. Returns those
+        that are held from now on.
+        """
         new = sorted({tuple(p) for p in prefixes if len(p) > 0 and self._longest(p)[1] < len(p)}, key=len)
         new = [p for p in reversed(new) if self.allows("tree", len(p))][::-1]  # the longest may speak for all
-        for batch in _batches(new, len, self._batch_tokens):
+        fits = self._room.take(self, [len(p) * self.token_bytes for p in new], share=share)
+        new = [p for p, held in zip(new, fits, strict=True) if held]
+        for batch in batches(new, len, self._batch_tokens):
             for p, prefix in zip(batch, self._prefixes(batch), strict=True):
-                size = 2 * prefix.keys.numel() * prefix.keys.element_size()
-                if size > self._room:
-                    return
-                self._room -= size
                 branch = self._kept
                 for token in p:
                     branch = branch.setdefault(token, {})
                     branch.setdefault(-1, prefix)  # any prefix that passes here supplies the keys up to here
+        return new
+
+    @contextlib.contextmanager
+    def keeping(self, prefixes: Sequence[Sequence[int]]) -> Iterator[None]:
+        """``keep`` them while the block runs."""
+        held = self.keep(prefixes)
+        try:
+            yield
+        finally:
+            for prefix in held:
+                self._forget(prefix)
 
     @torch.no_grad()
     def hidden(
@@ -134,15 +122,23 @@ class PackedModel:
         ends = [(0, 0), *((k, j + 1) for k, tail in enumerate(tails) for j in range(len(tail)))]
         return [torch.stack([states[i * width + k][j] for i in range(len(sequences))]) for k, j in ends]
 
-    def holds(self, prefix: Sequence[int], more: int) -> bool:
-        """Whether ``follow`` can go on from this prefix with so many tokens."""
-        return self._longest(prefix)[1] == len(prefix) > 0 and self.allows("tree", len(prefix) + more)
+    @torch.no_grad()
+    def begun(self, prefixes: Sequence[Sequence[int]]) -> list[Kept]:
+        """What is held of prefixes (not empty), computed now where nothing is; ``follow`` goes on from it."""
+        found = {tuple(p): self._longest(p) for p in prefixes}
+        own = {p: held for p, (held, match) in found.items() if held is not None and match == len(p)}
+        for batch in batches(sorted(found.keys() - own.keys(), key=len), len, self._batch_tokens):
+            own.update(zip(batch, self._prefixes(batch), strict=True))
+        return [own[tuple(p)] for p in prefixes]
 
     def follow(
-        self, prefixes: Sequence[Sequence[int]], sequences: Sequence[Sequence[int]]
+        self, prefixes: Sequence[Sequence[int]], begun: Sequence[Kept], sequences: Sequence[Sequence[int]]
     ) -> Float[Tensor, "n tokens hidden"]:
-        """States of sequences of one length, each behind a prefix that is held; with gradients for their inputs."""
-        rows = [_Row(self._longest(prefix)[0]) for prefix in prefixes]
+        """States of sequences of one length, each behind a prefix that was begun; with gradients for their inputs.
+
+        Whole lengths have to be allowed as a ``tree``.
+        """
+        rows = [Row(held) for held in begun]
         for row, prefix, ids in zip(rows, prefixes, sequences, strict=True):
             row.add([*prefix, *ids], len(prefix))
         return self._forward(rows)
@@ -162,21 +158,38 @@ class PackedModel:
         return self._proved.holds(way, length, lambda at: self._right(way, at, quick))
 
     def _run(self, sequences: list[list[int]], points: list[list[int]]) -> States:
-        begin: list[tuple[_Prefix | None, int]] = []
+        begin: list[tuple[Kept | None, int]] = []
         for ids, ends in zip(sequences, points, strict=True):
             prefix, match = self._longest(ids)
             start = min(match, ends[0])  # the state at a sequence's own end is always computed
             begin.append((None, 0) if prefix is None or start == 0 else (prefix, start))
-        loose = sorted((i for i, (prefix, _) in enumerate(begin) if prefix is None), key=lambda i: sequences[i])
-        rows: list[_Row] = []
-        latest: dict[int, _Row] = {}  # of each prefix, and of none
-        place: dict[int, tuple[_Row, list[int]]] = {}
+        found: dict[int, list[Tensor]] = {}
+        long = [i for i, (_, start) in enumerate(begin) if points[i][0] - start > max(_ROW_TOKENS, start)]
+        groups = sharing({i: sequences[i][: points[i][0]] for i in long})
+        for batch in batches(sorted(groups, key=lambda group: len(group[1])), lambda g: len(g[1]), self._batch_tokens):
+            # a beginning that is too long for a row is run once for all that share it, and given up behind them
+            lent = self._prefixes([shared for _, shared in batch])
+            own: dict[int, tuple[Kept | None, int]] = {}
+            for prefix, (members, _) in zip(lent, batch, strict=True):
+                own.update({i: (prefix, len(prefix.ids)) for i in members})
+            found.update(self._pack(sequences, points, own))
+        found.update(self._pack(sequences, points, {i: at for i, at in enumerate(begin) if i not in found}))
+        return [found[i] for i in range(len(sequences))]
+
+    def _pack(
+        self, sequences: list[list[int]], points: list[list[int]], begin: dict[int, tuple[Kept | None, int]]
+    ) -> dict[int, list[Tensor]]:
+        """Of the numbered sequences, each behind so many tokens of a prefix, the states at their points."""
+        loose = sorted((i for i, (prefix, _) in begin.items() if prefix is None), key=lambda i: sequences[i])
+        rows: list[Row] = []
+        latest: dict[int, Row] = {}  # of each prefix, and of none
+        place: dict[int, tuple[Row, list[int]]] = {}
         # Those without a prefix are sorted: neighbours share the longest beginnings.
-        for i in [*(i for i, (prefix, _) in enumerate(begin) if prefix is not None), *loose]:
+        for i in [*(i for i, (prefix, _) in begin.items() if prefix is not None), *loose]:
             prefix, start = begin[i]
             row, more = latest.get(id(prefix)), len(sequences[i]) - 1 if prefix is None else 0
             if row is None or len(row.nodes) + more >= _ROW_TOKENS:
-                row = latest[id(prefix)] = _Row(prefix)
+                row = latest[id(prefix)] = Row(prefix)
                 rows.append(row)
             path = row.add(sequences[i], start)
             place[i] = row, [path[p - start] for p in points[i]]
@@ -184,16 +197,16 @@ class PackedModel:
         for row, nodes in place.values():
             wanted[id(row)].update(nodes)
         slot: dict[tuple[int, int], Tensor] = {}
-        for batch in _batches(sorted(rows, key=self._cost), self._cost, self._batch_tokens):
+        for batch in batches(sorted(rows, key=self._cost), self._cost, self._batch_tokens, lent=lambda row: row.past):
             for row, out in zip(batch, self._forward(batch), strict=True):
                 nodes = sorted(wanted[id(row)])
                 states = out.index_select(0, put(nodes, self.device))
                 slot.update({(id(row), node): state for node, state in zip(nodes, states, strict=True)})
-        return [[slot[id(place[i][0]), node] for node in place[i][1]] for i in range(len(sequences))]
+        return {i: [slot[id(row), node] for node in nodes] for i, (row, nodes) in place.items()}
 
-    def _forward(self, rows: list[_Row]) -> Float[Tensor, "rows tokens hidden"]:
+    def _forward(self, rows: list[Row]) -> Float[Tensor, "rows tokens hidden"]:
         width = max(len(row.nodes) for row in rows)
-        past = max(len(row.prefix.ids) if row.prefix else 0 for row in rows)
+        past = max(row.past for row in rows)
         ids = torch.zeros(len(rows), width, dtype=torch.int64)
         positions = torch.zeros(len(rows), width, dtype=torch.int64)
         seen = torch.zeros(len(rows), width, past + width, dtype=torch.bool)
@@ -206,42 +219,29 @@ class PackedModel:
             for node, parent in enumerate(parents.tolist()):
                 if parent >= 0:
                     tree[node] |= tree[parent]
-        cache = DynamicCache()
-        if past:
-            first = next(row.prefix for row in rows if row.prefix)
-            layers, heads, _, dim = first.keys.shape
-            keys = torch.zeros(layers, len(rows), heads, past, dim, dtype=self.dtype, device=self.device)
-            values = keys.new_zeros(*keys.shape[:-1], first.values.shape[-1])
-            for r, row in enumerate(rows):
-                if row.prefix:
-                    keys[:, r, :, : len(row.prefix.ids)] = row.prefix.keys
-                    values[:, r, :, : len(row.prefix.ids)] = row.prefix.values
-            cache = DynamicCache(list(zip(keys.unbind(0), values.unbind(0), strict=True)))
         mask = torch.zeros(seen.shape, dtype=self.dtype).masked_fill_(~seen, torch.finfo(self.dtype).min)
         states = self.states(
             input_ids=put(ids, self.device), attention_mask=put(mask[:, None], self.device),
-            position_ids=put(positions, self.device), past_key_values=cache, use_cache=True,
+            position_ids=put(positions, self.device), use_cache=True,
+            past_key_values=kept.lent([row.prefix for row in rows], past),
         )  # fmt: skip
         self.tokens_run += sum(len(row.nodes) for row in rows)
         return states
 
-    def _prefixes(self, batch: Sequence[Sequence[int]]) -> list[_Prefix]:
+    def _prefixes(self, batch: Sequence[Sequence[int]]) -> list[Kept]:
         ids, mask = padded(batch, self.device)
         cache = DynamicCache()
         self.states(input_ids=ids, attention_mask=mask, past_key_values=cache, use_cache=True)
         self.tokens_run += sum(map(len, batch))
-        found = []
-        for row, p in enumerate(batch):
-            keys = torch.stack([layer.keys[row, :, : len(p)] for layer in cache.layers])
-            values = torch.stack([layer.values[row, :, : len(p)] for layer in cache.layers])
-            found.append(_Prefix(list(p), keys, values))
+        found = kept.taken_apart(cache, batch)
+        self.token_bytes = found[0].bytes // len(found[0].ids)
         return found
 
     def _padded(self, sequences: list[list[int]], points: list[list[int]]) -> States:
         """By sequences of like length, filled up on the right: no earlier position looks there."""
         result: States = [[] for _ in sequences]
         order = sorted(range(len(sequences)), key=lambda i: len(sequences[i]))
-        for batch in _batches(order, lambda i: len(sequences[i]), self._batch_tokens):
+        for batch in batches(order, lambda i: len(sequences[i]), self._batch_tokens):
             ids, mask = padded([sequences[i] for i in batch], self.device)
             hidden = self.states(input_ids=ids, attention_mask=mask, use_cache=False)
             self.tokens_run += sum(len(sequences[i]) for i in batch)
@@ -274,37 +274,46 @@ class PackedModel:
 
     def _tree(self, sequences: list[list[int]], points: list[list[int]]) -> States:
         """As branches of one tree over a kept beginning, beside a row whose kept beginning is far longer."""
-        start = max(1, len(sequences[0]) // 3)
+        first = len(sequences[0])
+        start = max(1, first // 3, first - APART)
         (prefix,) = self._prefixes([sequences[0][:start]])
-        rows = [_Row(prefix)]
+        rows = [Row(prefix)]
         paths = [rows[0].add(ids, start) for ids in sequences]
-        if len(sequences[0]) == FIRST:  # a window that counts places in memory instead of positions shows here
+        if first == FIRST:  # a window that counts places in memory instead of positions shows here
             far = min(2 * _ROW_TOKENS, self.context_length or 2 * _ROW_TOKENS) - FIRST
-            keys, values = (part[:, :, :1].expand(-1, -1, max(1, far), -1) for part in (prefix.keys, prefix.values))
-            rows.append(_Row(_Prefix([0] * keys.shape[2], keys, values)))
+            layers = [
+                (k[:, :1].expand(-1, max(1, far), -1), v[:, :1].expand(-1, max(1, far), -1)) for k, v in prefix.layers
+            ]
+            rows.append(Row(Kept([0] * max(1, far), layers)))
             rows[1].add([0], 0)
         states = self._forward(rows)[0]
-        return [[states[path[p - start]] for p in own] for path, own in zip(paths, points, strict=True)]
+        return [[states[path[p - start]] for p in own if p >= start] for path, own in zip(paths, points, strict=True)]
 
-    def _cost(self, row: _Row) -> int:
+    def _cost(self, row: Row) -> int:
         # A pass on a GPU is long, so what it copies of the kept keys and values counts, too.
         kept = 0 if self.device.type == "cpu" or row.prefix is None else len(row.prefix.ids) // 4
         return len(row.nodes) + kept
 
-    def _longest(self, ids: Sequence[int]) -> tuple[_Prefix | None, int]:
+    def _forget(self, prefix: Sequence[int]) -> None:
+        """Give up what ``keep`` held for a prefix; what others hold of it stays."""
+        path = [self._kept]
+        for token in prefix:
+            path.append(path[-1][token])
+        own = path[-1][-1]
+        self._room.give(self, own.bytes)
+        for at in range(len(prefix), 0, -1):
+            if path[at][-1] is not own:
+                break
+            others = [token for token in path[at] if token != -1]
+            if others:
+                path[at][-1] = path[at][others[0]][-1]
+            else:
+                del path[at - 1][prefix[at - 1]]
+
+    def _longest(self, ids: Sequence[int]) -> tuple[Kept | None, int]:
         branch, match = self._kept, 0
         for token in ids:
             if token not in branch:
                 break
             branch, match = branch[token], match + 1
         return branch.get(-1), match
-
-
-def _batches(items: Sequence[Any], size: Any, limit: int) -> list[list[Any]]:
-    """Cut ``items``, sorted by ``size``, into runs whose padded size stays within ``limit``."""
-    batches: list[list[Any]] = []
-    for item in items:
-        if not batches or (len(batches[-1]) + 1) * size(item) > limit:
-            batches.append([])
-        batches[-1].append(item)
-    return batches

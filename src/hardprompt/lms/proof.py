@@ -19,6 +19,9 @@ _LOG = logging.getLogger(__name__)
 FIRST = 8
 """Tokens of the sequences that a way of running a model is tried on first."""
 
+APART = 128
+"""Tokens in which two long sequences of a ``pair`` differ; what stands before is run as a kept beginning is."""
+
 States = list[list[Tensor]]
 Quick = Callable[[list[list[int]], list[list[int]]], States]
 """A way of running a model: token ids of sequences, and places in each, to the states at those or the last of those."""
@@ -52,14 +55,16 @@ class Proved:
             self._right[way] = at
             return True
         self._wrong[way] = at
-        _LOG.info("run as %r, the model gives something else at %d tokens than its own forward", way, at)
+        said = _LOG.warning if at > FIRST else _LOG.info  # who asks for the first says it
+        said("run as %r, the model gives something else at %d tokens than its own forward: such are slower", way, at)
         return False
 
 
 def pair(vocabulary: int, length: int) -> tuple[list[int], list[int]]:
-    """Token ids of two sequences, the first of so many tokens, that begin alike."""
-    first, half = [(7 * i + 3) % vocabulary for i in range(length)], max(1, length // 2)
-    return first, [*first[:half], *((5 * i + 11) % vocabulary for i in range(length // 4)), 1 % vocabulary]
+    """Token ids of two sequences, the first of so many tokens, that begin alike; long ones part near their ends."""
+    first, half = [(7 * i + 3) % vocabulary for i in range(length)], max(1, length // 2, length - APART)
+    own = ((5 * i + 11) % vocabulary for i in range(min(length // 4, APART // 2)))
+    return first, [*first[:half], *own, 1 % vocabulary]
 
 
 @torch.no_grad()
@@ -76,10 +81,11 @@ def right(head: Head, own: Callable[[list[int]], Tensor], quick: Quick, length: 
     points = [sorted({max(1, length // 2) - 1, len(ids) - 2, len(ids) - 1}) for ids in tried]
     try:
         found = quick(tried, points)
+        # which fails as well where fewer positions can be read than the configuration says
+        plain = [own(ids)[places[-len(some) :]] for ids, places, some in zip(tried, points, found, strict=True)]
     except probes.ERRORS as error:
-        _LOG.debug("a quick way of running the model failed: %s", error)
+        _LOG.debug("running the model on %d tokens failed: %s", length, error)
         return False
-    plain = [own(ids)[places[-len(some) :]] for ids, places, some in zip(tried, points, found, strict=True)]
     logits = head.logits(torch.cat([*plain, *(torch.stack(some) for some in found)]))
     return agree(*logits.chunk(2), half=head.half)
 
@@ -96,30 +102,41 @@ class Plain(NamedTuple):
 def prove(model: Any, *, like: Head | None = None) -> Plain:
     """Run a causal model of transformers as its authors wrote it, on a short pair.
 
+    Both sequences share a pass, which takes as long as one; where that makes no sense, each has its own.
     ``like`` is the head of the same model in another precision.
 
     Raises:
         InputError: it fails, gives what is not finite or changes with later tokens, or has no output matrix.
     """
     try:
-        head = Head(model, like=like)
-        first, second = pair(len(head.weight), FIRST)
-        with _last_states(model) as last:
-            (states,), (logits,) = head.whole(torch.tensor([first], device=model.device))
-        (other,) = head.states(input_ids=torch.tensor([second], device=model.device))
-        if not bool(logits.float().log_softmax(-1).isfinite().any(-1).all()):
-            raise ValueError("its logits are not finite")
-        half = FIRST // 2
-        found = head.logits(torch.cat([states, other[half - 1 : half]]))
-        if not agree(logits, found[:-1], half=head.half):
-            raise ValueError("its logits do not follow from its output matrix")
-        if not agree(found[-1:], found[half - 1 : half], half=head.half):
-            raise ValueError("what it makes of a token changes with the tokens behind it")
+        try:
+            return _plain(model, like, together=True)
+        except Exception:
+            return _plain(model, like, together=False)
     except Exception as error:  # the code is any model's: it may raise anything
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise InputError(f"a {type(model).__name__} cannot be run as a causal model: {reason}.") from error
-    decodes = len(last) == 1 and probes.alike(states[None], last[0])
-    return Plain(head, decodes, {tuple(first): states, tuple(second): other})
+
+
+def _plain(model: Any, like: Head | None, *, together: bool) -> Plain:
+    head = Head(model, like=like)
+    first, second = pair(len(head.weight), FIRST)
+    filled = [*second, *first[len(second) :]]  # to the same length: no token sees what stands behind it
+    with _last_states(model) as last:
+        states, logits = head.whole(
+            torch.tensor([first, filled] if together else [first], device=model.device), together=together
+        )
+    other = states[1] if together else head.states(input_ids=torch.tensor([second], device=model.device))[0]
+    if not bool(logits.float().log_softmax(-1).isfinite().any(-1).all()):
+        raise ValueError("its logits are not finite")
+    half = FIRST // 2
+    found = head.logits(torch.cat([states[0], other[half - 1 : half]]))
+    if not agree(logits[0], found[:-1], half=head.half):
+        raise ValueError("its logits do not follow from its output matrix")
+    if not agree(found[-1:], found[half - 1 : half], half=head.half):
+        raise ValueError("what it makes of a token changes with the tokens behind it")
+    decodes = len(last) == 1 and probes.alike(states, last[0])
+    return Plain(head, decodes, {tuple(first): states[0], tuple(second): other[: len(second)]})
 
 
 @contextlib.contextmanager

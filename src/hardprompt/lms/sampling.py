@@ -14,7 +14,8 @@ from hardprompt.lms.proof import States
 from hardprompt.lms.tokens import text_behind
 
 _ROWS = 64  # continuations that grow side by side,
-_TOKENS = 16_384  # as long as they hold no more tokens than this, padding included
+_TOKENS = 16_384  # as long as they hold no more tokens than this, padding included,
+_BYTES = 1 << 30  # and no more keys and values
 
 
 @torch.no_grad()
@@ -35,10 +36,11 @@ def sample(
     """
     found: list[list[str]] = [[""] * len(own) for own in keys]
     batches: list[list[int]] = []
+    most = min(_TOKENS, _BYTES // (packed.token_bytes or 1))
     for i in sorted((i for i in range(len(contexts)) if limits[i] > 0 and keys[i]), key=lambda i: len(contexts[i])):
         then = [*(batches[-1] if batches else []), i]
         count, width = sum(len(keys[k]) for k in then), len(contexts[i]) + max(limits[k] for k in then)
-        if batches and count <= min(_ROWS, _TOKENS // width):
+        if batches and count <= min(_ROWS, most // width):
             batches[-1] = then
         else:
             batches.append([i])

@@ -3,7 +3,7 @@
 import bisect
 import functools
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from hardprompt.errors import InputError
@@ -11,6 +11,7 @@ from hardprompt.errors import InputError
 _LOG = logging.getLogger(__name__)
 
 _ENDING = 64  # characters of it at most: some scripts have no spaces
+_LONG = 1000  # characters; what is longer is not remembered
 _BEFORE = (".", "a", "\n")  # stand before a text of which only that something does is known
 
 
@@ -32,7 +33,8 @@ def ids_behind(tokenizer: Any, text: str, context: str | None = None) -> list[in
         text: what goes on.
         context: what stands before; None is something unknown.
     """
-    return list(_behind(tokenizer, text, None if context is None else ending(context)))
+    behind = _remembered if len(text) <= _LONG else _behind
+    return list(behind(tokenizer, text, None if context is None else ending(context)))
 
 
 def each_behind(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
@@ -101,6 +103,29 @@ def whole_ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
     return encoded
 
 
+def say_controls(tokenizer: Any, texts: Iterable[tuple[str, str]], *, but: str = "") -> None:
+    """Say of each special token that stands in a user's texts that a model does not read it as the letters it is.
+
+    Args:
+        tokenizer: a tokenizer of transformers.
+        texts: where each stands, and the text.
+        but: a token that is taken care of elsewhere.
+    """
+    added = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
+    special = sorted({*tokenizer.all_special_tokens, *added} - {but})
+    found: dict[str, list[str]] = {}
+    for where, text in texts:
+        for token in special:
+            if token in text:
+                found.setdefault(token, []).append(where)
+    for token, places in found.items():
+        if len(plain_ids(tokenizer, token)) == 1:
+            _say_once(
+                f"{token!r} is a special token of the task model, which does not read it as these letters; it stands "
+                f"in {len(places)} of the texts, {places[0]} first."
+            )
+
+
 def special_ids(tokenizer: Any) -> tuple[list[int], list[int]]:
     """The tokens that a tokenizer opens and closes a text with.
 
@@ -164,13 +189,15 @@ def check_rows(name: str, tokenizer: Any, embedding: Any) -> None:
         embedding.register_forward_pre_hook(guard)
 
 
-@functools.lru_cache(maxsize=1 << 16)
 def _behind(tokenizer: Any, text: str, ending: str | None) -> tuple[int, ...]:
     for before in _BEFORE if ending is None else (ending, *_BEFORE):
         own, whole = plain_ids(tokenizer, before), plain_ids(tokenizer, before + text)
         if _goes_on(own, whole):
             return tuple(whole[len(own) :])
     return tuple(plain_ids(tokenizer, text))
+
+
+_remembered = functools.lru_cache(maxsize=1 << 14)(_behind)
 
 
 def _goes_on(own: list[int], whole: list[int]) -> bool:

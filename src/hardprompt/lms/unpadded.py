@@ -1,7 +1,6 @@
 """Runs sequences of unlike lengths through a frozen encoder as one row without padding, each attending to itself."""
 
 import itertools
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -18,7 +17,6 @@ from hardprompt.lms.quiet import quiet
 _NAME = "hardprompt_unpadded"
 _LENGTHS: ContextVar[Sequence[int]] = ContextVar("lengths")  # of the row that is being run
 _UNKNOWN = ("position_bias", "softcap")  # what some models add to attention, and this one does not know
-_WINDOWS = ("sliding_window", "local_attention", "window_size")  # as configurations call the reach of attention
 
 
 def attend(
@@ -55,12 +53,6 @@ class Unpadded:
         self.first = first
         self._model = model
         self._device = next(model.parameters()).device
-        found = [getattr(model.config, name, None) for name in _WINDOWS]
-        self._window = min((reach for reach in found if isinstance(reach, int)), default=math.inf)
-
-    def takes(self, sequence: Sequence[int]) -> bool:
-        """Whether a sequence is no longer than a window of the model's attention."""
-        return len(sequence) <= self._window
 
     @contextmanager
     def row(self, sequences: Sequence[Sequence[int]]) -> Iterator[dict[str, Tensor]]:

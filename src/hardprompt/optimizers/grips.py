@@ -22,6 +22,7 @@ DELETE, SWAP, PARAPHRASE, ADD = OPERATIONS = range(4)
 _REDRAWS = 8  # of a prompt that was already scored, before it is accepted
 _LONGEST = 60  # tokens; so many have room beside any text that has to be cut
 _PARAPHRASES = 10  # sampled for a phrase, as many as the released search draws from
+_PHRASES = 10_000  # whose paraphrases are remembered; those of the oldest are sampled again, to the same
 _TOKENS = 32  # a longer phrase is not paraphrased
 _WORDS = 5  # a longer stretch without a function word is cut evenly
 _MARKS = ".,;:!?…"
@@ -293,5 +294,7 @@ class GrIPS:
             texts = self._lm.generate(
                 contexts, samples=_PARAPHRASES, seed=self.seed, longest=2 * tokens + 4, stop=('"', "\n"), top_k=10
             )
+            if len(self._paraphrases) >= _PHRASES:
+                del self._paraphrases[next(iter(self._paraphrases))]
             self._paraphrases[phrase] = usable(phrase, [text for row in texts for text in row])
         return self._paraphrases[phrase]

@@ -42,6 +42,9 @@ DESCRIBED = {
 }
 
 
+FLAGS = ("q", "alpha", "prior", "top_k")
+"""Settings of methods that a command line has flags for; those that a method takes stand in its entry below."""
+
 _PARTS = ("ask", "tell", "recommend")  # by which a method is known
 
 
@@ -196,6 +199,7 @@ _METHODS = {
         "gradient.coordinate:gcg", _GRADIENT,
         "random single changes among the tokens that the gradient puts first, the best taken over",
         "Zou et al., 2023 (k = 256); 15 candidates (the paper: 512) and one gradient make a step of 16 evaluations",
+        {"top_k": 256},
         **_FREE,
     ),
     "pez": _ours(

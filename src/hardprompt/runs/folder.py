@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,6 @@ from hardprompt.errors import HardpromptError, InputError, typed
 from hardprompt.lms.revisions import check as check_revisions
 from hardprompt.lms.revisions import current, pins
 from hardprompt.runs.older import as_meant
-from hardprompt.runs.places import check_files, fingerprints, found
 from hardprompt.runs.steps import FILE as STEPS
 from hardprompt.runs.versions import versions
 from hardprompt.search.plugins import check_trusted
@@ -21,15 +21,14 @@ from hardprompt.search.writing import write_text
 from hardprompt.tasks import Recipe
 from hardprompt.tasks.foreign import foreign
 from hardprompt.tasks.paths import anchored, with_paths
+from hardprompt.tasks.places import HOME, PRINTS, check_files, fingerprints, found
 from hardprompt.version import __version__
 
 RUN = "run.yaml"
 RESULT = "result.json"
 _LOCK = ".lock"
-HOME = "folder_was"
-"""Where a folder stood that a file of settings was written in: its paths are found again by it."""
 REVISIONS = "revisions"
-_RECORDED = (HOME, "fingerprints", REVISIONS, "versions")  # beside the settings, in ``run.yaml``
+_RECORDED = (HOME, PRINTS, REVISIONS, "versions")  # beside the settings, in ``run.yaml``
 COMPARISON = "compare.yaml"
 _KINDS = (RUN, "demo.json", COMPARISON, RESULT)  # what makes a folder one of ours
 _LARGEST = 100_000  # values in a file of settings: one that names itself, or parts again and again, has no end
@@ -51,7 +50,7 @@ def start(recipe: Recipe, out: Path) -> Recipe:
     pinned = {name: commit for name, commit in pins(recipe.revisions).items() if name in recipe.loaded}
     recipe = recipe.pinned({**current(set(recipe.loaded) - pinned.keys()), **pinned})
     record = {
-        **recipe.values, HOME: str(out.absolute()), "fingerprints": fingerprints(recipe),
+        **recipe.values, HOME: str(out.absolute()), PRINTS: fingerprints(recipe),
         REVISIONS: dict(recipe.revisions), "versions": versions(),
     }  # fmt: skip
     text = yaml.safe_dump(record, sort_keys=False, allow_unicode=True)
@@ -123,7 +122,7 @@ def begun(out: Path) -> Recipe:
     values = read_settings(out / RUN)
     again = f"hardprompt run {typed(out / RUN)} --out NAME"
     check_version("run", out, _mapping(values, "versions").get("hardprompt"), again)
-    known = {str(path): print_ for path, print_ in _mapping(values, "fingerprints").items()}
+    known = {str(path): print_ for path, print_ in _mapping(values, PRINTS).items()}
     settings, places = moved(values, out, known)
     recorded = values.get(REVISIONS)
     check_revisions(recorded, again)
@@ -210,7 +209,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise InputError(f"configuration {str(path)!r} is nested too deeply.") from error
     if not isinstance(values, dict):
         raise InputError(f"configuration {str(path)!r} holds no mapping of settings.")
-    _check_size(path, values)
+    _check_values(path, values)
     return as_meant(values)
 
 
@@ -270,7 +269,8 @@ def alone(out: Path) -> Iterator[None]:
         yield
 
 
-def _check_size(path: Path, values: Any) -> None:
+def _check_values(path: Path, values: Any) -> None:
+    """Raise an InputError for more values than settings have, and for what is no text."""
     waiting, seen = [values], 0
     while waiting:
         value = waiting.pop()
@@ -280,6 +280,8 @@ def _check_size(path: Path, values: Any) -> None:
                 f"configuration {str(path)!r} is no file of settings: it has more than {_LARGEST:,} values."
             )
         if isinstance(value, dict):
-            waiting += value.values()
+            waiting += [*value.keys(), *value.values()]
         elif isinstance(value, list):
             waiting += value
+        elif isinstance(value, str) and re.search("[\ud800-\udfff]", value):
+            raise InputError(f"configuration {str(path)!r} holds {value[:60]!r}, half of a character; mend it there.")

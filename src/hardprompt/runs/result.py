@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hardprompt.data.files import csv_text
-from hardprompt.data.markdown import code, plain
+from hardprompt.data.markdown import code, link
 from hardprompt.runs.versions import versions
 from hardprompt.search.writing import write_json, write_text
 from hardprompt.tasks import Recipe
@@ -106,7 +106,7 @@ def combine(out: Path, results: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
         "versions": versions(),
     }
     links = "".join(
-        f"- [{plain(name)}](<{name}/README.md>): {code(result['prompt'])}\n" for name, result in results.items()
+        f"- {link(name, f'{name}/README.md')}: {code(result['prompt'])}\n" for name, result in results.items()
     )
     write_text(out / "README.md", f"# {len(results)} prompts\n\n{links}")
     write_json(out / "result.json", whole)

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from hardprompt.errors import InputError
+from hardprompt.errors import InputError, RewardError
 from hardprompt.lms.models import Models
 from hardprompt.runs.folder import RESULT, alone
 from hardprompt.runs.result import page, prompts_csv, report
@@ -15,9 +15,15 @@ from hardprompt.runs.search import Search
 from hardprompt.runs.steps import StepLog
 from hardprompt.search.engine import Progress, Step
 from hardprompt.search.files import StateStore
+from hardprompt.search.forecast import LONG, Forecast, expect
+from hardprompt.search.stopping import finished
+from hardprompt.search.work import Work
 from hardprompt.search.writing import write_json, write_text
 from hardprompt.tasks import Recipe
-from hardprompt.tasks.protocol import Notify
+from hardprompt.tasks.protocol import Notify, Staged, Task
+
+PARTIAL = "partial"
+"""Folder of what was scored since the checkpoint, until the run ends."""
 
 
 def prepare(recipe: Recipe, notify: Notify = lambda _: None, *, models: Models | None = None) -> Search:
@@ -41,17 +47,20 @@ def execute(
     recipe: Recipe,
     *,
     callbacks: Sequence[Callable[[Step], None]] = (),
-    interrupted: Callable[[], bool] = lambda: False,
+    forecast: Forecast | None = None,
     notify: Notify = lambda _: None,
     models: Models | None = None,
-) -> dict[str, Any] | None:
-    """Run, or continue, what ``start`` laid out in ``out``; returns the result, or None when interrupted.
+) -> dict[str, Any]:
+    """Run, or continue, what ``start`` laid out in ``out``; returns the result.
+
+    It can be stopped at any moment, by KeyboardInterrupt or with its process, and goes on from the last checkpoint and
+    what was scored since, to the same result.
 
     Args:
         out: the run folder.
         recipe: as ``start`` or ``begun`` gave it.
         callbacks: called after every step.
-        interrupted: asked after every step; when true the run saves and stops.
+        forecast: is told what is done; the time is estimated for it before the first step.
         notify: says what is being waited for.
         models: loads models; a process that runs several searches keeps them in one.
 
@@ -67,12 +76,18 @@ def execute(
         progress = _restored(out, search, store.load())
         if progress.step:
             notify(f"continuing after step {progress.step}")
-        if interrupted():
-            return None
+        work = task.work if isinstance(task, Staged) else Work()
+        work.keep_in(out / PARTIAL)
+        if forecast is not None:
+            callbacks = (forecast, *callbacks)
+            _estimate(recipe, task, progress, forecast, notify)
+            work.watch(forecast.scored)
         log = StepLog(out, keep=progress.step)
 
         def save(at: Progress) -> None:
-            store.save(at.step, {"precision": task.precision, "progress": at.state_dict(), **search.state_dict()})
+            with finished():
+                store.save(at.step, {"precision": task.precision, "progress": at.state_dict(), **search.state_dict()})
+                work.forget()
 
         def tell_all(step: Step) -> None:
             counted = dataclasses.replace(step, log={**step.log, "cache_hits": float(task.reward.hits)})
@@ -80,19 +95,40 @@ def execute(
             for callback in callbacks:
                 callback(counted)
 
-        found = search.run(
-            **recipe.budget, callbacks=(tell_all,), progress=progress, save=save,
-            save_every=recipe.values["save_every"], interrupted=interrupted,
-        )  # fmt: skip
-        if found.stopped == "interrupt" or interrupted():
-            return None
-        notify(f"testing {task.shown(found.best.prompt)!r}")
-        result = report(recipe, search, found, models, log.last_support)
-        task.write(out)
-        write_text(out / "prompts.csv", prompts_csv(search, found, result))
-        write_text(out / "README.md", page(task.card(result), result))
-        write_json(out / RESULT, result)  # last: a run with a result is never run again
+        try:
+            found = search.run(
+                **recipe.budget, callbacks=(tell_all,), progress=progress, save=save,
+                save_every=recipe.values["save_every"],
+            )  # fmt: skip
+            notify(f"testing {task.shown(found.best.prompt)!r}")
+            result = report(recipe, search, found, models, log.last_support)
+        except (KeyboardInterrupt, RewardError):
+            work.save()
+            raise
+        with finished():
+            task.write(out)
+            write_text(out / "prompts.csv", prompts_csv(search, found, result))
+            write_text(out / "README.md", page(task.card(result), result))
+            write_json(out / RESULT, result)  # last: a run with a result is never run again
+        work.end()
         return result
+
+
+def _estimate(recipe: Recipe, task: Task, progress: Progress, forecast: Forecast, notify: Notify) -> None:
+    """Say how long the run will take, and what would shorten one that takes long."""
+    used = min(1.0, progress.evaluations / recipe.values["evaluations"])
+    stages = task.stages if isinstance(task, Staged) else None
+    expected = None
+    if stages is not None:
+        expected = expect(
+            stages, evaluations=recipe.values["evaluations"], validate_every=recipe.values["validate_every"],
+            length=recipe.values["length"], used=used,
+        )  # fmt: skip
+    forecast.begin(expected, used=used)
+    if stages is not None and expected is not None:
+        notify(expected.said())
+        if sum(expected.seconds.values()) > LONG:
+            notify(f"for a shorter run lower {', '.join(('--evaluations', *stages.lower))}")
 
 
 def _restored(out: Path, search: Search, state: dict[str, Any] | None) -> Progress:
@@ -112,6 +148,6 @@ def _restored(out: Path, search: Search, state: dict[str, Any] | None) -> Progre
     try:
         progress.load_state_dict(state["progress"])
         search.load_state_dict(state)
-    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise InputError(f"the checkpoint in {str(out)!r} does not fit its run.yaml: {error}.") from error
     return progress

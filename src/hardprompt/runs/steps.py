@@ -53,7 +53,8 @@ def _lines(out: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         try:
             text = line.decode("utf-8")
             record = json.loads(text)
-            int(record["step"])
+            if not isinstance(record["step"], int) or not isinstance(record["log"], dict):
+                raise TypeError("its number or its log is something else")
         except (KeyError, RecursionError, TypeError, ValueError) as error:
             raise InputError(f"line {number} of {str(path)!r} is no step as it was written ({error}).") from error
         yield text, record

@@ -17,6 +17,7 @@ from hardprompt.search.files import Past
 from hardprompt.search.rewards import ItemReward, Memoised, Reward
 from hardprompt.search.seen import keep_best
 
+_UNSAVED = 15.0  # seconds after which a step saves, whatever its number
 EVERYTHING = 1_000_000_000
 """Room for whatever a method likes to propose."""
 
@@ -151,7 +152,7 @@ def optimize(
         callbacks: called after every step.
         progress: where an earlier part of this run stopped; the optimizer must hold the state that belongs to it.
         save: writes a checkpoint.
-        save_every: steps between two checkpoints; the end saves too.
+        save_every: steps between two checkpoints, or fewer that took long; the end saves too.
         interrupted: asked after every step; when true the run saves and stops.
 
     Raises:
@@ -170,7 +171,8 @@ def optimize(
     at = progress if progress is not None else Progress()
     items = reward.items if isinstance(reward, ItemReward) else 1
     budget = Budget(evaluations, items=items, seconds=seconds, pairs=at.evaluations * items, passes=at.passes)
-    began = time.monotonic() - at.seconds
+    saved = time.monotonic()
+    began = saved - at.seconds
     scored = {trial.prompt for trial in at.trials}
     width = 0  # evaluations of the latest step
     met: dict[str, float] = {}  # rewards of this process, which need not be asked for again
@@ -223,8 +225,10 @@ def optimize(
         for callback in callbacks:
             callback(step)
         stopped = budget.ended(at.seconds) or ("interrupt" if interrupted() else None)
-        if save is not None and (stopped == "interrupt" or (stopped is None and at.step % save_every == 0)):
+        late = at.step % save_every == 0 or time.monotonic() - saved > _UNSAVED
+        if save is not None and (stopped == "interrupt" or (stopped is None and late)):
             save(at)
+            saved = time.monotonic()
     if stopped != "interrupt":
         try_recommended()
         at.evaluations = budget.spent

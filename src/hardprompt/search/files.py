@@ -12,13 +12,13 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load, load_file, save
+from safetensors.torch import load, save
 
 from hardprompt.errors import InputError
 from hardprompt.search.writing import naming, write_bytes, write_text
 
 _TENSOR, _LOG = "__tensor__", "__log__"
-_FORM = 2  # of state.json; 1 had no logs
+_FORM = 3  # of state.json; 1 had no logs, 2 no digests
 
 
 class Past(list[Any]):
@@ -41,6 +41,7 @@ class _Log:
     name: str
     items: int
     size: int  # bytes that count; what stands behind them was never finished
+    hash: Any  # of these bytes, to go on with
 
 
 class StateStore:
@@ -48,7 +49,8 @@ class StateStore:
 
     ``state.json`` names the others and says how much of each log counts: renaming it is the one moment at which a new
     state takes the place of the old one, and what was appended without it is no part of either. Tensors are
-    safetensors, the rest is JSON. The folder is made when it is first written.
+    safetensors, the rest is JSON, and of everything there is a digest: what was edited is not gone on with. The folder
+    is made when it is first written.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -67,11 +69,12 @@ class StateStore:
             logs[path] = self._append(path, past, {log.name for log in logs.values()})
         data = save(tensors)
         # The name follows from the content: a file that state.json names is never changed, and never written twice.
-        name = f"tensors-{number:06d}-{hashlib.sha256(data).hexdigest()[:12]}.safetensors"
+        name = f"tensors-{number:06d}-{_short(data)}.safetensors"
         if not (self._folder / name).is_file():
             write_bytes(self._folder / name, data)
-        sizes = {path: [log.name, log.size] for path, log in logs.items()}
-        write_text(self._index, json.dumps({"form": _FORM, "tensors": name, "logs": sizes, "state": plain}))
+        sizes = {path: [log.name, log.size, log.hash.hexdigest()] for path, log in logs.items()}
+        index = {"form": _FORM, "tensors": name, "logs": sizes, "state": plain}
+        write_text(self._index, json.dumps({**index, "digest": digest(index)}))
         self._logs = logs
         for old in self._folder.iterdir():
             if old.name not in (name, self._index.name, *(log.name for log in logs.values())):
@@ -92,7 +95,12 @@ class StateStore:
                     f"another version of hardprompt wrote the checkpoint {str(self._folder)!r}, and this one cannot go "
                     "on with it; run its run.yaml anew: hardprompt run FILE --out NAME."
                 )
-            tensors = load_file(self._own(index["tensors"]))
+            if index.pop("digest", None) != digest(index):
+                raise ValueError("it is not as it was written")
+            data = self._own(index["tensors"]).read_bytes()
+            if not index["tensors"].endswith(f"-{_short(data)}.safetensors"):
+                raise ValueError("its tensors are not as they were written")
+            tensors = load(data)
             logs = {path: self._read(*log) for path, log in index["logs"].items()}
             state: dict[str, Any] = _restore(index["state"], tensors, logs)
         except (
@@ -109,7 +117,7 @@ class StateStore:
         if known is None or known.grown is not past.grown or known.items > len(past):
             there = {file.name for file in self._folder.iterdir()} | taken if self._folder.is_dir() else taken
             name = next(n for i in itertools.count(1) if (n := f"log-{i:06d}.jsonl") not in there)
-            known = _Log(past.grown, name, 0, 0)
+            known = _Log(past.grown, name, 0, 0, hashlib.sha256())
         new = "".join(_line(item) for item in past[known.items :]).encode()
         if new or not known.size:
             file = self._folder / known.name
@@ -119,13 +127,19 @@ class StateStore:
                 stream.write(new)
                 stream.flush()
                 os.fsync(stream.fileno())
-        return replace(known, items=len(past), size=known.size + len(new))
+        whole = known.hash.copy()
+        whole.update(new)
+        return replace(known, items=len(past), size=known.size + len(new), hash=whole)
 
-    def _read(self, name: str, size: int) -> list[Any]:
-        with self._own(name).open("rb") as stream:
+    def _read(self, name: str, size: int, digest: str) -> list[Any]:
+        path = self._own(name)
+        there = path.stat().st_size
+        if not 0 <= size <= there:
+            raise ValueError(f"{name} has {there} bytes of {size}")
+        with path.open("rb") as stream:
             data = stream.read(size)
-        if len(data) < size:
-            raise ValueError(f"{name} has {len(data)} bytes of {size}")
+        if hashlib.sha256(data).hexdigest() != digest:
+            raise ValueError(f"{name} is not as it was written")
         return [_item(line) for line in data.splitlines()]
 
     def _own(self, name: str) -> Path:
@@ -134,6 +148,15 @@ class StateStore:
         if Path(name).name != name or path.is_symlink() or not path.is_file():
             raise ValueError(f"{name!r} is no file of it")
         return path
+
+
+def digest(index: dict[str, Any]) -> str:
+    """Of all that a ``state.json`` says."""
+    return hashlib.sha256(json.dumps(index).encode()).hexdigest()
+
+
+def _short(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:12]
 
 
 def _line(item: Any) -> str:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from hardprompt.errors import InputError, RewardError
 from hardprompt.search.files import Past
+from hardprompt.search.work import TRAIN, Work
 
 _PAIRS = 20_000_000  # scores that a memory holds
 _LINE = 1000  # prompts of one entry of a log that is written anew
@@ -28,13 +29,23 @@ class Reward(Protocol):
 class ItemReward(Reward, Protocol):
     """A Reward that is made of scores on items, such as texts: calling it aggregates the scores on all of them."""
 
-    items: int  # how many there are; what one evaluation is, in pairs
+    @property
+    def items(self) -> int:
+        """How many there are; what one evaluation is, in pairs."""
 
     def score(self, prompts: Sequence[str], items: Sequence[int] | None = None) -> Float[Tensor, "n items"]:
         """A number for each prompt on each item, or on those numbered."""
 
     def aggregate(self, scores: Float[Tensor, "n items"]) -> Float[Tensor, " n"]:
         """A number for each prompt from its numbers on some items."""
+
+
+@runtime_checkable
+class GroupedReward(ItemReward, Protocol):
+    """An ItemReward that says how its work is cut: what is scored of a group is kept when a run is stopped."""
+
+    def groups(self, prompts: Sequence[str], items: Sequence[int]) -> list[list[int]]:
+        """The items in groups, each work of seconds, which follow from prompts and items alone."""
 
 
 @runtime_checkable
@@ -65,10 +76,12 @@ class Cached:
     Args:
         reward: the reward to ask about what is new.
         kept: prompts remembered, fewer where that would be more than 20 million pairs; the oldest is forgotten first.
+        work: has what is asked for made group by group.
     """
 
-    def __init__(self, reward: Reward | ItemReward, *, kept: int = 200_000) -> None:
+    def __init__(self, reward: Reward | ItemReward, *, kept: int = 200_000, work: Work | None = None) -> None:
         self._reward = reward
+        self._work = Work() if work is None else work
         self.items = reward.items if isinstance(reward, ItemReward) else 1  # a number for a whole prompt is one item
         self._kept = max(1, min(kept, _PAIRS // self.items))
         self._known: dict[str, Float[Tensor, " items"]] = {}  # NaN where nothing is known
@@ -159,14 +172,26 @@ class Cached:
         self._forgotten = 0
 
     def _ask(self, prompts: list[str], items: tuple[int, ...]) -> Float[Tensor, "n items"]:
-        if isinstance(self._reward, ItemReward):
-            found = self._reward.score(prompts, None if len(items) == self.items else items)
-            wanted: tuple[int, ...] = (len(items),)
-        else:
-            found, wanted = torch.as_tensor(self._reward(prompts)), ()
-        if found.shape != (len(prompts), *wanted):
-            raise RewardError(f"the reward returned shape {tuple(found.shape)} for {len(prompts)} prompts.")
-        return found.double().cpu().reshape(len(prompts), len(items)).clone()
+        reward = self._reward
+        if not isinstance(reward, ItemReward):  # somebody's code, which is not stopped in the middle
+            (found,) = self._work.each(
+                TRAIN, prompts, [items], lambda _: _numbers(reward(prompts), prompts, 0), whole=True
+            )
+            return found
+        cut = reward.groups(prompts, items) if isinstance(reward, GroupedReward) else [items]
+
+        def made(group: list[int]) -> Float[Tensor, "n group"]:
+            return _numbers(reward.score(prompts, None if len(group) == self.items else group), prompts, len(group))
+
+        return torch.cat(self._work.each(TRAIN, prompts, cut, made), dim=1)
+
+
+def _numbers(found: Any, prompts: Sequence[str], items: int) -> Float[Tensor, "n items"]:
+    """What a reward returned as numbers of our own; ``items`` is 0 for one that gives a number for the whole prompt."""
+    numbers = torch.as_tensor(found)
+    if numbers.shape != ((len(prompts), items) if items else (len(prompts),)):
+        raise RewardError(f"the reward returned shape {tuple(numbers.shape)} for {len(prompts)} prompts.")
+    return numbers.double().cpu().reshape(len(prompts), -1).clone()
 
 
 def _with(row: Float[Tensor, " items"], at: Sequence[int], fresh: Float[Tensor, " k"]) -> Float[Tensor, " items"]:

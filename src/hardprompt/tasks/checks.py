@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, PydanticSchemaGenerationError
 from pydantic_core import SchemaError
 
 from hardprompt.errors import InputError, unknown
-from hardprompt.optimizers import Method
+from hardprompt.optimizers import FLAGS, Method, methods
 
 _CONFIG = ConfigDict(strict=True, arbitrary_types_allowed=True, protected_namespaces=())
 _KINDS = {
@@ -58,18 +58,12 @@ def faults(build: Callable[..., Any], values: Mapping[str, Any]) -> tuple[list[s
 
 def check_settings(name: str, method: Method, settings: Mapping[str, Any]) -> None:
     """Raise an InputError for settings that the method called ``name`` does not take, or not so."""
-    accepted = method.accepted()
-    for key, value in settings.items():
+    if ":" not in name:  # what the settings of a user's own class mean is its own business
+        _check_known(name, method, settings)
+    accepted = method.accepted()  # which imports the method, and mostly torch with it
+    for key in settings:
         if key not in accepted:
             raise unknown(f"setting of method {name!r}", key, accepted)
-        if ":" in name:  # what the settings of a user's own class mean is its own business
-            continue
-        if key == "top_k" and isinstance(value, int) and value < 1:
-            raise InputError(f"top_k is {value!r}; it must be a whole number of at least 1.")
-        if key == "q" and isinstance(value, int | float) and not value >= 1:
-            raise InputError(f"q is {value!r}; it must be a number of at least 1 (1 softmax, 2 sparsemax).")
-        if key in ("alpha", "learning_rate") and isinstance(value, int | float) and not value > 0:
-            raise InputError(f"{key} is {value!r}; it must be a number above 0.")
     for key in settings:
         if (annotation := _unresolved(method.build).get(key)) is not None:
             raise InputError(
@@ -77,6 +71,24 @@ def check_settings(name: str, method: Method, settings: Mapping[str, Any]) -> No
             )
     if found := [fault for kind in faults(method.build, settings) for fault in kind]:
         raise InputError(" ".join(found))
+
+
+def _check_known(name: str, method: Method, settings: Mapping[str, Any]) -> None:
+    """What the registry knows of the settings that a command line has flags for: who takes them, and their ranges."""
+    for key, value in settings.items():
+        if key in FLAGS and key not in method.settings:
+            takers = [other for other, own in methods().items() if key in own.settings]
+            raise InputError(f"method {name!r} has no setting {key!r}. Methods that have it: {', '.join(takers)}.")
+        if not isinstance(value, int | float):  # of the wrong kind, which is said with the others
+            continue
+        if key == "top_k" and value < 1:
+            raise InputError(f"top_k is {value!r}; it must be a whole number of at least 1.")
+        if key == "q" and not value >= 1:
+            raise InputError(f"q is {value!r}; it must be a number of at least 1 (1 softmax, 2 sparsemax).")
+        if key in ("alpha", "learning_rate") and not value > 0:
+            raise InputError(f"{key} is {value!r}; it must be a number above 0.")
+        if key == "prior" and not value >= 0:
+            raise InputError(f"prior is {value!r}; it must be a number of at least 0 (0 is none).")
 
 
 @functools.cache

@@ -11,7 +11,12 @@ from hardprompt.errors import InputError
 from hardprompt.lms.vocabulary import Tokens
 from hardprompt.optimizers import DESCRIBED, Need
 from hardprompt.search.engine import Trial
+from hardprompt.search.forecast import Stages
 from hardprompt.search.rewards import Memoised, Reward
+from hardprompt.search.work import Work
+
+SPLITS = "splits.csv"
+"""Of a run folder: which line of which file took which part, or none."""
 
 Notify = Callable[[str], None]
 """Says what is being waited for."""
@@ -66,6 +71,18 @@ class Task(Protocol):
 
     def write(self, out: Path) -> None:
         """Store the task's own files, such as its outputs, in the run folder."""
+
+
+@runtime_checkable
+class Staged(Protocol):
+    """A task that has its scores made by a ``Work``: a run of it that is stopped goes on in the middle of any part."""
+
+    work: Work
+    """Makes what reward, validation and report ask for, group by group."""
+
+    @property
+    def stages(self) -> Stages | None:
+        """What a run consists of, by which its time is estimated; None where a pass only to be timed costs too much."""
 
 
 def written(need: Need, manual: str | None, instruction: str | None) -> str:

@@ -9,10 +9,9 @@ if TYPE_CHECKING:
 
 def table(title: str, words: Sequence[str], figures: Sequence[str], *, fold: bool = True) -> "Table":
     """An empty table: columns of words to the left, then columns of figures to the right."""
-    from rich.markup import escape
     from rich.table import Table
 
-    made = Table(title=escape(title), title_justify="left")
+    made = Table(title=title, title_justify="left")
     for name in words:
         made.add_column(name, overflow="fold" if fold else "ellipsis")
     for name in figures:

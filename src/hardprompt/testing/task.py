@@ -13,8 +13,9 @@ from hardprompt.optimizers import Need
 from hardprompt.optimizers.fixed import Examples
 from hardprompt.optimizers.gradient.objective import Objective
 from hardprompt.search.engine import Trial
+from hardprompt.search.forecast import Stages
 from hardprompt.search.rewards import Memoised, Reward
-from hardprompt.tasks.protocol import Task
+from hardprompt.tasks.protocol import Staged, Task
 from hardprompt.testing.comparing import check_all, stored
 from hardprompt.testing.reward import PROMPTS, is_finite, keeps_no_company
 
@@ -135,6 +136,24 @@ def reports_as_json(case: TaskCase) -> None:
         task.write(Path(folder))
 
 
+def goes_on_where_it_was_stopped(case: TaskCase) -> None:
+    """A validation and a report that were made once are taken up by another process, and are the same."""
+    if not isinstance(case.build(), Staged):
+        return
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in range(2):
+            task = case.build()
+            assert isinstance(task, Staged)
+            assert task.stages is None or isinstance(task.stages, Stages), "stages is neither None nor Stages."
+            task.work.keep_in(Path(folder) / "partial")
+            validate: Reward | None = task.validate
+            scores = None if validate is None else torch.as_tensor(validate(list(case.prompts))).tolist()
+            found.append((scores, json.dumps(task.report(case.prompts[0]))))
+            task.work.save()
+    assert found[0] == found[1], f"a run that goes on finds {found[1]}, not {found[0]}."
+
+
 TASK_CHECKS: Sequence[Callable[[TaskCase], None]] = (
     is_a_task,
     gives_what_it_does_not_lack,
@@ -142,6 +161,7 @@ TASK_CHECKS: Sequence[Callable[[TaskCase], None]] = (
     reward_remembers_and_resumes,
     chooses_a_trial,
     reports_as_json,
+    goes_on_where_it_was_stopped,
 )
 
 

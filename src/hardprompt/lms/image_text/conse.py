@@ -14,6 +14,7 @@ from torch import Tensor
 from hardprompt.lms.image_text.packages import CLASSIFIER, NAMES, locate
 from hardprompt.lms.image_text.pillow import pillow
 from hardprompt.lms.image_text.protocol import read_texts
+from hardprompt.lms.image_text.shown import as_shown
 from hardprompt.lms.load import load_tokenizer, load_weights, resolve
 from hardprompt.lms.roles import ROLES
 
@@ -119,6 +120,6 @@ def _pixels(image: Image) -> Float[Tensor, "1 3 side side"]:
     """The middle of the picture as the classifier was trained to see it."""
     pil = pillow()
     side = _SIDE + 2 * _MARGIN
-    fitted = pil.ImageOps.fit(image.convert("RGB"), (side, side), pil.Image.Resampling.BICUBIC)
+    fitted = pil.ImageOps.fit(as_shown(image), (side, side), pil.Image.Resampling.BICUBIC)
     middle = fitted.crop((_MARGIN, _MARGIN, side - _MARGIN, side - _MARGIN))
     return (torch.from_numpy(np.array(middle)).permute(2, 0, 1)[None].float() - 127) / 128

@@ -12,6 +12,7 @@ from torch import Tensor
 from hardprompt.errors import InputError, MissingExtra, pip_install
 from hardprompt.lms.image_text.pillow import pillow
 from hardprompt.lms.image_text.protocol import read_texts
+from hardprompt.lms.image_text.shown import as_shown
 from hardprompt.lms.load import check_config, load_weights, read_config, resolve
 from hardprompt.lms.quiet import one_line, quiet
 from hardprompt.lms.roles import ROLES
@@ -44,7 +45,7 @@ class DualEncoder:
         """Unit vectors of one picture or more."""
         found = []
         for start in range(0, len(images), _IMAGES):
-            batch = [image.convert("RGB") for image in images[start : start + _IMAGES]]
+            batch = [as_shown(image) for image in images[start : start + _IMAGES]]
             pixels = self.processor(images=batch, return_tensors="pt")
             found.append(self.model.get_image_features(**pixels.to(self.model.device)).pooler_output)
         return _unit(torch.cat(found))

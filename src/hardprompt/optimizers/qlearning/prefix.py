@@ -49,6 +49,7 @@ class PrefixTree:
     top_k: int | None  # k of the filter of ignorable tokens; None keeps every token that may be proposed
     states_kept: int = 65_536  # prefixes whose state stays in memory; the oldest are run again when needed
     tokens_kept: int = 40_000_000  # tokens of the filters in memory; the least recently used are computed again
+    blocked_kept: int = 100_000  # blocked prompts that stay so, or up to twice as many; older ones may come up again
 
     def __post_init__(self) -> None:
         size, masks = self.policy.vocabulary_size, (self.policy.opens, self.policy.follows)
@@ -125,6 +126,8 @@ class PrefixTree:
             self._actions[parent] = Actions(known.ids[keep], known.log_p[keep])
         if len(self.actions(parent).ids) == 0:
             self.block(parent)
+        if len(self._blocked_log) > 2 * self.blocked_kept:
+            self._unblock_oldest()
 
     def state_dict(self) -> dict[str, Any]:
         """Of each block its prefixes with their states, in order of discovery, and what is blocked."""
@@ -172,6 +175,16 @@ class PrefixTree:
             if prefix in self._actions:
                 self._forget(prefix)
         del self._blocks[oldest], self._logs[oldest]
+
+    def _unblock_oldest(self) -> None:
+        gone, self._blocked_log = self._blocked_log[: -self.blocked_kept], self._blocked_log[-self.blocked_kept :]
+        for *prefix, token in gone:
+            parent = tuple(prefix)
+            self._blocked[parent].remove(token)
+            if not self._blocked[parent]:
+                del self._blocked[parent]
+            if parent in self._actions:
+                self._forget(parent)
 
     def _forget(self, prefix: Ids) -> None:
         self._tokens -= len(self._actions.pop(prefix).ids)

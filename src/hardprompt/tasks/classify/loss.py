@@ -11,7 +11,8 @@ from torch import Tensor
 
 from hardprompt.errors import InputError
 from hardprompt.lms.answers import Pooling, answers
-from hardprompt.lms.causal import CausalLM
+from hardprompt.lms.causal import TEXTS_SHARE, CausalLM
+from hardprompt.lms.kept import Kept
 from hardprompt.lms.masked import MaskedLM
 from hardprompt.lms.tokens import ids_behind, lent, plain_ids, special_ids
 from hardprompt.lms.vectors import substituted, token_vectors
@@ -19,7 +20,9 @@ from hardprompt.lms.vocabulary import Tokens, allowed_tokens, begins_with_space,
 from hardprompt.optimizers.gradient.soft import SoftPrompts
 from hardprompt.tasks.template import Template
 
-_ROWS = 64  # sequences of one forward pass
+_ROWS = 64  # sequences of one forward pass,
+_TOKENS = 4096  # and tokens of them, each of which leaves states in a graph; a kept one its keys and values,
+_KEPT = 4  # so many of which count as one
 _LONGEST = 64  # vectors of a prompt for which the work on what stands before it is used
 
 
@@ -86,7 +89,11 @@ class ClassificationObjective:
         self._rows: list[tuple[int, list[_Row]]] = sorted(
             found, key=lambda one: max(len(row.left) + len(row.right) for row in one[1])
         )
-        self._held = isinstance(lm, CausalLM) and self._hold(lm)
+        longest = max(len(row.left) + len(row.right) for _, own in self._rows for row in own)
+        self._follows = False
+        if isinstance(lm, CausalLM) and lm.packed.allows("tree", longest + _LONGEST):
+            self._follows = True  # what stands before the prompt is run once, as far as there is room for what it gives
+            lm.packed.keep([row.left for _, own in self._rows for row in own], share=TEXTS_SHARE)
 
     def text(self, ids: Sequence[int]) -> str:
         """A prompt of these tokens as it is put into the template."""
@@ -112,12 +119,12 @@ class ClassificationObjective:
 
     def _groups(self, vectors: Float[Tensor, "n length d"]) -> Iterator[tuple[list[int], Tensor]]:
         """Numbers and scores of some texts at a time, as many as a forward pass holds."""
-        each = max(1, _ROWS // max(len(rows) for _, rows in self._rows))
-        for at in range(0, len(self._rows), each):
-            group = self._rows[at : at + each]
+        for group in self._passes(vectors.shape[1]):
             rows = [row for _, own in group for row in own]
-            prompts = max(1, _ROWS // len(rows))
-            reads = torch.cat([self._read(rows, v) for v in vectors.split(prompts)])
+            prompts = max(1, min(_ROWS, _TOKENS // self._cost(rows, vectors.shape[1])) // len(rows))
+            # before the prompt's vectors are put in the place of tokens
+            begun = self.lm.packed.begun([row.left for row in rows]) if self._held(vectors.shape[1]) else None
+            reads = torch.cat([self._read(rows, v, begun) for v in vectors.split(prompts)])
             columns = [(t, column) for t, (_, own) in enumerate(group) for row in own for column, *_ in row.reads]
             where = [t * len(self.choices) + column for t, column in columns]
             flat = torch.zeros(len(vectors), len(group) * len(self.choices), device=reads.device)
@@ -125,10 +132,12 @@ class ClassificationObjective:
             flat = flat.index_add(1, torch.tensor(where, device=reads.device), reads)
             yield [number for number, _ in group], flat.reshape(len(vectors), len(group), len(self.choices))
 
-    def _read(self, rows: Sequence[_Row], vectors: Float[Tensor, "n length d"]) -> Float[Tensor, "n reads"]:
+    def _read(
+        self, rows: Sequence[_Row], vectors: Float[Tensor, "n length d"], begun: list[Kept] | None
+    ) -> Float[Tensor, "n reads"]:
         """Scores of the answers' tokens, for each prompt those of every row in turn."""
         n, length = vectors.shape[:2]
-        held = self._held and length <= _LONGEST
+        held = begun is not None
         lefts = [() if held else row.left for row in rows]
         sequences = [[*left, *[self._blank] * length, *row.right] for left, row in zip(lefts, rows, strict=True)]
         width = max(map(len, sequences))
@@ -150,8 +159,8 @@ class ClassificationObjective:
                 logits = self.lm.logits(ids, seen, where.to(ids.device)).float()
                 chosen: Tensor = logits.log_softmax(-1)[row, token]
                 return (weight * chosen).reshape(n, -1)
-            if held:
-                states = self.lm.packed.follow([own.left for own in rows] * n, ids.tolist())
+            if begun is not None:
+                states = self.lm.packed.follow([own.left for own in rows] * n, begun * n, ids.tolist())
             else:  # padding on the right is harmless: no earlier place looks at it
                 states = self.lm.packed.states(input_ids=ids, attention_mask=seen, use_cache=False)
         first = [min(read[1] for read in own.reads) for own in rows]  # all answers of a row begin in one place
@@ -173,11 +182,26 @@ class ClassificationObjective:
         every = head.logits(states[apart])
         return logits.index_add(0, apart.nonzero()[:, 0].to(logits.device), -every.logsumexp(-1))
 
-    def _hold(self, lm: CausalLM) -> bool:
-        """Whether what stands before the prompt could be run once and for all."""
-        rows = [row for _, own in self._rows for row in own]
-        lm.packed.keep([row.left for row in rows])
-        return all(lm.packed.holds(row.left, len(row.right) + _LONGEST) for row in rows)
+    def _passes(self, length: int) -> Iterator[list[tuple[int, list[_Row]]]]:
+        """The texts in groups that a forward pass holds, with a prompt of such a length."""
+        each = max(1, _ROWS // max(len(rows) for _, rows in self._rows))
+        group: list[tuple[int, list[_Row]]] = []
+        for text in self._rows:
+            rows = [row for _, own in [*group, text] for row in own]
+            if group and (len(group) == each or len(rows) * self._cost(rows, length) > _TOKENS):
+                yield group
+                group = []
+            group.append(text)
+        yield group
+
+    def _cost(self, rows: Sequence[_Row], length: int) -> int:
+        """Tokens of the longest of the sequences around a prompt of such a length, as they count in a pass."""
+        kept = _KEPT if self._held(length) else 1
+        return length + max(len(row.left) // kept + len(row.right) for row in rows)
+
+    def _held(self, length: int) -> bool:
+        """Whether what stands before a prompt of such a length is run before it."""
+        return self._follows and length <= _LONGEST
 
 
 def _causal_rows(

@@ -1,5 +1,7 @@
 """Few-shot text classification: a prompt is good when the task model picks the right verbalizer."""
 
+import contextlib
+import copy
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,8 +14,11 @@ from hardprompt.data.tables import Example
 from hardprompt.errors import InputError
 from hardprompt.lms import TaskLM
 from hardprompt.lms.answers import Pooling
+from hardprompt.lms.causal import CausalLM
 from hardprompt.lms.vocabulary import Tokens
 from hardprompt.optimizers.gradient.soft import SoftPrompts
+from hardprompt.search.work import grouped
+from hardprompt.tasks.classify.examples import check_examples
 from hardprompt.tasks.classify.loss import ClassificationObjective
 from hardprompt.tasks.template import Template
 
@@ -44,6 +49,7 @@ class Classification:
     verbalizers: Mapping[str, str]  # for each class the string that stands for it, in the order of the classes
     how: Pooling = "sum"  # what an answer of several tokens counts
     reserve: int = 64  # tokens of the model's context that are kept free for a prompt when a text has to be cut
+    longest: int | None = None  # tokens of the task model at which a text is cut; None is where its context ends
     keep: bool = True  # hold the task model's keys and values of the texts; worth it for a set that is scored often
     correct: float = 200.0  # weight of a positive gap
     incorrect: float = 180.0  # weight of a negative gap
@@ -56,8 +62,9 @@ class Classification:
         if not 0.0 < self.sharpness < torch.inf:
             raise InputError(f"sharpness is {self.sharpness}; it must be a number above 0 (1 is the paper).")
         self.labels: Int[Tensor, " n"] = torch.tensor([self.classes.index(e.label) for e in self.examples])
-        self._texts, self.truncated = self._fit(self._unmasked([e.text for e in self.examples]), self.reserve)
+        self._texts, self.truncated = self._fit(self._unmasked(), self.reserve)
         self._objective: ClassificationObjective | None = None
+        self._holds = False
         if self.keep:
             self.hold()
 
@@ -74,6 +81,11 @@ class Classification:
         """Reward of each prompt on each example, or on those numbered, in [-180, 200]."""
         labels = self.labels if items is None else self.labels[list(items)]
         return self._gaps(self.probabilities(prompts, items), labels)
+
+    def groups(self, prompts: Sequence[str], items: Sequence[int]) -> list[list[int]]:
+        """The examples in groups of so many characters, with the prompts beside each."""
+        beside = sum(map(len, prompts))
+        return grouped([len(self._texts[i]) + beside for i in items], items)
 
     def aggregate(self, scores: Float[Tensor, "prompts n"]) -> Float[Tensor, " prompts"]:
         """The mean over the examples."""
@@ -109,9 +121,12 @@ class Classification:
             whole = torch.stack([self._probabilities_of(prompt) for prompt in prompts])
             return whole if items is None else whole[:, list(items)]
         self.check_room(prompts)
-        if not self.template.before_prompt(""):
-            # A long prompt that stands first, such as worked examples, is run once and not with every text.
-            self.lm.prepare([prompt for prompt in prompts if self.lm.count(prompt) > _LONG])
+        # A long prompt that stands first, such as worked examples, is run once and not with every text.
+        first = [] if self.template.before_prompt("") else [p for p in prompts if self.lm.count(p) > _LONG]
+        with self.lm.preparing(first) if isinstance(self.lm, CausalLM) else contextlib.nullcontext():
+            return self._score(prompts, items)
+
+    def _score(self, prompts: Sequence[str], items: Sequence[int] | None) -> Float[Tensor, "prompts n classes"]:
         texts = self._texts if items is None else [self._texts[i] for i in items]
         filled = [self.template.fill(text, prompt) for prompt in prompts for text in texts]
         tails = {after for _, after in filled}
@@ -138,8 +153,21 @@ class Classification:
         )  # fmt: skip
 
     def hold(self) -> None:
-        """Hold the task model's keys and values of the texts from now on."""
+        """Hold the task model's keys and values of the texts from now on, as far as there is room when first asked."""
+        if self._holds:
+            return
+        self._holds = True
         self.lm.prepare([self.template.before_prompt(text) for text in self._texts])
+
+    def unheld(self) -> "Classification":
+        """The same with the words of each text backwards, of which nothing is held: to be timed."""
+        other = copy.copy(self)
+        other._texts = [" ".join(reversed(text.split())) for text in self._texts]
+        return other
+
+    def lengths(self) -> list[int]:
+        """Tokens of the texts in their place, without a prompt."""
+        return [self.lm.count("".join(self.template.fill(text, ""))) for text in self._texts]
 
     def check_room(self, prompts: Sequence[str]) -> None:
         """Raise an InputError for a prompt that does not fit into the model's context beside the longest text."""
@@ -164,56 +192,43 @@ class Classification:
         with torch.no_grad():
             return self._objective.scores(self.soft[prompt][None])[0].double().softmax(-1).cpu()
 
-    def _unmasked(self, texts: list[str]) -> list[str]:
+    def _unmasked(self) -> list[str]:
         """The texts, a mask token of the task model in one of them apart, so that it is read as the letters it is."""
-        blank = self.lm.blank
-        holding = [(number, text) for number, text in enumerate(texts, 1) if blank and blank in text]
+        texts, blank = [example.text for example in self.examples], self.lm.blank
+        places = (example.where or f"text {number}" for number, example in enumerate(self.examples, 1))
+        holding = [(where, text) for where, text in zip(places, texts, strict=True) if blank and blank in text]
         if not holding:
             return texts
         apart = f"{blank[0]} {blank[1:]}"
-        named = ", ".join(f"{number} ({text[:40]!r})" for number, text in holding[:_NAMED])
+        named = ", ".join(f"{where} ({text[:40]!r})" for where, text in holding[:_NAMED])
         _LOG.warning(
-            "the task model's mask token %r stands in %d of %d texts and is read as %r there: text %s", blank,
+            "the task model's mask token %r stands in %d of %d texts and is read as %r there: %s", blank,
             len(holding), len(texts), apart, named,
         )  # fmt: skip
         return [text.replace(blank, apart) for text in texts]
 
     def _fit(self, texts: list[str], reserve: int) -> tuple[list[str], int]:
-        """Cut texts that would push prompt or answer out of the model's context; how many were cut."""
+        """Cut texts that are too long, or would push prompt or answer out of the model's context; how many were cut."""
         self.prompt_room: int | None = None  # tokens that a prompt may have beside the longest text
-        if self.lm.context_length is None:
+        limits = [] if self.longest is None else [self.longest]
+        around = 0
+        if self.lm.context_length is not None:
+            around = self.lm.count("".join(self.template.fill("", ""))) + max(map(self.lm.count, self._choices)) + 2
+            # a count includes what opens and closes a text, where the model has such tokens
+            room = self.lm.context_length - around - reserve - self.lm.count("")
+            if room < 1:
+                raise InputError(
+                    f"the template leaves no room for a text: the task model reads {self.lm.context_length} tokens, "
+                    f"template and verbalizers take {around} and {reserve} are kept for the prompt."
+                )
+            limits.append(room)
+        if not limits:
             return texts, 0
-        around = self.lm.count("".join(self.template.fill("", ""))) + max(map(self.lm.count, self._choices)) + 2
-        # a count includes what opens and closes a text, where the model has such tokens
-        room = self.lm.context_length - around - reserve - self.lm.count("")
-        if room < 1:
-            raise InputError(
-                f"the template leaves no room for a text: the task model reads {self.lm.context_length} tokens, "
-                f"template and verbalizers take {around} and {reserve} are kept for the prompt."
-            )
-        fitted = [self.lm.truncate(text, room) for text in texts]
-        self.prompt_room = self.lm.context_length - around - max(map(self.lm.count, fitted))
-        return fitted, sum(a != b for a, b in zip(texts, fitted, strict=True))
-
-
-def check_examples(examples: Sequence[Example], verbalizers: Mapping[str, str]) -> None:
-    """Raise an InputError unless the examples and verbalizers make a classification task."""
-    if not examples:
-        raise InputError("there are no examples.")
-    if len(verbalizers) < 2:
-        raise InputError(f"classification needs two classes or more; the data has only {list(verbalizers)}.")
-    for label, word in verbalizers.items():
-        if not word.strip():
-            raise InputError(f"the verbalizer of class {label!r} is empty; give a word.")
-    owners: dict[str, str] = {}
-    for label, word in verbalizers.items():
-        if (first := owners.setdefault(word, label)) != label:
-            raise InputError(f"classes {first!r} and {label!r} have one verbalizer, {word!r}.")
-    for number, example in enumerate(examples, 1):
-        if not example.text.strip():
-            raise InputError(f"example {number} has an empty text.")
-        if example.label not in verbalizers:
-            raise InputError(
-                f"example {number} has class {example.label!r}, which has no verbalizer; "
-                f"classes with one: {', '.join(verbalizers)}."
-            )
+        most = min(limits)
+        fitted = [self.lm.truncate(text, most) for text in texts]
+        if self.lm.context_length is not None:
+            self.prompt_room = self.lm.context_length - around - max(map(self.lm.count, fitted))
+        cut = sum(a != b for a, b in zip(texts, fitted, strict=True))
+        if cut:
+            _LOG.warning("%d of %d texts have more than %d tokens and are cut at their end", cut, len(texts), most)
+        return fitted, cut

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from hardprompt.errors import HardpromptError
 from hardprompt.lms.answers import Pooling
 from hardprompt.optimizers import find
-from hardprompt.tasks.settings import DEFAULT_MODEL, Precision, Settings, flag
+from hardprompt.tasks.settings import DEFAULT_MODEL, ENCODING, Precision, Settings, flag
 
 if TYPE_CHECKING:
     from hardprompt.lms.causal import CausalLM
@@ -46,6 +46,19 @@ class Classify(Settings):
     shots: int | None = flag(
         "training texts of each class, drawn by the seed", default=None, metavar="N", low=1, high=1e9
     )
+    train_rows: int = flag(
+        "texts to train on at most, each class with its share; of --shots all",
+        default=256,
+        metavar="N",
+        low=1,
+        high=1e9,
+    )
+    validation_rows: int = flag("texts to validate on at most", default=500, metavar="N", low=1, high=1e9)
+    test_rows: int = flag("texts to test on at most", default=4000, metavar="N", low=1, high=1e9)
+    max_text_tokens: int = flag(
+        "tokens of the task model at which a text is cut", default=1024, metavar="N", low=1, high=1e9
+    )
+    encoding: str | None = flag(ENCODING, default=None, metavar="NAME")
     drop_small_classes: bool = flag("leave out classes that are too small to be in every part of TRAIN", default=False)
     verbalizers: Mapping[str, str] = flag(
         "the word that stands for a class, behind a space; LABEL==WORD is without one", factory=dict,
@@ -68,9 +81,12 @@ class Classify(Settings):
     )
 
     def check_task(self) -> None:
-        """The template."""
+        """The template and the encoding."""
+        from hardprompt.data.decoding import check_encoding
         from hardprompt.tasks.template import check_template
 
+        if self.encoding is not None:
+            check_encoding(self.encoding)
         check_template(self.template)
 
     def plan(self) -> dict[str, Any]:
@@ -79,8 +95,11 @@ class Classify(Settings):
         return {
             "template": self.template,
             "verbalizers": splits.verbalizers,
-            "texts": {"train": len(splits.train), "validation": len(splits.validation), "test": len(splits.test)},
-        }
+            "texts": {
+                "train": len(splits.train), "validation": len(splits.validation), "test": len(splits.test),
+                "left_out": len(splits.left_out),
+            },
+        }  # fmt: skip
 
     def notes(self) -> list[str]:
         """What there is to say of the answers, by the task model's tokenizer; nothing of a model of the user's own."""
@@ -115,7 +134,8 @@ class Classify(Settings):
             lm=task_lm, train=splits.train, validation=splits.validation, test=splits.test,
             template=Template(self.template), verbalizers=splits.verbalizers, manual=self.manual,
             instruction=self.instruction, precision=self.precision, sharpness=self.sharpness, how=self.score,
-            leads=find(self.method).leads, model=self.task_model,
+            leads=find(self.method).leads, model=self.task_model, left_out=splits.left_out,
+            max_text_tokens=self.max_text_tokens, notify=notify,
         )  # fmt: skip
 
     def _splits(self) -> "Splits":
@@ -123,6 +143,8 @@ class Classify(Settings):
 
         return read_splits(
             train=self.train, validation=self.validation, test=self.test, text=self.text, label=self.label,
-            group=self.group, shots=self.shots, drop_small_classes=self.drop_small_classes, words=self.verbalizers,
+            group=self.group, encoding=self.encoding, shots=self.shots, train_rows=self.train_rows,
+            validation_rows=self.validation_rows, test_rows=self.test_rows,
+            drop_small_classes=self.drop_small_classes, words=self.verbalizers,
             seed=self.seed, data_seed=self.seed if self.data_seed is None else self.data_seed,
         )  # fmt: skip

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import RenderableType
-from rich.markup import escape
 
 from hardprompt.data.files import columns
 from hardprompt.tasks.tables import number, rows, spent, table
@@ -24,17 +23,17 @@ def show(result: Mapping[str, Any]) -> list[RenderableType]:
     for row in rows(result):
         low, high = row["test"]["interval"]
         listing.add_row(
-            row["name"], escape(json.dumps(row["prompt"], ensure_ascii=False)), f"{row['test']['accuracy']:.3f}",
+            row["name"], json.dumps(row["prompt"], ensure_ascii=False), f"{row['test']['accuracy']:.3f}",
             f"{low:.3f} to {high:.3f}", f"{row['test']['macro_f1']:.3f}", number(row["perplexity"]),
             number(row.get("support_size")), spent(row), number(row.get("seconds")),
         )  # fmt: skip
-    said = [escape(f"said {row['class']}") for row in result["test"]["classes"]]
+    said = [f"said {row['class']}" for row in result["test"]["classes"]]
     classes = table(
         "The found prompt, class by class", ("class",), ("precision", "recall", "F1", "texts", *said), fold=False
     )
     for row, counts in zip(result["test"]["classes"], result["test"]["confusion"], strict=True):
         classes.add_row(
-            escape(row["class"]), f"{row['precision']:.3f}", f"{row['recall']:.3f}", f"{row['f1']:.3f}", str(row["n"]),
+            row["class"], f"{row['precision']:.3f}", f"{row['recall']:.3f}", f"{row['f1']:.3f}", str(row["n"]),
             *map(str, counts),
         )  # fmt: skip
     never = [
@@ -50,11 +49,11 @@ def show(result: Mapping[str, Any]) -> list[RenderableType]:
         classes,
         f"Against the manual prompt: {gain['accuracy']:+.3f} accuracy, paired 95 % interval {low:+.3f} to {high:+.3f}.",
     ]
-    shown += [escape(f"Never predicted {where}: {', '.join(names)}.") for where, names in never]
+    shown += [f"Never predicted {where}: {', '.join(names)}." for where, names in never]
     if not result.get("readable", True):
         shown.append("The found prompt is no text: it cannot be read, pasted, or moved to another model.")
     cut = result["texts"]["truncated"]
-    return [*shown, f"{cut} texts were too long for the task model and were cut at their end."] if cut else shown
+    return [*shown, f"{cut} texts were too long and were cut at their end (--max-text-tokens)."] if cut else shown
 
 
 def items(folder: Path) -> dict[str, list[Any]]:

@@ -15,26 +15,30 @@ from hardprompt.data.tables import Example, Row
 from hardprompt.lms import TaskLM
 from hardprompt.lms.answers import Pooling
 from hardprompt.lms.causal import CausalLM
+from hardprompt.lms.footprint import Footprint, footprint
 from hardprompt.lms.masked import MaskedLM
 from hardprompt.lms.placing import search_copy
+from hardprompt.lms.tokens import say_controls
 from hardprompt.lms.vocabulary import Tokens
 from hardprompt.optimizers import Need
 from hardprompt.optimizers.gradient.soft import SoftPrompts
 from hardprompt.search.choice import choose
 from hardprompt.search.engine import Trial
+from hardprompt.search.forecast import Stages
 from hardprompt.search.rewards import Cached
+from hardprompt.search.work import TEST, VALIDATION, Work
 from hardprompt.search.writing import write_bytes, write_text
 from hardprompt.tasks.classify.answers import notes
 from hardprompt.tasks.classify.demonstrations import Demonstrations
 from hardprompt.tasks.classify.metrics import classification_metrics, never_predicted, paired_difference
 from hardprompt.tasks.classify.reward import Classification
 from hardprompt.tasks.classify.table import PREDICTIONS
-from hardprompt.tasks.protocol import Perplexity, written
+from hardprompt.tasks.protocol import SPLITS, Notify, Perplexity, written
 from hardprompt.tasks.template import Template
 
 _LOG = logging.getLogger(__name__)
 
-_SPLITS_FILE = "splits.csv"
+_CHOSEN = "chosen"  # the found prompt, on the validation texts once more
 _SOFT_FILE = "soft_prompt.safetensors"
 _RESERVE = 64  # tokens that a prompt may have beside a long test text; one that has more keeps what it needs
 _START_WORDS = 64  # of the text that the policy model imagines before a prompt
@@ -43,16 +47,22 @@ _START_WORDS = 64  # of the text that the policy model imagines before a prompt
 class ValidationAccuracy:
     """Chooses by what will be reported: accuracy, and the mean probability gap only to part equals."""
 
-    def __init__(self, task: Classification) -> None:
-        self.task = task
+    def __init__(self, task: Classification, work: Work) -> None:
+        self.task, self._work = task, work
 
     def __call__(self, prompts: list[str]) -> torch.Tensor:
         """Accuracy of each prompt, plus a hair of its reward."""
         self.task.hold()  # not when it is built: the first prompt need not wait for the validation texts
-        probabilities = self.task.probabilities(prompts)
+        probabilities = grouped_probabilities(self._work, VALIDATION, self.task, prompts)
         accuracy = (probabilities.argmax(-1) == self.task.labels).double().mean(-1)
         # The reward lies within 200, so this never outweighs one text in a set of fewer than 10,000.
         return accuracy + self.task.rewards(probabilities) / 1e8
+
+
+def grouped_probabilities(work: Work, part: str, task: Classification, prompts: Sequence[str]) -> torch.Tensor:
+    """P(class | text, prompt) of all texts, made group by group."""
+    groups = task.groups(prompts, range(task.items))
+    return torch.cat(work.each(part, prompts, groups, lambda items: task.probabilities(prompts, items)), dim=1)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -76,6 +86,9 @@ class ClassifyTask:
     sharpness: float = 8.0  # of the reward; 1 is the paper, 8 is closer to accuracy
     leads: bool = False  # prompts stand before everything, the template holding the hand-written one
     model: str = "the task model"  # what the task model is called on the card
+    left_out: Sequence[Row] = ()  # what stands in the files and is in none of the sets
+    max_text_tokens: int | None = None  # of the task model, at which a text is cut; None is where its context ends
+    notify: Notify = lambda _: None  # says how much memory it is going to take
 
     def __post_init__(self) -> None:
         written = self.template.joined(self.manual)
@@ -85,15 +98,23 @@ class ClassifyTask:
         if isinstance(self.lm, CausalLM | MaskedLM):  # others say nothing of their tokens
             for note in notes(self.lm.tokenizer, self.verbalizers, self._template, how=self.how, blank=self.lm.blank):
                 _LOG.warning(note)
+            rows = [*self.train, *self.validation, *self.test]
+            say_controls(
+                self.lm.tokenizer, ((row.where or repr(row.text[:40]), row.text) for row in rows), but=self.lm.blank
+            )
         self._soft = SoftPrompts()
         self._found, self._tested = "", list[list[float]]()
         search_lm, self.precision = search_copy(self.lm, self.precision)
-        self._train = self._classification(self.train, lm=search_lm, sharpness=self.sharpness)
+        self._train = self._classification(self.train, lm=search_lm, sharpness=self.sharpness, keep=False)
         self._validation = self._classification(self.validation, sharpness=self.sharpness, keep=False)
         for task in (self._train, self._validation):
             task.check_room([self._compared])
-        self.reward = Cached(self._train)
-        self.validate = ValidationAccuracy(self._validation)
+        self.notify(str(needed := self._footprint()))
+        needed.warn()
+        self._train.hold()
+        self.work = Work()
+        self.reward = Cached(self._train, work=self.work)
+        self.validate = ValidationAccuracy(self._validation, self.work)
 
     def give(self, need: Need, *, tokens: Tokens, script: str) -> Any:
         """What a person wrote, as the template needs it; examples to show; a loss with gradients, in float32."""
@@ -111,8 +132,17 @@ class ClassifyTask:
     def _classification(self, rows: Sequence[Row], *, lm: TaskLM | None = None, **settings: Any) -> Classification:
         return Classification(
             lm=self.lm if lm is None else lm, examples=[row.example for row in rows], template=self._template,
-            verbalizers=self.verbalizers, how=self.how, soft=self._soft, **settings,
+            verbalizers=self.verbalizers, how=self.how, soft=self._soft, longest=self.max_text_tokens,
+            **settings,
         )  # fmt: skip
+
+    def _footprint(self) -> Footprint:
+        tested = [self.lm.count(row.text) for row in self.test]
+        if self.lm.context_length is not None:
+            tested = [min(count, self.lm.context_length) for count in tested]
+        leads = self._template.before_prompt("a") != self._template.before_prompt("")  # a text, and can be held
+        sets = [(task.lm, task.lengths(), leads) for task in (self._train, self._validation)]
+        return footprint([*sets, (self.lm, tested, False)])
 
     def _rendered(self, example: Example) -> str:
         before, after = self.template.fill(example.text, self.template.joined(self.manual))
@@ -132,6 +162,16 @@ class ClassifyTask:
         """
         return self._template.in_place([row.text for row in self.train], words=_START_WORDS)
 
+    @property
+    def stages(self) -> Stages | None:
+        """A search whose texts are held, a test of texts that are not; None where a pass costs somebody else's time."""
+        if not isinstance(self.lm, CausalLM | MaskedLM):
+            return None
+        return Stages(
+            self._train, fresh=self._train.unheld(), validation=len(self.validation), test=len(self.test),
+            tested=2 if self.leads else 3, lower=("--train-rows", "--validation-rows", "--test-rows"),
+        )  # fmt: skip
+
     def choose(self, trials: Sequence[Trial], perplexity: Perplexity) -> Trial:
         """The most natural of those that validation cannot tell from the best; the best of those that are no text."""
         if len(self._soft):
@@ -149,8 +189,9 @@ class ClassifyTask:
         others = {"manual": self._compared} if self.leads else {"empty": "", "manual": self._compared}
         shown = {"manual": self.manual} if self.leads else others  # there it is in the template
         names = list(dict.fromkeys([prompt, *others.values()]))
-        probabilities = task.probabilities(names)
+        probabilities = grouped_probabilities(self.work, TEST, task, names)
         predicted = dict(zip(names, probabilities.argmax(-1).numpy(), strict=True))
+        chosen = grouped_probabilities(self.work, _CHOSEN, self._validation, [prompt])
         labels = task.labels.numpy()
         self._found = prompt
         self._tested = probabilities[0].tolist()
@@ -163,7 +204,7 @@ class ClassifyTask:
             "readable": prompt not in self._soft,
             "verbalizers": dict(self.verbalizers),
             "never_predicted_in_validation": never_predicted(
-                self._validation.labels.numpy(), self._validation.predictions([prompt]).numpy()[0], self.classes
+                self._validation.labels.numpy(), chosen.argmax(-1).numpy()[0], self.classes
             ),
             "test": tested(prompt),
             "difference_to_manual": paired_difference(labels, predicted[prompt], predicted[self._compared]),
@@ -175,6 +216,7 @@ class ClassifyTask:
                 "train": len(self.train),
                 "validation": len(self.validation),
                 "test": len(self.test),
+                "left_out": len(self.left_out),
                 "truncated": self._train.truncated + self._validation.truncated + task.truncated,
             },
         }
@@ -213,10 +255,10 @@ class ClassifyTask:
         for row, chances in zip(self.test, self._tested, strict=True):
             name = self.classes[max(range(len(chances)), key=chances.__getitem__)]
             rows.append([row.number, row.text, row.label, name, int(row.label == name), *(f"{p:.6f}" for p in chances)])
-        head = ["row", "text", "label", "predicted", "right", *(f"P({name})" for name in self.classes)]
+        head = ["line", "text", "label", "predicted", "right", *(f"P({name})" for name in self.classes)]
         write_text(out / PREDICTIONS, csv_text(head, rows))
-        parts = {"train": self.train, "validation": self.validation, "test": self.test}
+        parts = {"train": self.train, "validation": self.validation, "test": self.test, "left out": self.left_out}
         used = ([part, row.file, row.number, row.label] for part, rows in parts.items() for row in rows)
-        write_text(out / _SPLITS_FILE, csv_text(["part", "file", "row", "label"], used))
+        write_text(out / SPLITS, csv_text(["part", "file", "line", "label"], used))
         if self._found in self._soft:
             write_bytes(out / _SOFT_FILE, save({"prompt": self._soft[self._found]}))

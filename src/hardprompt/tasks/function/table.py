@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from rich.console import RenderableType
-from rich.markup import escape
 
 from hardprompt.tasks.tables import number, rows, table
 
@@ -19,7 +18,7 @@ def show(result: Mapping[str, Any]) -> list[RenderableType]:
     )
     for row in rows(result):
         listing.add_row(
-            row["name"], escape(json.dumps(row["prompt"], ensure_ascii=False)), f"{row['test']['reward']:.6g}",
+            row["name"], json.dumps(row["prompt"], ensure_ascii=False), f"{row['test']['reward']:.6g}",
             number(row["perplexity"]), number(row.get("support_size")), str(row["evaluations"]),
             number(row.get("seconds")),
         )  # fmt: skip

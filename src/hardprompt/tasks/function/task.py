@@ -10,6 +10,7 @@ from hardprompt.lms.vocabulary import Tokens
 from hardprompt.optimizers import Need
 from hardprompt.search.engine import Trial
 from hardprompt.search.rewards import Cached
+from hardprompt.search.work import Work
 from hardprompt.tasks.function.reward import FunctionReward, Scorer
 from hardprompt.tasks.protocol import Perplexity, written
 
@@ -19,6 +20,7 @@ class FunctionTask:
     """A user's reward."""
 
     validate = None
+    stages = None  # somebody's function is called for what is needed, and for nothing else
     start = ""
     precision = "float32"
     leads = False
@@ -32,7 +34,8 @@ class FunctionTask:
     name: str = "the reward"  # what the reward is called on the card
 
     def __post_init__(self) -> None:
-        self.reward = Cached(FunctionReward(self.function, timeout=self.timeout))
+        self.work = Work()
+        self.reward = Cached(FunctionReward(self.function, timeout=self.timeout), work=self.work)
 
     def give(self, need: Need, *, tokens: Tokens, script: str) -> str:  # noqa: ARG002
         """What a person wrote."""

@@ -10,10 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from hardprompt.errors import InputError
 from hardprompt.lms.image_text.pillow import pillow
+from hardprompt.lms.image_text.shown import as_shown
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -24,7 +23,6 @@ MEGAPIXELS = 100  # a few times what cameras make; decoded it takes 300 MB
 ASPECT = 50  # image processors scale the shorter side up to theirs: a longer strip would fill the memory
 
 _EXPECTED = "give a picture such as photo.jpg or photo.png"
-_PROFILES = {"RGB ": "RGB", "GRAY": "L", "CMYK": "CMYK"}  # mode of Pillow by the colour space of a profile
 _GAP = 8
 _FONT = 15
 
@@ -32,8 +30,7 @@ _FONT = 15
 def read_image(path: str | Path) -> Image:
     """The picture of a file in 8-bit RGB, as a viewer would show it on a white page.
 
-    It is turned as its EXIF data says, its colour profile is heeded, transparency lies over white, 16-bit grey is
-    scaled to 8 bits, and of several frames or pages the first is taken.
+    As ``as_shown`` has it; of several frames or pages the first is taken.
 
     Raises:
         InputError: no such file, not a picture, damaged, empty, above 100 megapixels or a strip.
@@ -63,7 +60,7 @@ def read_image(path: str | Path) -> Image:
                 if getattr(image, "is_animated", False):
                     _LOG.warning("%s holds several pictures (an animation or pages); the first one is used", path)
                 image.load()
-                return _flat(_srgb(_eight_bit(pil.ImageOps.exif_transpose(image), name), name))
+                return as_shown(image, name)
     except InputError:
         raise
     except pil.Image.DecompressionBombError as error:
@@ -141,49 +138,6 @@ def _formats(pil: Any) -> list[str]:
     """What Pillow decodes by itself: EPS files are programs, run by Ghostscript, and some formats are no pictures."""
     pil.Image.init()
     return [kind for kind in pil.Image.OPEN if pil.Image.MIME.get(kind, "").startswith("image/")]
-
-
-def _eight_bit(image: Image, name: str) -> Image:
-    """Grey of more than 8 bits is scaled, since Pillow's own conversion would clip it; other pictures stay."""
-    if image.mode != "F" and not image.mode.startswith("I"):
-        return image
-    values = np.asarray(image)
-    # Mode I is what some 16-bit files are read as; where white would be in truly wider pixels is not known.
-    if image.mode == "F" or values.min() < 0 or values.max() > 65535:
-        raise InputError(f"{name} has pixels of 32 bits; expected 8 or 16 bits.")
-    scaled = ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)  # 65535 / 257 = 255, to the nearest
-    grey: Image = pillow().Image.fromarray(scaled)
-    grey.info.update(image.info)  # its colour profile
-    return grey
-
-
-def _srgb(image: Image, name: str) -> Image:
-    """The picture's colours as its own profile means them, in sRGB; one that is damaged is ignored after a word."""
-    profile = image.info.get("icc_profile")
-    if not profile:
-        return image
-    cms = pillow().ImageCms
-    try:
-        own = cms.ImageCmsProfile(io.BytesIO(profile))
-        mode = _PROFILES[own.profile.xcolor_space]
-        if (image.mode == "CMYK") != (mode == "CMYK"):
-            raise ValueError("it is of another kind of picture")
-        shown: Image = cms.profileToProfile(image.convert(mode), own, cms.createProfile("sRGB"), outputMode="RGB")
-    except (cms.PyCMSError, KeyError, OSError, TypeError, ValueError) as error:
-        _LOG.warning("%s has a colour profile that cannot be used (%s); its colours are taken as sRGB", name, error)
-        return image
-    if image.has_transparency_data:
-        shown.putalpha(image.convert("RGBA").getchannel("A"))
-    return shown
-
-
-def _flat(image: Image) -> Image:
-    """RGB, with what is transparent over white."""
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    above = image.convert("RGBA")
-    white = pillow().Image.new("RGBA", above.size, "white")
-    return pillow().Image.alpha_composite(white, above).convert("RGB")  # type: ignore[no-any-return]
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

@@ -7,9 +7,10 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
+from types import MappingProxyType
 from typing import Any
 
-from rich.markup import escape
+import yaml
 from rich.table import Table
 
 from hardprompt.errors import InputError, typed
@@ -17,6 +18,7 @@ from hardprompt.lms.api import client_of, open_address
 from hardprompt.search.writing import write_json
 from hardprompt.tasks import tables
 from hardprompt.tasks.invert.question import MARKS, TEMPLATE, ask, parse, question
+from hardprompt.tasks.places import HOME, PRINTS, found
 
 _OUTCOMES = ("answered", "refused", "nonsense", "failed")
 _PENDING = "pending"
@@ -34,6 +36,7 @@ def judge(
     retries: int = 3,
     notify: Callable[[str], None] = lambda _: None,
     known: Sequence[Mapping[str, Any]] = (),
+    places: Mapping[str, str] = MappingProxyType({}),
     save: Callable[[dict[str, Any]], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Ask a vision model to mark each prompt's relevance and interpretability for its images, from 1 to 5.
@@ -52,6 +55,7 @@ def judge(
         retries: further tries after a timeout, a lost connection or a server's passing error, 0 or more.
         notify: is told a line after each question.
         known: ``answers`` of an earlier result, whose answered ones are not asked again.
+        places: where an image lies now, by what it is called in ``pairs``, if not there.
         save: is handed the result so far after each question, from the first on that the server answered.
 
     Returns:
@@ -67,7 +71,7 @@ def judge(
 
     Source: Choi et al., 2024 (PIN), section 5.3 and appendix D.4; the wording is ours.
     """
-    _check(pairs, model, repeats, timeout, retries)
+    _check(pairs, places, model, repeats, timeout, retries)
     address = open_address(base_url, key)
     answers = _agenda(pairs, repeats, known)
     result = functools.partial(_result, answers, model, address.url, repeats)
@@ -78,7 +82,8 @@ def judge(
     with client_of(address, timeout, retries) as client:
         for done, i in enumerate(todo, 1):
             prompt, images = pairs[i // repeats]
-            reply = ask(client, model, question(prompt, images), address)
+            there = [Path(places.get(str(image), image)) for image in images]
+            reply = ask(client, model, question(prompt, there), address)
             heard = heard or not reply.silent
             if not heard and done >= min(_GIVE_UP, len(todo)):
                 raise InputError(
@@ -97,19 +102,26 @@ def judge_folder(folder: Path, *, model: str, base_url: str, repeats: int = 1, *
 
     The file is written after each answer. Where it holds answers of the same model already, only what they lack is
     asked; they may come from another address. ``folder`` is a run folder or a folder of run folders, and all else is as
-    in ``judge``.
+    in ``judge``. The images of a run that was moved with them are found as ``resume`` finds them.
 
     Raises:
         InputError: as ``judge``; or there is no run, one of another task, one that has not finished, an image that is
-            gone, or a ``judge.json`` with answers of another model.
+            gone or another, or a ``judge.json`` with answers of another model.
         MissingExtra: as ``judge``.
     """
-    pairs = [pair for run in _runs(folder) for pair in _pairs(run)]
+    pairs: list[tuple[str, list[Path]]] = []
+    places: dict[str, str] = {}
+    for run in _runs(folder):
+        own = list(_pairs(run))
+        places |= _places(run, [str(image) for _, images in own for image in images])
+        pairs += own
     path = folder / "judge.json"
     known, before = _earlier(path, model)
     repeats = max(repeats, before)  # answers are paid for: asking with fewer repeats than before keeps them all
     save = functools.partial(write_json, path)
-    result = judge(pairs, model=model, base_url=base_url, repeats=repeats, known=known, save=save, **asking)
+    result = judge(
+        pairs, model=model, base_url=base_url, repeats=repeats, known=known, places=places, save=save, **asking
+    )  # fmt: skip
     write_json(path, result)
     return result
 
@@ -124,14 +136,21 @@ def table(result: Mapping[str, Any]) -> Table:
         marks = [f"{fmean(values):.3g}" if (values := _values(group, name)) else "-" for name in MARKS]
         counts = Counter(answer["outcome"] for answer in group)
         outcome = group[0]["outcome"] if len(group) == 1 else ", ".join(f"{n} {name}" for name, n in counts.items())
-        shown.add_row(escape(json.dumps(group[0]["prompt"], ensure_ascii=False)), *marks, outcome)
+        shown.add_row(json.dumps(group[0]["prompt"], ensure_ascii=False), *marks, outcome)
     shown.add_section()
     outcomes = ", ".join(f"{result[name]} {name}" for name in _OUTCOMES)
     shown.add_row("mean ± standard error", *(_mean(result[name]) for name in MARKS), outcomes)
     return shown
 
 
-def _check(pairs: Sequence[tuple[str, Sequence[Path]]], model: str, repeats: int, timeout: float, retries: int) -> None:
+def _check(
+    pairs: Sequence[tuple[str, Sequence[Path]]],
+    places: Mapping[str, str],
+    model: str,
+    repeats: int,
+    timeout: float,
+    retries: int,
+) -> None:
     if not model.strip():
         raise InputError("the model's name is empty; give --model the name by which the server knows it.")
     if repeats < 1:
@@ -146,7 +165,7 @@ def _check(pairs: Sequence[tuple[str, Sequence[Path]]], model: str, repeats: int
         if not images:
             raise InputError(f"the prompt {prompt!r} comes without an image; give at least one.")
         for image in images:
-            if not Path(image).is_file():
+            if not Path(places.get(str(image), image)).is_file():
                 raise InputError(f"the image {str(image)!r} of the prompt {prompt!r} is gone; put it back.")
 
 
@@ -240,6 +259,22 @@ def _pairs(run: Path) -> Iterator[tuple[str, list[Path]]]:
         raise InputError(f"{str(path)!r} is damaged: it lacks a prompt or its images.") from error
 
 
+def _places(run: Path, images: Sequence[str]) -> dict[str, str]:
+    """Where the images of a run lie now, if the folder was moved since ``run.yaml`` was written in it."""
+    file = run / "run.yaml"
+    try:
+        written = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else None
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise InputError(f"{str(file)!r} cannot be read: {' '.join(str(error).split())}.") from error
+    home, prints = (written.get(name) if isinstance(written, dict) else None for name in (HOME, PRINTS))
+    if not isinstance(home, str):  # a person wrote it
+        return {}
+    # The images of a result are named without links, those of a file of settings as they were typed.
+    prints = prints if isinstance(prints, dict) else {}
+    known = {str(Path(str(path)).resolve()): str(mark) for path, mark in prints.items()}
+    return {image: found(image, str(Path(home).resolve()), run, known, data=True) for image in images}
+
+
 def _earlier(path: Path, model: str) -> tuple[list[dict[str, Any]], int]:
     """The answers that ``path`` holds of this model, asked in these words, and how often each was asked for."""
     if not path.is_file():
@@ -253,7 +288,7 @@ def _earlier(path: Path, model: str) -> tuple[list[dict[str, Any]], int]:
             hash((answer["prompt"], tuple(answer["images"])))
         same = (earlier["model"], earlier["template"]) == (model, TEMPLATE)
         repeats = int(earlier["repeats"]) if answers else 1
-    except (ValueError, LookupError, TypeError, OSError) as error:
+    except (ArithmeticError, ValueError, LookupError, TypeError, OSError) as error:
         raise InputError(f"{str(path)!r} is damaged ({error}); delete it to judge anew.") from error
     if answers and not same:
         by = f"of the model {earlier['model']!r}" if earlier["model"] != model else "to a question in other words"

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from rich.console import RenderableType
-from rich.markup import escape
 
 from hardprompt.tasks.tables import number, spent, table
 
@@ -25,8 +24,8 @@ def show(result: Mapping[str, Any]) -> list[RenderableType]:
         for row in (*run["baselines"], {"name": run["method"], "gradient_passes": passes, **found}):
             own = row["name"] == run["method"]
             listing.add_row(
-                *([escape(run["folder"])] if len(runs) > 1 else []), row["name"],
-                escape(json.dumps(row["prompt"], ensure_ascii=False)), f"{row['test']['cosine']:.3f}",
+                *([run["folder"]] if len(runs) > 1 else []), row["name"],
+                json.dumps(row["prompt"], ensure_ascii=False), f"{row['test']['cosine']:.3f}",
                 number(row["perplexity"]), number(run["support_size"]) if own else "-", spent(row),
                 number(run["seconds"]) if own else "-",
             )  # fmt: skip

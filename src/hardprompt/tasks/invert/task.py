@@ -15,7 +15,9 @@ from hardprompt.lms.image_text.conse import ConSE
 from hardprompt.lms.vocabulary import Tokens
 from hardprompt.optimizers import Need
 from hardprompt.search.engine import Trial
+from hardprompt.search.forecast import Stages
 from hardprompt.search.rewards import Cached
+from hardprompt.search.work import Work
 from hardprompt.search.writing import write_bytes
 from hardprompt.tasks.invert.drawing import draw
 from hardprompt.tasks.invert.images import grid, png
@@ -64,7 +66,8 @@ class InvertTask:
         )
         if self.manual is not None:
             check_length(self.model, self.manual, self.model.count(self.manual))
-        self.reward = Cached(self._task)
+        self.work = Work()
+        self.reward = Cached(self._task, work=self.work)
         self._drawn: dict[str, Image] = {}
         self._caption = ""
 
@@ -73,6 +76,11 @@ class InvertTask:
         if need is Need.OBJECTIVE:
             return self._task.objective(tokens=tokens, script=script)
         return self._task.prompt_of(written(need, self.manual, self.instruction))
+
+    @property
+    def stages(self) -> Stages:
+        """A search, and captions that are compared in a moment."""
+        return Stages(self._task)
 
     def choose(self, trials: Sequence[Trial], perplexity: Perplexity) -> Trial:  # noqa: ARG002
         """The one of the highest score, the earliest among equals.

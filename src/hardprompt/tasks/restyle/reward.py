@@ -9,9 +9,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hardprompt.errors import InputError
+from hardprompt.search.work import grouped
 from hardprompt.tasks.template import Template
 
 Content = Callable[[Sequence[str], Sequence[str]], Float[Tensor, " n"]]
+_WRITTEN = 4  # what a character that is written costs, beside one that is read
 _RESERVE = 64  # tokens kept free for a prompt
 _SHORTEST = 10  # tokens that an output may have beyond its source's, or half as many as the source has
 
@@ -101,6 +103,11 @@ class Restyle:
         """Reward of each prompt on each text, or on those numbered."""
         found = self.outputs(prompts, items)
         return torch.tensor([[output.reward for output in row] for row in found], dtype=torch.float64)
+
+    def groups(self, prompts: Sequence[str], items: Sequence[int]) -> list[list[int]]:
+        """The texts in groups of so many characters that are written."""
+        times = _WRITTEN * self.samples * len(prompts)
+        return grouped([len(self.texts[i]) * times for i in items], items)
 
     def aggregate(self, scores: Float[Tensor, "n texts"]) -> Float[Tensor, " n"]:
         """The mean over the texts."""

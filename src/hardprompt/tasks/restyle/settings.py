@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from hardprompt.errors import InputError
 from hardprompt.optimizers import Need
-from hardprompt.tasks.settings import DEFAULT_MODEL, Settings, flag
+from hardprompt.tasks.settings import DEFAULT_MODEL, ENCODING, Settings, flag
 
 if TYPE_CHECKING:
     from hardprompt.lms.causal import CausalLM
@@ -70,8 +70,9 @@ class StyleRun(Settings):
         "human rewritings of the test file, line by line, for BLEU", default=None, metavar="FILE", role="data"
     )
     shots: int = flag("texts to train on, drawn by the seed", default=8, metavar="N", low=1, high=1e6)
-    validate_on: int = flag("texts to validate on", default=24, metavar="N", low=1, high=1e6)
-    test_on: int = flag("texts to test on", default=100, metavar="N", low=1, high=1e6)
+    validation_rows: int = flag("texts to validate on at most", default=24, metavar="N", low=1, high=1e6)
+    test_rows: int = flag("texts to test on at most", default=100, metavar="N", low=1, high=1e6)
+    encoding: str | None = flag(ENCODING, default=None, metavar="NAME")
     per_step: int | None = flag(
         "training texts of a step, drawn anew for each (else all)", default=None, metavar="N", low=1, high=1e6
     )
@@ -110,10 +111,13 @@ class StyleRun(Settings):
         return [Path(self.texts).stem]
 
     def check_task(self) -> None:
-        """The template, and that the target style is given in one way."""
+        """The template and the encoding, and that the target style is given in one way."""
+        from hardprompt.data.decoding import check_encoding
         from hardprompt.lms.api import check_plain
         from hardprompt.tasks.template import check_template
 
+        if self.encoding is not None:
+            check_encoding(self.encoding)
         template = check_template(self.template)
         if "{mask}" in template.source:
             raise InputError(f"template {template.source!r} has {{mask}}; a rewriting follows the template's end.")
@@ -210,7 +214,8 @@ class StyleRun(Settings):
         return read(
             texts=self.texts, column=self.text, validation=self.validation, test=self.test,
             references=self.references, source_examples=self.source_examples, target_examples=self.target_examples,
-            shots=self.shots, validate_on=self.validate_on, test_on=self.test_on, seed=self.seed,
+            encoding=self.encoding, shots=self.shots, validation_rows=self.validation_rows, test_rows=self.test_rows,
+            seed=self.seed,
         )  # fmt: skip
 
     def _styles(self, models: "Models", embedder: Any, texts: "Texts", notify: "Notify") -> Any:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import RenderableType
-from rich.markup import escape
 
 from hardprompt.data.files import columns
 from hardprompt.tasks.tables import number, table
@@ -29,7 +28,7 @@ def show(result: Mapping[str, Any]) -> list[RenderableType]:
     for row in (*result["baselines"], {"name": result["method"], **found}):
         test = row["test"]
         low, high = test["interval"]
-        prompt = "-" if row["prompt"] is None else escape(json.dumps(row["prompt"], ensure_ascii=False))
+        prompt = "-" if row["prompt"] is None else json.dumps(row["prompt"], ensure_ascii=False)
         listing.add_row(
             row["name"], prompt, f"{test['j']:.3f}", f"{low:.3f} to {high:.3f}",
             *(f"{test[name]:.3f}" for name in ("gm", "content", "style", "fluency")),
@@ -38,7 +37,7 @@ def show(result: Mapping[str, Any]) -> list[RenderableType]:
         )  # fmt: skip
     examples = table("The found prompt at work", ("text", "output"), ())
     for row in result["examples"]:
-        examples.add_row(escape(row["text"]), escape(row["output"]))
+        examples.add_row(row["text"], row["output"])
     shown: list[RenderableType] = [listing, examples]
     if "difference_to_manual" in result:
         gain = result["difference_to_manual"]

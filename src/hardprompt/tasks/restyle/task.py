@@ -3,28 +3,32 @@
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from hardprompt.data.files import csv_text
+from hardprompt.data.files import csv_text, place
 from hardprompt.data.markdown import block, code, plain
 from hardprompt.errors import MissingExtra
+from hardprompt.lms.causal import CausalLM
+from hardprompt.lms.tokens import say_controls
 from hardprompt.lms.vocabulary import Tokens
 from hardprompt.optimizers import Need
 from hardprompt.search.choice import most_natural
 from hardprompt.search.engine import Trial
+from hardprompt.search.forecast import Stages
 from hardprompt.search.rewards import Cached, PerStep
+from hardprompt.search.work import TEST, VALIDATION, Work, grouped
 from hardprompt.search.writing import write_text
-from hardprompt.tasks.protocol import Notify, Perplexity, written
+from hardprompt.tasks.protocol import SPLITS, Notify, Perplexity, written
 from hardprompt.tasks.restyle.fluency import Fluency
 from hardprompt.tasks.restyle.metrics import bleu, joint, paired_joint, style_metrics
 from hardprompt.tasks.restyle.reward import Content, Output, Restyle, score
 from hardprompt.tasks.restyle.styles import StyleModel, TrainedStyle
 from hardprompt.tasks.restyle.table import OUTPUTS
-from hardprompt.tasks.restyle.texts import Texts
+from hardprompt.tasks.restyle.texts import LEFT_OUT, Texts
 from hardprompt.tasks.template import Template
 
 _LOG = logging.getLogger(__name__)
@@ -68,10 +72,14 @@ class RestyleTask:
     def __post_init__(self) -> None:
         self.manual = None if self.manual is None else self.template.joined(self.manual)
         self.spaced = self.template.spaced
+        if isinstance(self.lm, CausalLM):
+            used = [one for part, one in self.texts.places if part != LEFT_OUT]
+            say_controls(self.lm.tokenizer, ((place(one.file, one.number), one.text) for one in used))
         train, self._validation = self._task(self.texts.train, seed=self.seed), self._task(self.texts.validation)
         for task in (train, self._validation, self._task(self.texts.test)):
             task.check_room(self.lm.context_length, ["", *([] if self.manual is None else [self.manual])])
-        self.reward: Cached | PerStep = Cached(train)
+        self.work, self._train = Work(), train
+        self.reward: Cached | PerStep = Cached(train, work=self.work)
         if self.per_step or self.zscore:
             per_step = self.per_step or len(self.texts.train)
             self.reward = PerStep(self.reward, per_step=per_step, zscore=self.zscore, seed=self.seed)
@@ -81,7 +89,7 @@ class RestyleTask:
     def validate(self, prompts: list[str]) -> torch.Tensor:
         """Mean reward on the validation texts."""
         self.notify(f"validating {len(prompts)} prompts on {len(self.texts.validation)} texts")
-        return self._validation(prompts)
+        return self._validation.aggregate(self._validated(VALIDATION, prompts))
 
     @property
     def start(self) -> str:
@@ -105,13 +113,24 @@ class RestyleTask:
         """What a person wrote, as the template needs it."""
         return self.template.joined(written(need, self.manual, self.instruction))
 
+    @property
+    def stages(self) -> Stages | None:
+        """A search, a validation and a test that all write; None where that costs somebody else's time."""
+        if not isinstance(self.lm, CausalLM):
+            return None
+        tested = 2 + (self.manual is not None)
+        lower = ("--shots", "--samples", "--validation-rows", "--test-rows")
+        return Stages(
+            self._train, validation=len(self.texts.validation), test=len(self.texts.test), tested=tested, lower=lower
+        )
+
     def choose(self, trials: Sequence[Trial], perplexity: Perplexity) -> Trial:
         """The most natural of those that validation cannot tell from the best.
 
         The standard error is that of the best one's mean over the validation texts.
         """
         top = max(trials, key=lambda trial: trial.score)
-        (scores,) = self._validation.score([top.prompt])
+        (scores,) = self._validated("chosen", [top.prompt])
         error = float(scores.std()) / math.sqrt(len(scores)) if len(scores) > 1 else 0.0
         return most_natural(trials, error, perplexity)
 
@@ -126,7 +145,7 @@ class RestyleTask:
         written: dict[str, list[Output]] = {}
         for text in dict.fromkeys([prompt, *others.values()]):  # one by one: it is minutes of work, and a person waits
             self.notify(f"rewriting {len(test)} test texts with {text!r}")
-            (written[text],) = task.outputs([text])
+            written[text] = self._rewritten(task, text)
         # What costs nothing: the input copied, and one sentence of the target style in answer to everything.
         trivial = {"copy": test}
         if self.texts.target:
@@ -136,12 +155,19 @@ class RestyleTask:
         fluency = self.fluency([*self.texts.source[:_REAL], *self.texts.target[:_REAL]])
         self.notify(f"measuring fluency: {fluency.name}")
 
+        def fluent(texts: list[str]) -> torch.Tensor:
+            groups = grouped(list(map(len, texts)), range(len(texts)))
+            made = self.work.each(
+                "fluency", ["\n".join(texts)], groups, lambda at: fluency.score([texts[i] for i in at])[None]
+            )
+            return torch.cat(made, dim=1)[0].double()
+
         def measured(outputs: list[Output]) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
             texts = [output.text for output in outputs]
             columns = {
                 "content": torch.tensor([output.content for output in outputs], dtype=torch.float64),
                 "style": (self.test_style.target(texts) > 0.5).double(),
-                "fluency": fluency.score(texts).double(),
+                "fluency": fluent(texts),
             }
             found = style_metrics(**columns)
             if self.texts.references is not None:
@@ -192,7 +218,7 @@ class RestyleTask:
         )
 
     def write(self, out: Path) -> None:
-        """The outputs on the test texts, and the trained classifiers."""
+        """The outputs on the test texts, which line of which file took which part, and the trained classifiers."""
         references = self.texts.references
         rows = (
             [
@@ -203,9 +229,23 @@ class RestyleTask:
         )  # fmt: skip
         head = ["text", *(["reference"] if references else []), *self._written, *self._columns]
         write_text(out / OUTPUTS, csv_text(head, rows))
+        used = ([part, one.file, one.number] for part, one in self.texts.places)
+        write_text(out / SPLITS, csv_text(["part", "file", "line"], used))
         for name, style in (("style-reward", self.style), ("style-test", self.test_style)):
             if isinstance(style, TrainedStyle):
                 style.save(out / f"{name}.safetensors")
+
+    def _rewritten(self, task: Restyle, prompt: str) -> list[Output]:
+        def made(items: list[int]) -> list[list[Any]]:
+            return [[astuple(output) for output in row] for row in task.outputs([prompt], items)]
+
+        groups = self.work.each(TEST, [prompt], task.groups([prompt], range(task.items)), made)
+        return [Output(*output) for (row,) in groups for output in row]
+
+    def _validated(self, part: str, prompts: list[str]) -> torch.Tensor:
+        groups = self._validation.groups(prompts, range(self._validation.items))
+        made = self.work.each(part, prompts, groups, lambda items: self._validation.score(prompts, items))
+        return torch.cat(made, dim=1)
 
     def _task(self, texts: Sequence[str], *, seed: int = _SEED) -> Restyle:
         return Restyle(

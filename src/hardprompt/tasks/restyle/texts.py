@@ -1,14 +1,16 @@
 """The texts of a style transfer run: which train, which choose, which are touched once, and the examples of styles."""
 
 import random
-from collections.abc import Container
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
-from hardprompt.data.tables import read_texts
+from hardprompt.data.saying import say_once
+from hardprompt.data.tables import Text, drawn, read_texts, say_left_out
 from hardprompt.errors import InputError
 
 LEAST = 20  # texts of a style that a classifier is trained on
 _SHARE = 0.25  # of TEXTS that is kept for validation, and as much for the test, where no file is given
+LEFT_OUT = "left out"
 _EXAMPLES = 4000  # of a style that a classifier is trained on; more cost minutes and add little
 
 
@@ -22,11 +24,15 @@ class Texts:
     references: list[str] | None
     source: list[str]
     target: list[str]
+    places: list[tuple[str, Text]]  # of the files of texts, validation and test: which part each text took, or none
 
     @property
     def sizes(self) -> dict[str, int]:
         """How many texts each set has."""
-        return {"train": len(self.train), "validation": len(self.validation), "test": len(self.test)}
+        left_out = sum(part == LEFT_OUT for part, _ in self.places)
+        return {
+            "train": len(self.train), "validation": len(self.validation), "test": len(self.test), "left_out": left_out,
+        }  # fmt: skip
 
 
 def read(
@@ -38,9 +44,10 @@ def read(
     references: str | None = None,
     source_examples: str | None = None,
     target_examples: str | None = None,
+    encoding: str | None = None,
     shots: int,
-    validate_on: int,
-    test_on: int,
+    validation_rows: int,
+    test_rows: int,
     seed: int = 0,
 ) -> Texts:
     """Read every file of a run and draw its sets: the training texts by the seed, the others always the same.
@@ -50,26 +57,38 @@ def read(
     Raises:
         InputError: whatever is wrong with a file, or too few texts.
     """
+    named = (texts, validation, test, references, source_examples, target_examples)
+    files: dict[str, list[Text]] = {}
+    faults = []
+    for path in dict.fromkeys(path for path in named if path is not None):
+        try:
+            files[path] = read_texts(path, text=column, encoding=encoding)
+        except InputError as error:
+            faults.append(str(error))
+    if faults:  # those of all files at once
+        raise InputError(" ".join(faults))
 
     def distinct(path: str, but: Container[str] = ()) -> list[str]:
-        return [t for t in dict.fromkeys(filter(None, read_texts(path, text=column))) if t not in but]
+        return [t for t in dict.fromkeys(one.text for one in files[path] if one.text) if t not in but]
 
     pool = distinct(texts)
     random.Random(0).shuffle(pool)
     rewritten: list[str] | None = None
+    whole: dict[str, int] = {}  # texts of the files for validation and test
     if test is None:
-        taken = min(test_on, max(1, int(_SHARE * len(pool))))
+        taken = min(test_rows, max(1, int(_SHARE * len(pool))))
         pool, tested = pool[taken:], pool[:taken]
     else:
-        lines = read_texts(test, text=column)
-        other = lines if references is None else read_texts(references, text=column)
+        lines = [one.text for one in files[test]]
+        other = lines if references is None else [one.text for one in files[references]]
         if len(other) != len(lines):
             raise InputError(
                 f"{references!r} has {len(other)} lines and {test!r} has {len(lines)}; "
                 "references are line by line those of the test file."
             )
         rows = [(a, b) for a, b in zip(lines, other, strict=True) if a and b]
-        rows = [rows[i] for i in sorted(random.Random(0).sample(range(len(rows)), min(test_on, len(rows))))]
+        whole["test"] = len(rows)
+        rows = [rows[i] for i in drawn([""] * len(rows), test_rows)]
         tested = [text for text, _ in rows]
         rewritten = None if references is None else [reference for _, reference in rows]
     if not tested:
@@ -77,11 +96,12 @@ def read(
     held = set(tested)
     left = [text for text in pool if text not in held]
     if validation is None:
-        choosing = left[: min(validate_on, max(1, int(_SHARE * len(left))))]
+        choosing = left[: min(validation_rows, max(1, int(_SHARE * len(left))))]
     else:
         choosing = distinct(validation, held)
         random.Random(0).shuffle(choosing)
-        choosing = choosing[:validate_on]
+        whole["validation"] = len(choosing)
+        choosing = choosing[:validation_rows]
     held.update(choosing)
     left = [text for text in left if text not in held]
     if len(left) < shots or not choosing:
@@ -98,7 +118,25 @@ def read(
             if len(found) < LEAST:
                 raise InputError(
                     f"{path!r} has {len(found)} examples of a style that are neither test nor validation texts; a "
-                    f"classifier needs {LEAST} or more. Give more lines, --source-examples FILE, a smaller --test-on "
-                    "and --validate-on, or --style-model."
+                    f"classifier needs {LEAST} or more. Give more lines, --source-examples FILE, a smaller "
+                    "--test-rows and --validation-rows, or --style-model."
                 )
-    return Texts(train, choosing, tested, rewritten, source[:_EXAMPLES], target[:_EXAMPLES])
+    for kind, given in (("the texts' own", source), ("the target", target)):
+        if target and len(given) > _EXAMPLES:
+            say_once(f"{texts}: {len(given) - _EXAMPLES:,} of {len(given):,} examples of {kind} style are left out")
+    source, target = source[:_EXAMPLES], target[:_EXAMPLES]
+    sizes = {"validation": len(choosing), "test": len(tested)}
+    say_left_out(texts, {name: (sizes[name], of) for name, of in whole.items()})
+    parts = {"train": train, "validation": choosing, "test": tested}
+    if target:  # else nothing is trained on them
+        parts["examples"] = source
+    paths = dict.fromkeys(path for path in (texts, validation, test) if path is not None)
+    listed = [one for path in paths for one in files[path] if one.text]
+    return Texts(train, choosing, tested, rewritten, source, target, _places(parts, listed))
+
+
+def _places(parts: Mapping[str, Sequence[str]], listed: Sequence[Text]) -> list[tuple[str, Text]]:
+    """Each text with the first of the parts that took it, once; a text that stands twice is taken where it is first."""
+    waiting = {text: part for part in reversed(list(parts)) for text in parts[part]}
+    found = [(waiting.pop(one.text, LEFT_OUT), one) for one in listed]
+    return sorted(found, key=lambda pair: [*parts, LEFT_OUT].index(pair[0]))

@@ -9,6 +9,10 @@ from hardprompt.errors import InputError
 from hardprompt.tasks import Recipe
 from hardprompt.tasks.paths import with_paths
 
+HOME = "folder_was"
+"""Where a folder stood that a file of settings was written in: its paths are found again by it."""
+PRINTS = "fingerprints"
+"""Of data and models, by their paths, in ``run.yaml``."""
 _WHOLE = 8 << 20  # bytes up to which a model's file is read whole; of a larger one
 _SAMPLES, _SAMPLE = 32, 64 << 10  # so many samples of so many bytes
 
@@ -55,7 +59,7 @@ def found(path: str, home: str, now: Path, known: Mapping[str, str] | None, *, d
         if not different:
             return place
         changed += different
-    raise InputError(f"{kind} {changed[0]!r} has changed since the run began; a resumed run would not be the same.")
+    raise InputError(f"{kind} {changed[0]!r} has changed since the run began, whose result would not be the same.")
 
 
 def check_files(files: Sequence[str], places: Mapping[str, str], known: Mapping[str, str]) -> None:
@@ -71,9 +75,7 @@ def check_files(files: Sequence[str], places: Mapping[str, str], known: Mapping[
         if file not in seen and file not in known:
             raise InputError(f"data file {file!r} was not there when the run began; start another run for it.")
         if file not in seen and _print(file, True) != known[file]:
-            raise InputError(
-                f"data file {file!r} has changed since the run began; a resumed run would not be the same."
-            )
+            raise InputError(f"data file {file!r} has changed since the run began, whose result would not be the same.")
 
 
 def _in(place: str, key: str, path: str) -> str:

@@ -1,0 +1,83 @@
+"""About how much memory a search will take, said before it takes it."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import psutil
+import torch
+
+from hardprompt.lms.causal import TEXTS_SHARE, CausalLM
+from hardprompt.lms.kept import room
+from hardprompt.lms.machine import memory
+from hardprompt.lms.masked import MaskedLM
+from hardprompt.lms.rows import KEPT_TOKENS
+
+_LOG = logging.getLogger(__name__)
+
+_TOKENS = 1024  # of a pass over short texts
+_WIDTHS = 6  # vectors as wide as the model's widest that a layer holds of a token at once
+_COPIES = 4  # of a layer's keys and values: as they are lent, behind the new ones, and spread over the heads
+
+
+class Footprint(NamedTuple):
+    """Bytes at the most, on the CPU or a GPU."""
+
+    models: int  # and all else that the process holds already
+    kept: int
+    room: int  # that keys and values may take
+    batch: int
+    available: int  # beside what is held already
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.models + self.kept + self.batch
+
+    def __str__(self) -> str:
+        models, kept, most, batch, total = (
+            f"{size / 1e9:.1f}" for size in (self.models, self.kept, self.room, self.batch, self.total)
+        )
+        return f"about {total} GB of memory: models {models}, keys and values {kept} of {most}, a batch {batch}"
+
+    def warn(self) -> None:
+        """Say so where it is more than there is."""
+        if self.kept + self.batch > self.available:
+            _LOG.warning(
+                "the search may take %.1f GB more than it has already, and %.1f GB are available: shorten the texts "
+                "(--max-text-tokens) or use a smaller task model",
+                (self.kept + self.batch) / 1e9, self.available / 1e9,
+            )  # fmt: skip
+
+
+def footprint(sets: Sequence[tuple[Any, Sequence[int], bool]]) -> Footprint:
+    """What a search over sets of texts takes once its models are loaded.
+
+    Args:
+        sets: of each its task LM, the tokens of its texts, and whether keys and values of them are held; a task LM
+            that is none of ours takes nothing here.
+    """
+    ours = [(lm, lengths, held) for lm, lengths, held in sets if isinstance(lm, CausalLM | MaskedLM) and lengths]
+    device = ours[0][0].device if ours else torch.device("cpu")
+    most = room(device).limit
+    kept = sum(sum(lengths) * lm.packed.token_bytes for lm, lengths, held in ours if held and isinstance(lm, CausalLM))
+    batch = max((_batch(lm, lengths) for lm, lengths, _ in ours), default=0)
+    if device.type == "cuda":
+        own, available = torch.cuda.memory_allocated(device), torch.cuda.mem_get_info(device)[0]
+    else:
+        own, available = psutil.Process().memory_info().rss, memory().available
+    return Footprint(own, min(kept, int(TEXTS_SHARE * most)), most, batch, available)
+
+
+def _batch(lm: CausalLM | MaskedLM, lengths: Sequence[int]) -> int:
+    """Of the largest pass: a long text on its own, or many rows behind what is kept."""
+    longest = max(lengths)
+    model, tables = lm.model, (lm.model.get_input_embeddings(), lm.model.get_output_embeddings())
+    weights = [w for part in model.modules() if part not in tables for w in part.parameters(recurse=False)]
+    widest: int = max((max(w.shape) * w.element_size() for w in weights if w.ndim == 2), default=0)
+    passing = max(longest, _TOKENS) * _WIDTHS * widest
+    if isinstance(lm, MaskedLM):
+        return passing
+    layers: int = lm.model.config.get_text_config().num_hidden_layers
+    lent = min(KEPT_TOKENS, len(lengths) * longest) * lm.packed.token_bytes // layers * _COPIES
+    return passing + max(longest * lm.packed.token_bytes, lent)

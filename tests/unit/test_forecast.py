@@ -1,0 +1,187 @@
+"""Time left: it only shrinks, covers every part of a run, and is estimated without leaving a trace."""
+
+import itertools
+from collections.abc import Iterator, Sequence
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from hardprompt.errors import RewardError
+from hardprompt.search.engine import Step
+from hardprompt.search.forecast import Expected, Forecast, Shrinking, Stages, clock, expect
+from hardprompt.search.rewards import Cached
+
+BEHIND = 10.0  # seconds that are reckoned for what comes behind the test
+
+
+class Clock:
+    """Seconds that pass when it is told."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Slow:
+    """A reward of some texts that takes a second for a pair and two for a text, on a clock."""
+
+    def __init__(self, clock: Clock, *, items: int = 50, pair: float = 1.0, text: float = 0.0) -> None:
+        self.items, self._clock, self._pair, self._text = items, clock, pair, text
+        self.pairs = 0
+
+    def __call__(self, prompts: list[str]) -> Tensor:
+        return self.aggregate(self.score(prompts))
+
+    def score(self, prompts: Sequence[str], items: Sequence[int] | None = None) -> Tensor:
+        at = range(self.items) if items is None else items
+        self.pairs += len(prompts) * len(at)
+        self._clock.now += len(at) * (len(prompts) * self._pair + self._text)
+        return torch.ones(len(prompts), len(at)).double()
+
+    def aggregate(self, scores: Tensor) -> Tensor:
+        return scores.mean(-1)
+
+
+def step(number: int, fraction: float) -> Step:
+    return Step(number, ["p"], [0.0], number, 0.0, fraction, {}, 0.0, None)
+
+
+@given(st.lists(st.tuples(st.floats(0.0, 1e6), st.floats(0.0, 100.0)), min_size=2))
+def test_what_is_said_never_rises_and_ends_only_with_the_work(events: list[tuple[float, float]]) -> None:
+    said, now, before = Shrinking(), 0.0, None
+    for left, passed in events:
+        now += passed
+        value = said(left, now)
+        assert 0 <= value <= left
+        assert before is None or value <= before
+        assert value > 0 or left == 0 or before == 0 or value < 1e-3 * left
+        before = value
+
+
+def test_work_that_proves_slower_lets_it_fall_slowly_and_end_with_the_work() -> None:
+    said = Shrinking()
+    assert said(10.0, 0.0) == 10.0
+    seen = [said(100.0 - t, float(t)) for t in range(1, 100)]  # ten times as much as was thought
+    assert seen == sorted(seen, reverse=True)
+    assert seen[49] == pytest.approx(5.0, rel=0.02)  # half of it when half is done
+    assert seen[-1] == pytest.approx(0.1, rel=0.02)
+
+
+def run(
+    clock: Clock, told: Forecast, *, steps: int, search: float, validation: float, test: float
+) -> Iterator[tuple[float, float]]:
+    """A run of such seconds a step, a validation (every second step) and a test; what was said, and was left."""
+    validations = steps // 2
+    total = steps * search + validations * validation + test
+    began = clock.now
+
+    def group(part: str, seconds: float) -> Iterator[tuple[float, float]]:
+        for done in range(11):
+            clock.now += seconds / 10 if done else 0.0
+            told.scored(part, done, 10)
+            left = told.left()
+            if left is not None:
+                yield left, total - (clock.now - began)
+
+    for number in range(1, steps + 1):
+        yield from group("train", search)
+        if number % 2 == 0:
+            yield from group("validation", validation)
+        told(step(number, number / steps))
+    yield from group("test", test)
+
+
+@pytest.mark.parametrize("factor", [0.2, 1.0, 3.0])
+def test_it_covers_search_validation_and_test_and_only_shrinks(factor: float) -> None:
+    clock = Clock()
+    told = Forecast(clock)
+    # what is expected is wrong by a factor
+    seconds = {"search": 200.0 * factor, "validation": 300.0 * factor, "test": 400.0 * factor}
+    told.begin(Expected(seconds, validations=5.0, search=100, test=10))
+    seen = list(run(clock, told, steps=10, search=20.0, validation=60.0, test=400.0))
+    said = [value for value, _ in seen]
+    assert all(b <= a for a, b in itertools.pairwise(said))
+    assert said[0] == pytest.approx(900.0 * factor + BEHIND, rel=0.01)
+    testing = [pair for pair in seen if pair[1] <= 400.0]
+    assert testing[0][0] > 0.15 * testing[0][1]  # what is left of the little that was thought
+    if factor == 1.0:
+        assert all(value == pytest.approx(left, rel=0.25, abs=10) for value, left in seen)
+
+
+def test_nothing_is_said_while_nothing_is_known_and_a_search_without_parts_is_measured() -> None:
+    clock = Clock()
+    told = Forecast(clock)
+    assert told.left() is None
+    told.begin(None)
+    assert told.left() is None
+    for number in (1, 2):
+        clock.now += 10
+        told(step(number, number / 10))
+    assert told.left() == pytest.approx(80.0 + BEHIND, abs=1)
+
+
+def test_a_run_that_goes_on_is_measured_by_what_is_left() -> None:
+    clock = Clock()
+    told = Forecast(clock)
+    told.begin(None, used=0.5)
+    clock.now += 10
+    told(step(6, 0.6))
+    assert told.left() == pytest.approx(40.0 + BEHIND, abs=1)
+
+
+def test_the_estimate_is_what_the_parts_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr("time.perf_counter", clock)
+    sample, fresh = Slow(clock, pair=0.01), Slow(clock, pair=0.01, text=0.2)
+    stages = Stages(sample, fresh=fresh, validation=100, test=300, tested=3, lower=("--rows",))
+    found = expect(stages, evaluations=960, validate_every=6, length=5)
+    assert found is not None
+    assert found.seconds["search"] == pytest.approx(960 * 50 * 0.01)
+    assert found.seconds["test"] == pytest.approx(300 * (0.2 + 3 * 0.01))
+    assert found.seconds["validation"] > 100 * 0.2
+    assert found.said().startswith("about ")
+    half = expect(stages, evaluations=960, validate_every=6, length=5, used=0.5)
+    assert half is not None
+    assert half.seconds["search"] == pytest.approx(found.seconds["search"] / 2)
+
+
+def test_a_slow_reward_is_timed_once() -> None:
+    slow = Slow(Clock(), pair=1.0)
+    assert expect(Stages(slow), evaluations=10, validate_every=1, length=2) is not None
+    assert slow.pairs == 4 * (1 + 2 + 8)  # the clock that it is timed by stands still: that is quick
+
+
+def test_timing_enters_no_memory_and_a_reward_that_fails_is_left_to_the_search() -> None:
+    behind = Slow(Clock())
+    reward = Cached(behind)
+    before = reward.state_dict()
+    assert expect(Stages(behind), evaluations=10, validate_every=1, length=2) is not None
+    assert reward.state_dict() == before
+    assert (reward.hits, reward.scored, len(reward)) == (0, 0, 0)
+
+    class Fails(Slow):
+        def score(self, prompts: Sequence[str], items: Sequence[int] | None = None) -> Tensor:
+            raise RewardError("no")
+
+    assert expect(Stages(Fails(Clock())), evaluations=10, validate_every=1, length=2) is None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        ({"search": 240.0, "validation": 60.0, "test": 60.0}, "about 6 min: search 4, validation 1.0, test 1.0"),
+        ({"search": 20.0, "validation": 0.0, "test": 5.0}, "about 25 s: search 20, test 5"),
+        ({"search": 7200.0, "validation": 1800.0, "test": 3600.0}, "about 4 h: search 2, validation 0.5, test 1.0"),
+    ],
+)
+def test_it_is_said_in_one_line(seconds: dict[str, float], said: str) -> None:
+    assert Expected(seconds, validations=1.0, search=1, test=1).said() == said
+
+
+def test_a_clock_is_read_as_one_expects() -> None:
+    assert [clock(s) for s in (0, 0.4, 59, 61, 3600, 3725)] == ["0:00", "0:01", "0:59", "1:01", "1:00:00", "1:02:05"]

@@ -1,0 +1,191 @@
+"""What is said of a user's file: its encoding, the lines of its rows, its separator, and what is no class."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hardprompt.data.files import columns, csv_text
+from hardprompt.data.tables import Row, check_missing, drawn, read_rows, read_texts
+from hardprompt.errors import InputError
+from hardprompt.tasks.classify.splits import read_splits
+
+
+def read(file: Path, data: bytes, encoding: str | None = None) -> list[Row]:
+    file.write_bytes(data)
+    return read_rows(file, text="text", label="label", encoding=encoding)
+
+
+@pytest.mark.parametrize("encoding", ["cp1251", "koi8-r", "utf-16-le", "utf-8", "utf-8-sig", "utf-16"])
+def test_an_encoding_that_is_named_is_used(tmp_path: Path, encoding: str) -> None:
+    rows = read(tmp_path / "a.csv", "text,label\r\nОтличный фильм,да\r\n".encode(encoding), encoding)
+    assert [(row.text, row.label) for row in rows] == [("Отличный фильм", "да")]
+    (tmp_path / "a.txt").write_bytes("фильм\nда".encode(encoding))
+    assert [one.text for one in read_texts(tmp_path / "a.txt", encoding=encoding)] == ["фильм", "да"]
+
+
+def test_another_encoding_is_read_as_windows_1252_after_a_word_that_names_the_flag(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    read(tmp_path / "a.csv", "text,label\nфильм,x\n".encode("cp1251"))
+    assert "read as Windows-1252" in caplog.text
+    assert "--encoding cp1251" in caplog.text
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("text", ["text,label\nplain,x\n", "text,label\nнаивный é,x\n"])
+def test_utf_16_without_its_mark_is_named(tmp_path: Path, encoding: str, text: str) -> None:
+    with pytest.raises(InputError, match=f"looks like UTF-16 without its mark: add --encoding {encoding}"):
+        read(tmp_path / "a.csv", text.encode(encoding))
+    assert len(read(tmp_path / "a.csv", text.encode(encoding), encoding)) == 1
+
+
+@pytest.mark.parametrize(("name", "near"), [("cp1215", "cp125"), ("utf8x", "utf8"), ("base64", ""), ("", "")])
+def test_an_encoding_that_does_not_exist_is_refused_with_near_ones(tmp_path: Path, name: str, near: str) -> None:
+    with pytest.raises(InputError, match=f"unknown encoding {name!r}.*{near}.* Valid are Python's"):
+        read(tmp_path / "a.csv", b"text,label\na,b\n", name)
+
+
+def test_bytes_that_are_not_in_the_named_encoding_are_refused_with_their_line(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"not ASCII text \(line 3, byte 17\)"):
+        read(tmp_path / "a.csv", b"text,label\na,b\nna\xefve,x\n", "ascii")
+
+
+cells = st.text(st.sampled_from('ab ,;|"\n\r\t='), max_size=6)
+
+
+@given(st.lists(st.one_of(st.none(), st.tuples(cells, cells)), min_size=1, max_size=6), st.sampled_from(["\n", "\r\n"]))
+def test_the_number_of_a_row_is_the_line_on_which_pythons_reader_meets_it(
+    rows: list[tuple[str, str] | None], end: str
+) -> None:
+    import tempfile
+
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator=end, quoting=csv.QUOTE_ALL)
+    for row in [("text", "label"), *rows, ("the last", "x")]:
+        writer.writerow(row) if row is not None else stream.write(end)
+    lines = io.StringIO(stream.getvalue(), newline="")
+    reader, begins = csv.reader(lines), [1]
+    expected = []
+    for fields in reader:
+        if fields and fields[0].strip() and fields[1].strip():
+            expected.append((begins[-1], fields[0]))
+        begins.append(reader.line_num + 1)
+    with tempfile.TemporaryDirectory() as folder:
+        found = read(Path(folder) / "a.csv", stream.getvalue().encode())
+    assert [(row.number, row.text) for row in found] == [one for one in expected if one[0] > 1]
+
+
+def test_errors_and_warnings_name_the_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    data = b'text,label\n\n"two\nlines",x\nfine,\nbad,y,z\n'
+    with pytest.raises(InputError, match=r"line 6 of .*a\.csv' does not have the header's 2 fields"):
+        read(tmp_path / "a.csv", data)
+    rows = read(tmp_path / "a.csv", data[: data.index(b"bad")])
+    assert [row.where for row in rows] == ["line 3 of 'a.csv'"]
+    assert "1 with an empty 'label', in line 5" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        "sep=;\ntext;label\n\"a, b\";x\n", "sep=|\r\ntext|label\r\na, b|x\r\n", "text|label\na, b|x\n",
+        "text;label;a, b\na, b;x;1\n", '"text, or so";text;label\n1;a, b;x\n', "text\tlabel\na, b\tx\n",
+        "label,text\nx,\"a, b\"\n", 'label,text,a;b\nx,"a, b",c;d\n',
+    ],
+)  # fmt: skip
+def test_the_separator_is_that_which_parts_header_and_rows_alike(tmp_path: Path, data: str) -> None:
+    rows = read(tmp_path / "a.csv", data.encode())
+    assert [(row.text, row.label) for row in rows] == [("a, b", "x")]
+    assert data.splitlines()[rows[0].number - 1].replace('"', "").count("a, b") == 1
+
+
+def test_a_key_that_a_json_object_lacks_is_said_with_its_line(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"line 3 of .*column 'label'.* Valid: lable, text"):
+        read(tmp_path / "a.jsonl", b'{"text": "a", "label": 1}\n\n{"text": "b", "lable": 1}\n')
+
+
+def test_the_faults_of_all_files_are_said_at_once(tmp_path: Path) -> None:
+    for name in ("train", "validation", "test"):
+        (tmp_path / f"{name}.csv").write_text("text,kind\na,b\n")
+    paths = [str(tmp_path / f"{name}.csv") for name in ("train", "validation", "test")]
+    with pytest.raises(InputError, match=r"train\.csv 'label'.*validation\.csv 'label'.*test\.csv 'label'"):
+        read_splits(train=paths[0], validation=paths[1], test=paths[2], text="text", label="label")
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("a.jsonl", b'{"text": "a", "label": 1}\n{"text": "b", "label": 1.0}\n{"text": "c", "label": 2.0}\n'),
+        ("a.csv", b"text,label\na,1\nb,1.0\nc,2.0\n"),
+    ],
+)
+def test_one_number_is_one_class(tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, data: bytes) -> None:
+    assert [row.label for row in read(tmp_path / name, data)] == ["1", "1", "2.0"]
+    assert "'1' and '1.0'" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["nan", "None", "NULL", "N/A"])
+def test_a_rare_class_that_is_called_as_a_missing_value_is_refused(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    rows = [Row(f"text {i}", "ab"[i % 2], number=i + 2, file="a.csv") for i in range(20)]
+    missing = [Row("nan", name, number=30 + i, file="a.csv") for i in range(20)]
+    with pytest.raises(InputError, match=rf"4 rows have the class '{name}', line 30 of 'a.csv' first.*missing values"):
+        check_missing([*rows, *missing[:4]])
+    check_missing([*rows, *missing[:4]], known=[name])
+    assert not caplog.records
+    check_missing([*rows, *missing])  # a class that is really called so
+    assert f"20 rows have the class {name!r}" in caplog.text
+
+
+@given(
+    st.lists(st.sampled_from("aaaaabbc"), min_size=3, max_size=80),
+    st.integers(3, 60),
+)
+def test_what_is_drawn_of_a_large_set_is_like_it(labels: list[str], most: int) -> None:
+    kept = drawn(labels, most)
+    assert kept == sorted(set(kept)) == drawn(labels, most)
+    assert len(kept) == min(most, len(labels))
+    for label in set(labels):
+        share = min(most, len(labels)) * labels.count(label) / len(labels)
+        # Within a row of its share, but for what classes below one row take.
+        assert max(1, share - 3) <= [labels[i] for i in kept].count(label) + (share < 1) <= share + 2
+    assert drawn(labels, None) == list(range(len(labels)))
+
+
+def test_a_set_is_not_cut_below_its_classes() -> None:
+    with pytest.raises(InputError, match="2 rows are fewer than the 3 classes"):
+        drawn("abcabc", 2)
+
+
+def test_rows_beyond_the_caps_are_left_out_counted_and_listed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = tmp_path / "a.jsonl"
+    file.write_text("".join(json.dumps({"text": f"text {i}", "label": "abb"[i % 3]}) + "\n" for i in range(300)))
+    whole = read_splits(train=str(file), text="text", label="label")
+    parts = read_splits(train=str(file), text="text", label="label", train_rows=30, validation_rows=12, test_rows=90)
+    assert [len(part) for part in (parts.train, parts.validation, parts.test)] == [30, 12, len(whole.test)]
+    assert [row.label for row in parts.train].count("a") == 10
+    assert set(parts.train) <= set(whole.train)
+    numbers = sorted(row.number for part in (parts.train, parts.validation, parts.test, parts.left_out) for row in part)
+    assert numbers == list(range(1, 301))
+    cut = [(len(part), len(part) - kept) for part, kept in ((whole.train, 30), (whole.validation, 12))]
+    assert (
+        f"of {file} and what goes with it rows are left out, drawn at random: {cut[0][1]} of {cut[0][0]} for train "
+        f"(--train-rows 30), {cut[1][1]} of {cut[1][0]} for validation (--validation-rows 12)"
+    ) in caplog.text
+    assert "for test" not in caplog.text
+    shots = read_splits(train=str(file), text="text", label="label", train_rows=2, shots=16)
+    assert len(shots.train) == 32
+
+
+@pytest.mark.parametrize("sign", "=+-@\t\r\n＝＋－＠")
+def test_what_a_spreadsheet_would_run_has_an_apostrophe_before_it(tmp_path: Path, sign: str) -> None:
+    file = tmp_path / "a.csv"
+    cells = [f"{sign}1+1", f"'{sign}1+1", "plain", f"a{sign}1"]
+    file.write_text(csv_text(["text"], [[cell] for cell in cells]), encoding="utf-8", newline="")
+    with file.open(encoding="utf-8", newline="") as stream:
+        written = [row["text"] for row in csv.DictReader(stream)]
+    assert written == [f"'{sign}1+1", f"''{sign}1+1", "plain", f"a{sign}1"]
+    assert [row[0] for row in columns(file, "text")] == cells
