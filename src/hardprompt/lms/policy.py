@@ -9,8 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hardprompt.lms.packing import PackedModel
-from hardprompt.lms.tokens import begins_apart, lent, plain_ids, start_ids
-from hardprompt.lms.vocabulary import Tokens, allowed_tokens, begins_with_space, first_tokens, prompt_text
+from hardprompt.lms.tokens import begins_apart, plain_ids, start_ids
+from hardprompt.lms.vocabulary import Place, Tokens, allowed_tokens, first_tokens, prompt_text
 
 
 @dataclass(eq=False)
@@ -35,12 +35,12 @@ class PolicyLM:
         self.head_weight: Tensor = self.packed.head.weight
         self.head_bias: Tensor | None = self.packed.head.bias
         allowed = allowed_tokens(self.tokenizer, len(self.head_weight), tokens=self.tokens, script=self.script)
-        start, self._lends = lent(self.start) if begins_apart(self.tokenizer) else (self.start, False)
-        self._place = {"spaced": self.spaced or self._lends, "first": not start and not self.spaced}
-        self.opens, self.follows = first_tokens(self.tokenizer, allowed, tokens=self.tokens, **self._place)
-        if self._lends and bool((fitting := self.opens & begins_with_space(self.tokenizer, len(allowed))).any()):
-            self.opens = fitting
-        self._start = [*start_ids(self.tokenizer), *(plain_ids(self.tokenizer, start) if start else [])]
+        self._place = Place.behind(self.start, spaced=self.spaced)
+        if self._place.lends and not begins_apart(self.tokenizer):
+            self._place = Place(self.start, self.spaced)
+        self.opens, self.follows = first_tokens(self.tokenizer, allowed, tokens=self.tokens, place=self._place)
+        left = self._place.before
+        self._start = [*start_ids(self.tokenizer), *(plain_ids(self.tokenizer, left) if left else [])]
         self.packed.keep([self._start])
         self.logits_computed = 0  # rows of products with the vocabulary: the work, counted instead of timed
         self.vocabulary_size, self.hidden_size = self.head_weight.shape  # rows of the output head, width of the states
@@ -70,5 +70,4 @@ class PolicyLM:
 
     def text(self, ids: Sequence[int]) -> str:
         """The string that a user would paste, with the space that it begins with unless ``start`` has that."""
-        text = prompt_text(self.tokenizer, ids, **self._place)
-        return text.removeprefix(" ") if self._lends else text
+        return prompt_text(self.tokenizer, ids, self._place)
