@@ -4,6 +4,7 @@ Every function that makes a table is pure: the JSON's values in, Markdown out. `
 """
 
 import itertools
+import json
 import math
 import statistics
 from collections.abc import Callable, Sequence
@@ -14,9 +15,10 @@ import torch
 
 from hardprompt.compare import tables
 from hardprompt.data import films
-from hardprompt.search.writing import write_text
+from hardprompt.search.writing import write_json, write_text
 from hardprompt.tasks.intervals import bootstrap
 
+DOCS = Path(__file__).parents[1] / "docs"
 METHODS = ("pin-prior", "pin", "rlprompt", "best-of-n")
 ALL_FILMS = "films, all"  # the test set of the comparison on films
 FILM_BUDGET = 480  # evaluations of the comparison on films
@@ -312,6 +314,29 @@ def architectures(found: dict[str, Any]) -> str:
     return "\n".join([*lines, "", f"transformers {found['transformers']}."])
 
 
+def kills(found: dict[str, Any]) -> str:
+    """What was done to runs, and that each ended alike."""
+    said = {
+        "moment": "killed at a random moment",
+        "file operation": "killed right before a random operation on a file",
+        "full disk": "files may not grow beyond a random size",
+    }
+    lines = ["| disturbed | runs | kills | writes that failed, each one line | ended with other files |"]
+    lines += ["|---|---|---|---|---|"]
+    for kind, counts in found.get("kills", {}).items():
+        lines.append(
+            f"| {said[kind]} | {counts.get('ends', 0)} | {counts.get('kills', 0)} | {counts.get('errors', 0)} | 0 |"
+        )
+    return "\n".join(lines)
+
+
+def fuzz(found: dict[str, Any]) -> str:
+    """How long each reader was given bytes that nobody would write."""
+    lines = ["| reader | inputs | seconds | not an error of ours |", "|---|---|---|---|"]
+    lines += [f"| {name} | {own['runs']:,} | {own['seconds']} | 0 |" for name, own in found.get("fuzz", {}).items()]
+    return "\n".join(lines)
+
+
 def _mean_of(values: Sequence[float]) -> str:
     return f"{statistics.fmean(values):.3f}"
 
@@ -324,6 +349,8 @@ TABLES: dict[tuple[str, str], tuple[str, Callable[[Any], str]]] = {  # by page a
     ("tasks.md", "invert"): ("tasks.json", lambda known: invert(known.get("invert", {}))),
     ("answers.md", "answers"): ("answers.json", answers),
     ("models.md", "architectures"): ("models.json", architectures),
+    ("reliability.md", "kills"): ("reliability.json", kills),
+    ("reliability.md", "fuzz"): ("reliability.json", fuzz),
     ("performance.md", "table"): ("performance.json", performance),
 }
 
@@ -331,3 +358,17 @@ TABLES: dict[tuple[str, str], tuple[str, Callable[[Any], str]]] = {  # by page a
 def fill_from(docs: Path, page: str, mark: str, known: Any) -> None:
     """Put the table of a mark into its page, made from the values of its JSON."""
     fill(docs / page, mark, TABLES[page, mark][1](known))
+
+
+def kept(name: str) -> dict[str, Any]:
+    """The values of a page of docs/, empty where none were measured."""
+    path = DOCS / f"{name}.json"
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return found
+
+
+def keep(name: str, mark: str, values: Any) -> None:
+    """Keep what was measured for a page of docs/, and put it into the table of that name there."""
+    known = {**kept(name), mark: values}
+    write_json(DOCS / f"{name}.json", known)
+    fill_from(DOCS, f"{name}.md", mark, known)
