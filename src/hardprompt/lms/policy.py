@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hardprompt.lms.packing import PackedModel
-from hardprompt.lms.tokens import begins_apart, plain_ids, start_ids
+from hardprompt.lms.tokens import plain_ids, start_ids
 from hardprompt.lms.vocabulary import Place, Tokens, allowed_tokens, first_tokens, prompt_text
 
 
@@ -36,8 +36,6 @@ class PolicyLM:
         self.head_bias: Tensor | None = self.packed.head.bias
         allowed = allowed_tokens(self.tokenizer, len(self.head_weight), tokens=self.tokens, script=self.script)
         self._place = Place.behind(self.start, spaced=self.spaced)
-        if self._place.lends and not begins_apart(self.tokenizer):
-            self._place = Place(self.start, self.spaced)
         self.opens, self.follows = first_tokens(self.tokenizer, allowed, tokens=self.tokens, place=self._place)
         left = self._place.before
         self._start = [*start_ids(self.tokenizer), *(plain_ids(self.tokenizer, left) if left else [])]
