@@ -16,6 +16,7 @@ from hardprompt.lms import probes
 from hardprompt.lms.answers import Pooling, answers, check_known
 from hardprompt.lms.placing import padded, put
 from hardprompt.lms.proof import Proved
+from hardprompt.lms.reach import text_limit
 from hardprompt.lms.tokens import truncate, whole_ids
 from hardprompt.lms.unpadded import Unpadded
 
@@ -51,10 +52,7 @@ class MaskedLM:
         self.tokenizer = tokenizer
         self.blank: str = tokenizer.mask_token
         self.device = next(model.parameters()).device
-        limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-        # Some models number positions from behind the padding token, so the tokenizer's limit may be lower.
-        limit = min(limit or 10**9, tokenizer.model_max_length)
-        self.context_length: int | None = limit if limit < 10**9 else None
+        self.context_length: int | None = text_limit(model, tokenizer) if probed is None else probed.context_length
         self._batch_tokens = _BATCH_TOKENS if self.device.type == "cpu" else _GPU_BATCH_TOKENS
         self.tokens_run = 0
         self.places_run = 0  # tokens and padding
@@ -79,7 +77,7 @@ class MaskedLM:
             raise InputError(f"a {type(model).__name__} cannot be run as a masked model: {reason}.") from error
         if self._unpadded is None:
             alike = "like length share a padded pass" if self.pads else "one length share a pass"
-            _LOG.info("the model does not run a row of several sequences: those of %s", alike)
+            _LOG.warning("a %s runs no row of several texts: those of %s, which is slower", type(model).__name__, alike)
 
     def over(self, model: Any) -> "MaskedLM":
         """The same over the model or a copy of it in another precision."""

@@ -16,6 +16,7 @@ from hardprompt.lms.head import Head
 from hardprompt.lms.kept import Kept, Room
 from hardprompt.lms.placing import padded, put
 from hardprompt.lms.proof import APART, FIRST, Proved, Quick, States, prove, right
+from hardprompt.lms.reach import reach
 from hardprompt.lms.rows import Row, batches, sharing
 
 _LOG = logging.getLogger(__name__)
@@ -51,7 +52,7 @@ class PackedModel:
         same = probed is not None and probed._how == how
         self._how: tuple[Any, ...] = how
         self._proved: Proved
-        self.context_length: int | None = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+        self.context_length: int | None = reach(model) if probed is None else probed.context_length
         self._batch_tokens = _BATCH_TOKENS if self.device.type == "cpu" else _GPU_BATCH_TOKENS
         self.tokens_run = 0
         self._room: Room = room or (kept.room(self.device) if probed is None else probed._room)

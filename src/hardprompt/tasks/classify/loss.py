@@ -18,6 +18,7 @@ from hardprompt.lms.tokens import ids_behind, plain_ids, special_ids
 from hardprompt.lms.vectors import substituted, token_vectors
 from hardprompt.lms.vocabulary import Place, Tokens, allowed_tokens, begins_with_space, first_tokens, prompt_text
 from hardprompt.optimizers.gradient.soft import SoftPrompts
+from hardprompt.tasks.classify.answers import check_gradient
 from hardprompt.tasks.template import Template
 
 _ROWS = 64  # sequences of one forward pass,
@@ -206,11 +207,10 @@ def _causal_rows(
     lm: CausalLM, template: Template, text: str, choices: tuple[str, ...], how: Pooling, word: str
 ) -> list[_Row]:
     """A row for each way that the answers but for their last token go on, behind a prompt that ends in ``word``."""
+    check_gradient(template, causal=True)
     before, after = template.fill(text, "")
     left_text = template.before_prompt(text)
     middle = before[len(left_text) :]
-    if not template.prompt_first:
-        raise InputError("with a causal model a method that takes gradients needs {prompt} before {mask}.")
     (left,) = lm.encode([Place.behind(left_text, spaced=template.spaced).before or ""])
     between = ids_behind(lm.tokenizer, middle, word)
     tails: dict[tuple[int, ...], list[tuple[int, int, int, float]]] = defaultdict(list)
