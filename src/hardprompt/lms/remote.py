@@ -54,6 +54,10 @@ class RemoteLM:
         """Tokens of ``text``, as far as can be told from outside."""
         return -(-len(text) // _CHARACTERS)
 
+    def truncate(self, text: str, tokens: int) -> str:
+        """The first ``tokens`` tokens of ``text``, as far as can be told from outside."""
+        return text[: tokens * _CHARACTERS]
+
     def _ask(self, context: str, longest: int, number: int, *, seed: int, stop: list[str]) -> str:
         own = int.from_bytes(hashlib.sha256(f"{seed}|{number}|{context}".encode()).digest()[:4], "big") >> 1
         answer = ask(

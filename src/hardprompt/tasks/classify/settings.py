@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from hardprompt.errors import HardpromptError
 from hardprompt.lms.answers import Pooling
 from hardprompt.optimizers import Need, find
-from hardprompt.tasks.settings import DEFAULT_MODEL, ENCODING, Precision, Settings, flag
+from hardprompt.tasks.settings import CUT, DEFAULT_MODEL, ENCODING, MOST_TOKENS, Precision, Settings, flag
 
 if TYPE_CHECKING:
     from hardprompt.lms.causal import CausalLM
@@ -55,11 +55,11 @@ class Classify(Settings):
     )
     validation_rows: int = flag("texts to validate on at most", default=500, metavar="N", low=1, high=1e9)
     test_rows: int = flag("texts to test on at most", default=4000, metavar="N", low=1, high=1e9)
-    max_text_tokens: int = flag(
-        "tokens of the task model at which a text is cut", default=1024, metavar="N", low=1, high=1e9
-    )
+    max_text_tokens: int = flag(CUT, default=MOST_TOKENS, metavar="N", low=1, high=1e9)
     encoding: str | None = flag(ENCODING, default=None, metavar="NAME")
-    drop_small_classes: bool = flag("leave out classes that are too small to be in every part of TRAIN", default=False)
+    drop_small_classes: bool = flag(
+        "leave out classes too small to be in every part of TRAIN, with --shots in training", default=False
+    )
     verbalizers: Mapping[str, str] = flag(
         "the word that stands for a class, behind a space; LABEL==WORD is without one", factory=dict,
         metavar="LABEL=WORD", name="verbalizer",
