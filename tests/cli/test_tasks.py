@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Callable
@@ -411,7 +412,10 @@ def test_a_model_behind_an_api_may_rewrite(
         assert main([*build("restyle", **changes), "--json"]) == 0
     finally:
         server.close()
-    result = json.loads(capsys.readouterr().out)
+    said = capsys.readouterr()
+    result = json.loads(said.out)
+    _, _, later = said.err.partition("how long it takes is estimated once the first scores are made")
+    assert re.search(r": about \d[^:]*: search .*, validation .*, test", later)
     parts = ("train", "validation", "test")
     with (tmp_path / "run" / "splits.csv").open(newline="") as stream:
         used = [int(row["line"]) - 1 for row in csv.DictReader(stream) if row["part"] in parts]

@@ -8,6 +8,7 @@ from typing import Any
 
 from hardprompt.errors import InputError, RewardError
 from hardprompt.lms.api import ask, check_plain, client_of, open_address
+from hardprompt.search.passes import passes
 
 _SIDE_BY_SIDE = 8  # questions under way at a time
 _CHARACTERS = 4  # of a token, about: a remote tokenizer cannot be asked
@@ -46,8 +47,11 @@ class RemoteLM:
             RewardError: no answer after all tries, or one that is no completion.
         """
         asked = [(context, limit, n) for context, limit in zip(contexts, longest, strict=True) for n in range(samples)]
-        with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
-            texts = list(pool.map(lambda one: self._ask(*one, seed=seed, stop=list(stop)), asked))
+        texts = []
+        with passes(len(asked)) as more, ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
+            for text in pool.map(lambda one: self._ask(*one, seed=seed, stop=list(stop)), asked):
+                texts.append(text)
+                more(1)
         return [texts[i : i + samples] for i in range(0, len(texts), samples)]
 
     def count(self, text: str) -> int:

@@ -12,6 +12,7 @@ from transformers import DynamicCache
 from hardprompt.lms.packing import PackedModel
 from hardprompt.lms.proof import States
 from hardprompt.lms.tokens import text_behind
+from hardprompt.search.passes import passes
 
 _ROWS = 64  # continuations that grow side by side,
 _TOKENS = 16_384  # as long as they hold no more tokens than this, padding included,
@@ -35,11 +36,14 @@ def sample(
     those of ``CausalLM.generate``.
     """
     found: list[list[str]] = [[""] * len(own) for own in keys]
-    for batch in side_by_side(list(map(len, contexts)), limits, list(map(len, keys)), token_bytes=packed.token_bytes):
-        draws = [[uniforms(key, limits[i]) for key in keys[i]] for i in batch]
-        texts = iter(_grow(packed, tokenizer, [contexts[i] for i in batch], draws, stop, top_k))
-        for i in batch:
-            found[i] = [next(texts) for _ in keys[i]]
+    taken = side_by_side(list(map(len, contexts)), limits, list(map(len, keys)), token_bytes=packed.token_bytes)
+    with passes(len(contexts)) as more:
+        for batch in taken:
+            draws = [[uniforms(key, limits[i]) for key in keys[i]] for i in batch]
+            texts = iter(_grow(packed, tokenizer, [contexts[i] for i in batch], draws, stop, top_k))
+            for i in batch:
+                found[i] = [next(texts) for _ in keys[i]]
+            more(len(batch))
     return found
 
 

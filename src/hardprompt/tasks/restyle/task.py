@@ -129,14 +129,17 @@ class RestyleTask:
         return self.template.joined(written(need, self.manual, self.instruction))
 
     @property
-    def stages(self) -> Stages | None:
-        """A search, a validation and a test that all write; None where that costs somebody else's time."""
-        if not isinstance(self.lm, CausalLM):
-            return None
+    def stages(self) -> Stages:
+        """A search, a validation and a test that all write."""
         tested = 2 + (self.manual is not None)
         lower = ("--shots", "--samples", "--validation-rows", "--test-rows")
         return Stages(
-            self._train, validation=len(self.texts.validation), test=len(self.texts.test), tested=tested, lower=lower
+            self._train,
+            validation=len(self.texts.validation),
+            test=len(self.texts.test),
+            tested=tested,
+            lower=lower,
+            free=isinstance(self.lm, CausalLM),
         )
 
     def choose(self, trials: Sequence[Trial], perplexity: Perplexity) -> Trial:
