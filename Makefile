@@ -27,7 +27,7 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	@echo "pytest"
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 check: $(STAMP)
 	@echo "ruff check"
@@ -37,7 +37,7 @@ check: $(STAMP)
 	@echo "mypy"
 	@$(BIN)/mypy --no-error-summary
 	@echo "pytest"
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 format: $(STAMP)
 	@echo "ruff format, ruff check --fix"

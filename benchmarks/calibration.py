@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, get_args
 
+import calibrated
 import pages
 import torch
 from torch import Tensor
@@ -117,10 +118,10 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="docs/calibration.json and the tables of calibration.md")
     arguments = parser.parse_args()
     found = {"model": "embedded:smollm2", "problems": [measure(name, arguments.folder) for name in PROBLEMS]}
-    print(pages.calibration(found))
+    print(calibrated.answers(found))
     if arguments.write:
         write_json(DOCS / "calibration.json", found)
-        for mark in ("calibration", "written"):
+        for mark in ("calibration", "written", "sharpness"):
             pages.fill_from(DOCS, "calibration.md", mark, found)
 
 

@@ -2,6 +2,7 @@
 
     pip install atheris                                    # where it installs
     python benchmarks/fuzz.py csv --seconds 600            # or another reader: --help names them
+    python benchmarks/fuzz.py all --seconds 120 --write    # docs/reliability.json and its table; half an hour
 
 atheris mutates the bytes towards code that has not run yet. The first exception that is not one of ours ends it, with
 the bytes that caused it. Without atheris `tests/cli/test_edited.py` and `tests/unit` do the same with Hypothesis.
@@ -10,12 +11,15 @@ the bytes that caused it. Without atheris `tests/cli/test_edited.py` and `tests/
 import argparse
 import contextlib
 import logging
+import re
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import atheris
+import pages
 
 with atheris.instrument_imports(include=["hardprompt"]):
     from hardprompt.data.tables import read_rows, read_texts
@@ -86,15 +90,12 @@ TARGETS: dict[str, tuple[Callable[[Path, bytes], object], bytes]] = {
 }
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("target", choices=TARGETS)
-    parser.add_argument("--seconds", type=int, default=60)
-    options = parser.parse_args()
+def fuzz(name: str, seconds: int) -> None:
+    """Give a reader what atheris makes up; does not return."""
     logging.disable(logging.CRITICAL)
-    read, seed = TARGETS[options.target]
-    with tempfile.TemporaryDirectory() as name:
-        folder, corpus = Path(name) / "folder", Path(name) / "corpus"
+    read, seed = TARGETS[name]
+    with tempfile.TemporaryDirectory() as scratch:
+        folder, corpus = Path(scratch) / "folder", Path(scratch) / "corpus"
         folder.mkdir()
         corpus.mkdir()
         (corpus / "seed").write_bytes(seed)
@@ -103,9 +104,30 @@ def main() -> int:
             with contextlib.suppress(HardpromptError):
                 read(folder, data)
 
-        limits = [f"-max_total_time={options.seconds}", "-max_len=400", f"-artifact_prefix={name}/"]
+        limits = [f"-max_total_time={seconds}", "-max_len=400", f"-artifact_prefix={scratch}/"]
         atheris.Setup([sys.argv[0], str(corpus), *limits], one)
         atheris.Fuzz()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("target", choices=[*TARGETS, "all"])
+    parser.add_argument("--seconds", type=int, default=60, help="for each reader")
+    parser.add_argument("--write", action="store_true", help="keep the figures of all in docs/")
+    options = parser.parse_args()
+    if options.target != "all":
+        fuzz(options.target, options.seconds)
+    counts = {}
+    for name in TARGETS:
+        command = [sys.executable, __file__, name, "--seconds", str(options.seconds)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        ended = re.search(r"Done (\d+) runs in (\d+) second", done.stderr)
+        if done.returncode or ended is None:
+            raise SystemExit(f"{name}: {done.stderr[-2000:]}")
+        counts[name] = {"runs": int(ended[1]), "seconds": int(ended[2])}
+        print(name, counts[name], flush=True)
+    if options.write:
+        pages.keep("reliability", "fuzz", counts)
     return 0
 
 

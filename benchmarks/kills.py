@@ -1,6 +1,6 @@
 """Whether a run that is killed, or whose disk fills, ends as if nothing had happened.
 
-    python benchmarks/kills.py --kills 1000 --json docs/reliability.json     # an hour on one core; resumes
+    python benchmarks/kills.py --kills 1000 --write    # docs/reliability.json and its table; half an hour; resumes
 
 A short run on real film reviews, with two layers of the embedded model so that it takes seconds, is killed (SIGKILL)
 at a random moment and resumed, killed again and resumed, until it ends; or killed right before a random one of its
@@ -27,6 +27,7 @@ from multiprocessing.context import ForkProcess
 from pathlib import Path
 from typing import Any
 
+import pages
 import torch
 
 from hardprompt.data.films import write_data
@@ -34,7 +35,6 @@ from hardprompt.errors import HardpromptError
 from hardprompt.lms.models import Models
 from hardprompt.runs import execute
 from hardprompt.runs.folder import begun, start
-from hardprompt.search.writing import write_json
 from hardprompt.tasks import Recipe
 
 FORK = get_context("fork")
@@ -172,7 +172,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=30, help="kills to reach")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path, help="where the counts are kept and continued")
+    parser.add_argument("--write", action="store_true", help="keep the counts in docs/, and go on with those there")
     options = parser.parse_args()
     torch.set_num_threads(1)  # more would not live on in a child
     with tempfile.TemporaryDirectory() as scratch:
@@ -192,9 +192,8 @@ def main() -> int:
             length = time.monotonic() - began
         whole = left_by(folder / "whole")
         print(f"a run that nobody disturbs: {length:.1f} s, {', '.join(whole)}", flush=True)
-        counts: dict[str, Any] = {kind: {} for kind in KINDS}
-        if options.json and options.json.is_file():
-            counts = json.loads(options.json.read_text())["counts"]
+        known = pages.kept("reliability").get("kills", {}) if options.write else {}
+        counts: dict[str, Any] = {kind: known.get(kind, {}) for kind in KINDS}
         number = sum(sum(kind.values()) for kind in counts.values())
         while sum(kind.get("kills", 0) for kind in counts.values()) < options.kills:
             number += 1
@@ -205,8 +204,8 @@ def main() -> int:
                     raise SystemExit(f"{kind}, trial {number}: {part} differs:\n{text}\n\nwhole:\n{whole[part]}")
             counts[kind] = dict(Counter(counts[kind]) + seen)
             print(number, kind, dict(seen), flush=True)
-            if options.json:
-                write_json(options.json, {"seed": options.seed, "counts": counts})
+            if options.write:
+                pages.keep("reliability", "kills", counts)
     print(json.dumps(counts))
     return 0
 

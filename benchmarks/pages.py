@@ -4,19 +4,22 @@ Every function that makes a table is pure: the JSON's values in, Markdown out. `
 """
 
 import itertools
+import json
 import math
 import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import calibrated
 import torch
 
 from hardprompt.compare import tables
 from hardprompt.data import films
-from hardprompt.search.writing import write_text
+from hardprompt.search.writing import write_json, write_text
 from hardprompt.tasks.intervals import bootstrap
 
+DOCS = Path(__file__).parents[1] / "docs"
 METHODS = ("pin-prior", "pin", "rlprompt", "best-of-n")
 ALL_FILMS = "films, all"  # the test set of the comparison on films
 FILM_BUDGET = 480  # evaluations of the comparison on films
@@ -295,37 +298,6 @@ def answers(found: dict[str, Any]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def calibration(found: dict[str, Any]) -> str:
-    """What calibrated answers are worth: accuracy elsewhere, and how well the reward foretells it."""
-    sharp = list(found["problems"][0]["ways"]["none"]["rewards"])
-    head = ["data", "answers", "sampled", "hand-written", "best by reward", *(f"r, sharpness {s}" for s in sharp)]
-    lines = [head, ["---"] * len(head)]
-    for row in found["problems"]:
-        written = [row["prompts"].index(prompt) for prompt in row["written"]]
-        for how, own in row["ways"].items():
-            accuracy = own["accuracy"]
-            rewards = own["rewards"]["8"]
-            best = max(range(row["sampled"]), key=rewards.__getitem__)
-            correlations = [
-                statistics.correlation(own["rewards"][s][: row["sampled"]], accuracy[: row["sampled"]]) for s in sharp
-            ]
-            cells = [row["data"], how, _mean_of(accuracy[: row["sampled"]]), _mean_of([accuracy[i] for i in written])]
-            lines.append([*cells, f"{accuracy[best]:.3f}", *(f"{value:.2f}" for value in correlations)])
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-
-
-def written(found: dict[str, Any]) -> str:
-    """Accuracy of each hand-written prompt elsewhere, as the model says it and calibrated."""
-    ways = list(found["problems"][0]["ways"])
-    lines = [["data", "prompt", *ways], ["---"] * (2 + len(ways))]
-    for row in found["problems"]:
-        for prompt in row["written"]:
-            at = row["prompts"].index(prompt)
-            said = f"`{prompt.strip()}`" if prompt.strip() else "(none)"
-            lines.append([row["data"], said, *(f"{row['ways'][how]['accuracy'][at]:.3f}" for how in ways)])
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-
-
 def architectures(found: dict[str, Any]) -> str:
     """How each architecture is run, and how many are."""
     said = {
@@ -377,9 +349,12 @@ TABLES: dict[tuple[str, str], tuple[str, Callable[[Any], str]]] = {  # by page a
     ("tasks.md", "restyle"): ("tasks.json", lambda known: restyle(known.get("restyle", {}))),
     ("tasks.md", "invert"): ("tasks.json", lambda known: invert(known.get("invert", {}))),
     ("answers.md", "answers"): ("answers.json", answers),
-    ("calibration.md", "calibration"): ("calibration.json", calibration),
-    ("calibration.md", "written"): ("calibration.json", written),
+    ("calibration.md", "calibration"): ("calibration.json", calibrated.answers),
+    ("calibration.md", "sharpness"): ("calibration.json", calibrated.sharpness),
+    ("calibration.md", "written"): ("calibration.json", calibrated.written),
     ("models.md", "architectures"): ("models.json", architectures),
+    ("reliability.md", "kills"): ("reliability.json", kills),
+    ("reliability.md", "fuzz"): ("reliability.json", fuzz),
     ("performance.md", "table"): ("performance.json", performance),
 }
 
@@ -387,3 +362,17 @@ TABLES: dict[tuple[str, str], tuple[str, Callable[[Any], str]]] = {  # by page a
 def fill_from(docs: Path, page: str, mark: str, known: Any) -> None:
     """Put the table of a mark into its page, made from the values of its JSON."""
     fill(docs / page, mark, TABLES[page, mark][1](known))
+
+
+def kept(name: str) -> dict[str, Any]:
+    """The values of a page of docs/, empty where none were measured."""
+    path = DOCS / f"{name}.json"
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return found
+
+
+def keep(name: str, mark: str, values: Any) -> None:
+    """Keep what was measured for a page of docs/, and put it into the table of that name there."""
+    known = {**kept(name), mark: values}
+    write_json(DOCS / f"{name}.json", known)
+    fill_from(DOCS, f"{name}.md", mark, known)

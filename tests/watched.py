@@ -17,7 +17,7 @@ class Watched:
     """
 
     blank = ""
-    context_length = None
+    context_length: int | None = None
     tokens_run = 0
 
     def score(self, contexts: Sequence[str], choices: Sequence[str], *, after: str = "", how: str = "sum") -> Tensor:

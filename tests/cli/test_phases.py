@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import math
 import os
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from hardprompt.cli.main import main
 from hardprompt.search import work
 from hardprompt.search.files import digest
 
+from ..watched import Watched
 from .conftest import comparable
 
 ROOT = Path(__file__).parents[2]
@@ -83,11 +85,12 @@ def test_ctrl_c_is_heard_in_the_middle_and_a_resume_scores_what_is_left(
     place: str, skip: int, part: str, command: Callable[[str], list[str]], asked: Callable[[], Counter[str]],
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    assert main(command("whole")) == 0
+    calibrated = ["--calibrate", "batch"] if part != "train" else []  # which scores the training texts there, too
+    assert main([*command("whole"), *calibrated]) == 0
     whole = asked()
     monkeypatch.setenv("STOP", place)
     monkeypatch.setenv("SKIP", str(skip))
-    assert main(command("stopped")) == 130
+    assert main([*command("stopped"), *calibrated]) == 130
     before, out = asked(), tmp_path / "stopped"
     assert f"interrupted and saved; continue with: hardprompt resume {out}" in capsys.readouterr().err
     assert of("test", before) == 0 or part == "test"
@@ -102,6 +105,11 @@ def test_ctrl_c_is_heard_in_the_middle_and_a_resume_scores_what_is_left(
     for name in ("predictions.csv", "prompts.csv", "README.md", "splits.csv"):
         assert (out / name).read_text() == (tmp_path / "whole" / name).read_text(), name
     assert not (out / "partial").exists()
+    if calibrated:  # what is taken is of all training texts, though they were scored in groups and by two processes
+        result = json.loads((out / "result.json").read_text())
+        texts = [f"train-{i} text|{result['prompt']}|" for i in range(PARTS["train"])]
+        means = Watched().score(texts, [" bad", " good"]).double().log_softmax(-1).mean(0)
+        assert list(result["calibration"]["offset"].values()) == pytest.approx((means + math.log(2)).tolist())
 
 
 @pytest.mark.parametrize("place", ["validation-15", "test-20"])

@@ -34,7 +34,7 @@ def recipe(request: pytest.FixtureRequest, tmp_path: Path, tiny_folder: Path) ->
         "classify": {
             "train": str(tmp_path / "texts.csv"), "text": "text", "label": "label",
             "verbalizers": {"pos": "good", "neg": "bad"}, "template": "{text}{prompt}", "manual": "It was",
-            "task_model": str(tiny_folder),
+            "task_model": str(tiny_folder), "calibrate": "affine",
         },
         "restyle": {
             "texts": str(tmp_path / "bad.txt"), "target_examples": str(tmp_path / "good.txt"), "test_rows": 4,

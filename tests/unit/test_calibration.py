@@ -1,17 +1,27 @@
 """Calibrated answers: by hand, by another optimizer, and what must not matter."""
 
 import math
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 from torch import Tensor
 
+from hardprompt.data.tables import Example
+from hardprompt.errors import InputError
+from hardprompt.lms.masked import MaskedLM
+from hardprompt.search.rewards import Cached, PerStep
 from hardprompt.tasks.classify.calibration import Leaning, affine, batch, leaning
 from hardprompt.tasks.classify.prior import Calibration
+from hardprompt.tasks.classify.reward import Classification
+from hardprompt.tasks.template import Template
+
+from ..watched import Watched
 
 EVEN = torch.full((3,), 1 / 3).double()
 
@@ -74,6 +84,7 @@ def test_a_strong_penalty_is_batch_and_parted_texts_stay_finite(logs: Tensor) ->
     assert found.taken_from(parted).argmax(-1)[0].equal(LABELS)
 
 
+@settings(max_examples=25)
 @given(st.integers(1, 6), st.integers(2, 5), st.integers(0, 1000), st.floats(0.01, 40))
 def test_what_comes_out_is_a_distribution_and_prompts_keep_no_company(
     n: int, classes: int, seed: int, spread: float
@@ -82,7 +93,8 @@ def test_what_comes_out_is_a_distribution_and_prompts_keep_no_company(
     logs = spread * torch.randn(3, n, classes, generator=draw).double()
     labels = torch.randint(0, classes, (n,), generator=draw)
     prior = torch.rand(classes, generator=draw).double() + 0.1
-    for fit in (lambda x: batch(x, prior), lambda x: affine(x, labels, prior)):
+    fits: list[Callable[[Tensor], Leaning]] = [lambda x: batch(x, prior), lambda x: affine(x, labels, prior)]
+    for fit in fits:
         found = fit(logs).taken_from(logs)
         torch.testing.assert_close(found.exp().sum(-1), torch.ones(3, n).double())
         torch.testing.assert_close(fit(logs[1:2]).taken_from(logs[1:2])[0], found[1], atol=1e-6, rtol=1e-6)
@@ -100,3 +112,74 @@ def test_it_has_the_gradients_of_finite_differences(logs: Tensor, how: Calibrati
         return -found.taken_from(logs)[:, torch.arange(9), LABELS].mean(-1)
 
     assert torch.autograd.gradcheck(cross_entropy, logs.requires_grad_(True))
+
+
+TEXTS = ("The film was cold.", "The sea", "A dog and a film.", "The food was bad")
+OTHERS = ("A book.", "The sun is warm")
+
+
+def texts(*names: str) -> list[Example]:
+    return [Example(name, "ab"[i % 2]) for i, name in enumerate(names)]
+
+
+def test_a_masked_model_with_answers_of_several_tokens_is_calibrated_by_its_training_texts(tiny_masked: Any) -> None:
+    model, tokenizer = tiny_masked
+    common: dict[str, Any] = {"lm": MaskedLM(model, tokenizer), "template": Template("{text}{prompt}{mask}.")}
+    common |= {"verbalizers": {"a": " good film", "b": " bad"}, "calibrate": "batch"}
+    base = Classification(examples=texts(*TEXTS), **common)
+    task = Classification(examples=texts(*OTHERS), base=base, **common)
+    found = task.probabilities([" It was"])[0]
+
+    def said(text: str) -> list[float]:
+        """Masks filled from left to right, each by one plain forward."""
+        chances = []
+        for word in (" good film", " bad"):
+            answer = tokenizer(word, add_special_tokens=False)["input_ids"]
+            ids = tokenizer(f"{text} It was{tokenizer.mask_token * len(answer)}.")["input_ids"]
+            at, chance = ids.index(tokenizer.mask_token_id), 0.0
+            for i, token in enumerate(answer):
+                with torch.no_grad():
+                    logits = model(input_ids=torch.tensor([ids])).logits[0, at + i].double()
+                chance += float(logits.log_softmax(-1)[token])
+                ids[at + i] = token
+            chances.append(chance)
+        return chances
+
+    own, other = (torch.tensor([said(text) for text in part]).double().log_softmax(-1) for part in (TEXTS, OTHERS))
+    torch.testing.assert_close(found, (other - own.mean(0)).softmax(-1), atol=1e-5, rtol=1e-4)
+    gaps = (found[0, 0] - found[0, 1], found[1, 1] - found[1, 0])
+    reward = sum(float(gap) * (200 if gap > 0 else 180) for gap in gaps) / 2
+    assert float(task([" It was"])) == pytest.approx(reward)
+    with pytest.raises(InputError, match="calibrated by others"):
+        task.aggregate(task.score([" It was"]))
+
+
+class Labels(Watched):
+    """Says which answer it is and no more."""
+
+    def score(self, contexts: Sequence[str], choices: Sequence[str], *, after: str = "", how: str = "sum") -> Tensor:
+        return torch.tensor([[0.0 if (len(c) + i) % 2 else -math.inf for i in range(len(choices))] for c in contexts])
+
+
+def test_a_model_that_says_labels_only_is_refused_where_it_would_be_calibrated_and_no_where_else() -> None:
+    common: dict[str, Any] = {"lm": Labels(), "examples": texts(*TEXTS), "template": Template("{text}{prompt}")}
+    common |= {"verbalizers": {"a": " good", "b": " bad"}}
+    plain = Classification(**common)
+    assert plain.probabilities(["P"]).unique().tolist() == [0.0, 1.0]
+    cached = Cached(plain)
+    assert cached(["P"]).equal(plain(["P"]))
+    assert bool(cached(["P"]).isfinite().all())
+    assert cached.scored == 1  # it is remembered
+    with pytest.raises(InputError, match=r"no probability at all .*, as one that says labels only"):
+        Classification(calibrate="batch", **common)(["P"])
+
+
+def test_log_probabilities_are_no_rewards_to_be_z_scored() -> None:
+    task = Classification(
+        lm=Labels(),
+        examples=texts(*TEXTS),
+        template=Template("{text}{prompt}"),
+        verbalizers={"a": " good", "b": " bad"},
+    )
+    with pytest.raises(InputError, match="zscore is of rewards"):
+        PerStep(Cached(task), per_step=2, zscore=True)(["P", "Q"])

@@ -3,7 +3,11 @@
 import ast
 from pathlib import Path
 
+import calibration
 import pytest
+
+from hardprompt.data import films
+from hardprompt.data.tables import read_rows
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = sorted([*(ROOT / "benchmarks").glob("*.py"), *(ROOT / "examples").glob("*.py")])
@@ -52,3 +56,23 @@ def test_a_script_uses_public_names_only(path: Path) -> None:
 )
 def test_what_reaches_into_the_library_is_found(source: str) -> None:
     assert faults(source)
+
+
+def test_what_was_tuned_on_is_no_test_text(tmp_path: Path) -> None:
+    for split in ("16-100", "16-13", "16-21"):  # beside which there is no test file
+        (tmp_path / "16-shot" / "sst-2" / split).mkdir(parents=True)
+        for part in ("train", "dev"):
+            rows = [f"{split} {part} {i}\t{i % 2}" for i in range(4)]
+            (tmp_path / "16-shot" / "sst-2" / split / f"{part}.tsv").write_text("\n".join(["sentence\tlabel", *rows]))
+    train, others, _, _ = calibration.PROBLEMS["sst-2"](tmp_path)
+    assert [example.text for example in train] == [f"16-100 train {i}" for i in range(4)]
+    assert {example.text.rpartition(" ")[0] for example in others} == {
+        f"{split} {part}" for split in ("16-100", "16-13", "16-21") for part in ("train", "dev")
+    } - {"16-100 train"}
+    train, others, _, _ = calibration.PROBLEMS[films.NAME](tmp_path)
+    paths = films.write_data(tmp_path, seed=0)
+    tested = {row.group for row in read_rows(paths["test"], text="text", label="label", group="film")}
+    of_text: dict[str, set[str]] = {}
+    for text, _, film in films.films():
+        of_text.setdefault(text, set()).add(film)
+    assert all(of_text[example.text] - tested for example in [*train, *others])

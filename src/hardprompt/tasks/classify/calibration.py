@@ -128,7 +128,8 @@ def _slope(x: Tensor, right: Tensor, theta: Tensor, weight: float) -> Float[Tens
 def _bend(x: Tensor, theta: Tensor, weight: float) -> Float[Tensor, "prompts parameters parameters"]:
     """Second derivatives of ``_loss`` in theta."""
     p = _scores(x, theta).softmax(-1)
-    curve = torch.diag_embed(p) - p[..., None] * p[..., None, :]
-    design = torch.cat([torch.diag_embed(x), torch.eye(x.shape[-1]).to(x).expand(*x.shape, -1)], -1)
-    found: Tensor = (design.mT @ curve @ design).mean(1) + weight * torch.eye(theta.shape[-1]).to(x)
+    both = torch.cat([x * p, p], -1)
+    square, cross, plain = (torch.diag_embed(part.mean(1)) for part in (x * x * p, x * p, p))
+    own = torch.cat([torch.cat([square, cross], -1), torch.cat([cross, plain], -1)], -2)
+    found: Tensor = own - both.mT @ both / x.shape[1] + weight * torch.eye(theta.shape[-1]).to(x)
     return found

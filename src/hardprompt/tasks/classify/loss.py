@@ -115,14 +115,14 @@ class ClassificationObjective:
                 yield self._entropy(scores, self.labels[numbers]).sum(-1) / len(self.texts)
             return
         with torch.no_grad():
-            whole = self.scores(vectors)
+            whole = self.scores(vectors).cpu().double()  # as the reward has them: a fit needs the digits
         whole.requires_grad_(True)
-        found = leaning(self.calibrate, whole, self.labels.to(whole.device), self.prior)
+        found = leaning(self.calibrate, whole, self.labels, self.prior)
         loss = self._entropy(whole if found is None else found.taken_from(whole), self.labels)
         (slope,) = torch.autograd.grad(loss.mean(-1).sum(), whole)
         for numbers, scores in self._groups(vectors):
-            linear = (slope[:, numbers] * scores).sum((1, 2))  # has the gradient of the whole in these texts
-            yield linear - linear.detach() + loss.detach()[:, numbers].sum(-1) / len(self.texts)
+            linear = (slope[:, numbers].to(scores) * scores).sum((1, 2))  # has the gradient of the whole in these texts
+            yield linear - linear.detach() + loss.detach()[:, numbers].sum(-1).to(scores) / len(self.texts)
 
     def _entropy(
         self, scores: Float[Tensor, "n texts choices"], labels: Int[Tensor, " texts"]

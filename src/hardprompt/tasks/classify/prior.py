@@ -1,6 +1,7 @@
 """How often each class is expected where answers are calibrated: as a user says, or as in the training texts."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 from hardprompt.errors import InputError, unknown
@@ -24,12 +25,13 @@ def check_shares(given: Mapping[str, float], classes: Sequence[str], how: Calibr
         raise InputError(f"class_prior says nothing of {', '.join(map(repr, missing))}; name every class or none.")
 
 
-def uneven(counts: Mapping[str, int]) -> str | None:
+def uneven(labels: Iterable[str]) -> list[str]:
     """What there is to say where the training texts stand in for the shares and one class has more than another."""
+    counts = Counter(labels)
     if max(counts.values()) - min(counts.values()) <= 1:  # an odd number was parted
-        return None
-    listed = ", ".join(f"{name} {count}" for name, count in counts.items())
-    return (
+        return []
+    listed = ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
+    return [
         f"the classes are expected as often as in the training texts ({listed}); if that is not so elsewhere, say how "
         "often with --class-prior."
-    )
+    ]

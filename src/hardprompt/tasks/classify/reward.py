@@ -86,7 +86,9 @@ class Classification:
 
     def __call__(self, prompts: list[str]) -> Float[Tensor, " n"]:
         """Mean reward of each prompt over the examples, in [-180, 200]."""
-        return self.aggregate(self.score(prompts))
+        return (
+            self.rewards(self.probabilities(prompts)) if self._leans_elsewhere else self.aggregate(self.score(prompts))
+        )
 
     @property
     def items(self) -> int:
@@ -144,10 +146,20 @@ class Classification:
     def aggregate(
         self, scores: Float[Tensor, "prompts n classes"], items: Sequence[int] | None = None
     ) -> Float[Tensor, " prompts"]:
-        """Mean reward over the examples from what ``score`` said, calibrated on the same examples, in [-180, 200]."""
+        """Mean reward over the examples from what ``score`` said, calibrated on the same examples, in [-180, 200].
+
+        Raises:
+            InputError: other examples calibrate these, so that their scores alone don't say.
+        """
+        if self._leans_elsewhere:
+            raise InputError("these examples are calibrated by others (base): ask for probabilities, or call the task.")
         labels = self.labels if items is None else self.labels[list(items)]
         found = leaning(self.calibrate, scores, labels, self.shares)
         return self._gaps(without(found, scores), labels).mean(-1)
+
+    @property
+    def _leans_elsewhere(self) -> bool:
+        return self.leans_by not in (None, self)
 
     @property
     def leans_by(self) -> "Classification | None":
@@ -188,8 +200,9 @@ class Classification:
         Raises:
             InputError: as ``check_room``.
         """
-        base = self.leans_by
-        return without(self.leaning(None if base is None else base.score(prompts)), self.score(prompts))
+        base, scores = self.leans_by, self.score(prompts)
+        taken = None if base is None else self.leaning(scores if base is self else base.score(prompts))
+        return without(taken, scores)
 
     def objective(self, *, tokens: Tokens = "any", script: str = "latin") -> ClassificationObjective:
         """The loss of this task that has gradients, for prompts of such tokens.

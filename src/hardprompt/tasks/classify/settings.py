@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from hardprompt.errors import HardpromptError
 from hardprompt.lms.answers import Pooling
 from hardprompt.optimizers import find
-from hardprompt.tasks.classify.prior import Calibration, check_shares
+from hardprompt.tasks.classify.prior import Calibration, check_shares, uneven
 from hardprompt.tasks.settings import DEFAULT_MODEL, ENCODING, Precision, Settings, flag
 
 if TYPE_CHECKING:
@@ -130,9 +130,11 @@ class Classify(Settings):
             return [f"the answers were not looked at: {error}"]
         template = Template(self.template)
         blank = tokenizer.mask_token or "" if "{mask}" in template.source else ""
-        return notes(
-            tokenizer, self._splits().verbalizers, template, how=self.score, blank=blank, calibrate=self.calibrate
-        )
+        splits = self._splits()
+        said = notes(tokenizer, splits.verbalizers, template, how=self.score, blank=blank, calibrate=self.calibrate)
+        if self.calibrate != "none" and not self.class_prior:
+            said += uneven(row.label for row in splits.train)
+        return said
 
     def load(self, models: "Models", policy_lm: "CausalLM", notify: "Notify") -> "ClassifyTask":
         """The task with its texts and its task model."""

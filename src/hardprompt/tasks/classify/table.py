@@ -58,6 +58,8 @@ def show(result: Mapping[str, Any]) -> list[RenderableType]:
         *_weighed(result),
         f"Against the manual prompt: {gain['accuracy']:+.3f} accuracy, paired 95 % interval {low:+.3f} to {high:+.3f}.",
     ]
+    if found := result.get("calibration"):
+        shown.append(f"Answers are calibrated ({found['kind']}) on {found['texts']} training texts.")
     shown += [f"Never predicted {where}: {', '.join(names)}." for where, names in never]
     if not result.get("readable", True):
         shown.append("The found prompt is no text: it cannot be read, pasted, or moved to another model.")

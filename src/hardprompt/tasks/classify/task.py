@@ -98,6 +98,9 @@ class ClassifyTask:
         self._trials: list[Trial] = []
         search_lm, self.precision = search_copy(self.lm, self.precision)
         check_shares(self.class_prior, self.classes, self.calibrate)
+        if self.calibrate != "none" and not self.class_prior:
+            for note in uneven(row.label for row in self.train):
+                _LOG.warning(note)
         given = [self.class_prior[name] for name in self.classes] if self.class_prior else None
         self._prior = None if given is None else torch.tensor(given, dtype=torch.float64)
         self._train = self._classification(self.train, lm=search_lm, sharpness=self.sharpness, keep=False)
@@ -105,9 +108,6 @@ class ClassifyTask:
         same = search_lm is self.lm or self.calibrate == "none"
         self._base = self._train if same else self._classification(self.train, keep=False)
         self._validation = self._classification(self.validation, sharpness=self.sharpness, keep=False, base=self._base)
-        counts = dict(zip(self.classes, self._train.labels.bincount(minlength=len(self.classes)).tolist(), strict=True))
-        if self.calibrate != "none" and not self.class_prior and (told := uneven(counts)):
-            _LOG.warning(told)
         for task in (self._train, self._validation):
             task.check_room([self._compared])
         self.notify(str(needed := self._footprint()))
