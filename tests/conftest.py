@@ -1,5 +1,7 @@
 """Tiny models and a real byte-level tokenizer, built in the process: no test downloads anything."""
 
+import builtins
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -138,6 +140,21 @@ def make_tiny(arch: str, *, seed: int = 0, **changes: Any) -> Any:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return auto.from_config(config).eval().requires_grad_(False)
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The name of each file that Python opens from now on, as often as it does."""
+    names: list[str] = []
+    real = io.open
+
+    def counted(file: Any, *how: Any, **more: Any) -> Any:
+        names.append(Path(str(file)).name)
+        return real(file, *how, **more)
+
+    monkeypatch.setattr(io, "open", counted)  # what pathlib calls
+    monkeypatch.setattr(builtins, "open", counted)
+    return names
 
 
 @pytest.fixture(autouse=True)

@@ -1,23 +1,24 @@
 """Tokenizers of every kind that treats the beginning or the end of a text in a way of its own."""
 
+import functools
 from collections.abc import Callable
 
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-from tests.conftest import ENGLISH, VOCABULARY, make_tokenizer
+from hardprompt.lms.causal import CausalLM
+from tests.conftest import ENGLISH, VOCABULARY, make_tiny, make_tokenizer
 
 
 def sentencepiece(kind: str) -> PreTrainedTokenizerFast:
-    """A tokenizer that puts a space before a text, as Llama 2 (``prepend``) or Metaspace of two kinds has it."""
+    """A tokenizer that puts a space before a text, as Llama 2 (``prepend``) or Metaspace has it; ``never`` as Gemma."""
     inner = Tokenizer(models.BPE(unk_token="<unk>"))
     if kind == "prepend":
         inner.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
     else:
         inner.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=kind)
-    inner.decoder = decoders.Sequence(
-        [decoders.Replace("▁", " "), decoders.Fuse(), decoders.Strip(content=" ", left=1, right=0)]
-    )
+    strip = [] if kind == "never" else [decoders.Strip(content=" ", left=1, right=0)]
+    inner.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.Fuse(), *strip])
     # Without a pre-tokenizer the merges would reach over words, which those of Llama 2 do not.
     split = Tokenizer(models.BPE(unk_token="<unk>"))
     split.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
@@ -53,10 +54,43 @@ def wordpiece() -> PreTrainedTokenizerFast:
     )  # fmt: skip
 
 
+def whole_words() -> PreTrainedTokenizerFast:
+    """A tokenizer as XLM-RoBERTa has it: white space of any kind is one space, which stands before each word."""
+    inner = Tokenizer(models.Unigram())
+    inner.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
+    inner.decoder = decoders.Metaspace()
+    trainer = trainers.UnigramTrainer(
+        vocab_size=VOCABULARY - 1, special_tokens=["<s>", "<pad>", "</s>", "<unk>"], unk_token="<unk>",
+        show_progress=False,
+    )  # fmt: skip
+    inner.train_from_iterator([*ENGLISH.splitlines(), ENGLISH.replace(",", " ,").replace(".", " .")], trainer)
+    inner.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=inner, cls_token="<s>", sep_token="</s>", pad_token="<pad>", unk_token="<unk>",
+        mask_token=AddedToken("<mask>", lstrip=True, special=True), clean_up_tokenization_spaces=False,
+    )  # fmt: skip
+
+
+def prefixed() -> PreTrainedTokenizerFast:
+    """A tokenizer of bytes that puts a space before a text."""
+    tokenizer = make_tokenizer()
+    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    return tokenizer
+
+
 KINDS: dict[str, Callable[[], PreTrainedTokenizerFast]] = {
     "first": lambda: sentencepiece("first"),
     "always": lambda: sentencepiece("always"),
     "prepend": lambda: sentencepiece("prepend"),
+    "never": lambda: sentencepiece("never"),
+    "whole words": whole_words,
+    "prefixed": prefixed,
     "wordpiece": wordpiece,
     "bytes": make_tokenizer,
 }
+
+
+@functools.cache
+def tiny_with(kind: str) -> CausalLM:
+    """A tiny Llama behind a tokenizer of that kind."""
+    return CausalLM(make_tiny("llama"), KINDS[kind]())

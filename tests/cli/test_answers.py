@@ -2,12 +2,15 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from transformers import PreTrainedTokenizerFast
 
 from hardprompt.cli.main import main
+from tests.conftest import make_tiny
 
 Arguments = Callable[..., list[str]]
 
@@ -40,6 +43,46 @@ def test_a_dry_run_says_what_is_wrong_with_answers_of_several_tokens(
 def test_a_dry_run_needs_no_model(arguments: Arguments, capsys: pytest.CaptureFixture[str]) -> None:
     (note,) = planned(arguments(**{"task-model": "no/such-model"}), capsys)["notes"]
     assert note.startswith("the answers were not looked at: model 'no/such-model' could not be loaded")
+
+
+@pytest.mark.parametrize("kind", ["embedded", "gguf"])
+def test_a_dry_run_converts_nothing(
+    kind: str, arguments: Arguments, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes a minute and half a gigabyte, after which the tokenizer could be looked at."""
+    monkeypatch.setenv("HARDPROMPT_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "x.gguf").write_bytes(b"GGUF")
+    name = {"embedded": "embedded:smollm2", "gguf": str(tmp_path / "x.gguf")}[kind]
+    flags = {"task-model": name, "policy-model": name, "judge": name}
+    assert planned(arguments(**flags), capsys)["notes"] == [
+        f"the answers were not looked at: model {name!r} is converted when it is first loaded."
+    ]
+    assert not (tmp_path / "cache").exists()
+    assert main([*arguments(**flags, method="gcg", template="{text} {mask} {prompt}"), "--dry-run"]) == 2
+    assert "a method that takes gradients needs {prompt} before {mask}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arch", ["roberta", "llama"])
+def test_a_dry_run_goes_by_the_kind_of_the_model_and_not_by_the_template(
+    arch: str, arguments: Arguments, capsys: pytest.CaptureFixture[str], tmp_path: Path,
+    tiny_tokenizer: PreTrainedTokenizerFast,
+) -> None:  # fmt: skip
+    """This tokenizer has a mask; a causal model reads on behind what stands before it, a masked one fills it."""
+    folder = tmp_path / arch
+    make_tiny(arch).config.save_pretrained(folder)  # there are no weights
+    tiny_tokenizer.save_pretrained(folder)
+    for template in ("{text} {mask}. {prompt}", "{prompt} {text} "):  # a masked model's answer stands at the end here
+        notes = planned(arguments(**{"task-model": folder, "template": template}), capsys).get("notes", [])
+        assert [note for note in notes if "ends in a space" in note] == notes
+        assert len(notes) == (arch == "llama")
+    words = ["--verbalizer", "good=x", "--verbalizer", "bad=<mask>"]
+    assert main([*arguments(**{"task-model": folder}), *words, "--dry-run"]) == (2 if arch == "roberta" else 0)
+    typed = arguments(**{"task-model": folder, "template": "{text} {mask} {prompt}"}, method="gcg")
+    assert main([*typed, "--dry-run"]) == (0 if arch == "roberta" else 2)
+    if arch == "roberta":
+        tiny_tokenizer.__class__(tokenizer_object=tiny_tokenizer.backend_tokenizer).save_pretrained(folder)
+        assert main([*arguments(**{"task-model": folder}), "--dry-run"]) == 2
+        assert "its tokenizer has no mask token" in capsys.readouterr().err
 
 
 def test_answers_that_are_the_same_to_the_model_end_a_dry_run(

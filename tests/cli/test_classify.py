@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -14,8 +15,9 @@ import pytest
 import yaml
 
 from hardprompt.cli.main import main
-from hardprompt.runs import alone
+from hardprompt.runs import alone, prepare, start
 from hardprompt.search.files import digest
+from hardprompt.tasks import Recipe
 
 Arguments = Callable[..., list[str]]
 Hardprompt = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -113,7 +115,32 @@ def test_classes_too_small_to_be_parted_are_left_out_when_asked(
     assert list(plan["verbalizers"]) == ["bad", "good"]
     assert plan["texts"]["left_out"] == 2
     assert sum(plan["texts"].values()) == 42
-    assert "left out as too small: the classes rare" in caplog.text
+    assert f"left out of {file} as too small: the classes rare (2); each needs 1 to train on" in caplog.text
+
+
+def test_a_run_reads_its_files_once_and_says_once_what_is_to_be_known_of_them(
+    data_file: Path, tiny_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, opened: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    lines = data_file.read_text(encoding="utf-8").splitlines()
+    long = f"{'The film was good ' * 80},good,film"
+    (tmp_path / "a.csv").write_text("\n".join([*lines, long, ",good,film", "odd,rare,film"]), encoding="latin-1")
+    (tmp_path / "b.csv").write_text("\n".join([*lines[:9], ",good,film", "Caf\xe9,good,film"]), encoding="latin-1")
+    for name in ("a.csv", "b.csv"):
+        os.utime(tmp_path / name, (1e9, 1e9))
+    opened.clear()
+    monkeypatch.chdir(tmp_path)
+    models = dict.fromkeys(("policy_model", "task_model", "judge"), str(tiny_folder))
+    data = {"train": "a.csv", "test": "b.csv", "text": "text", "label": "label", "drop_small_classes": True}
+    recipe = Recipe.of({"task": "classify", **data, **models, "template": "{text}{prompt}", "threads": 1})
+    recipe.plan()
+    prepare(start(recipe, tmp_path / "run"))  # as the command line does
+    for name in ("a.csv", "b.csv"):  # once more for its fingerprint
+        assert opened.count(name) == 2
+    said = [record.getMessage() for record in caplog.records if record.name.startswith("hardprompt")]
+    assert sorted(said) == sorted(set(said))
+    for what in ("a.csv: 1 with an empty", "b.csv: 1 with an empty", "Windows-1252", "too small", "of the test set"):
+        assert len([message for message in said if what in message]) == 1, what
 
 
 def test_progress_goes_to_standard_error_and_one_json_object_to_standard_output(

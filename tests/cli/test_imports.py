@@ -39,6 +39,13 @@ REFUSED = {
     "classify x.csv --template {text}": CLASSIFY,
     "classify x.csv --policy-model embedded:nope": CLASSIFY,
     "classify x.csv --task-model ./nope": CLASSIFY,
+    "classify x.csv --task-model nope/x": CLASSIFY,
+    "classify x.csv --policy-model nope": CLASSIFY,
+    "classify x.csv --task-model": ["", *CLASSIFY],
+    "classify x.csv --task-model /usr": CLASSIFY,
+    "classify x.csv --task-model /proc": CLASSIFY,
+    "classify x.csv --judge /proc": CLASSIFY,
+    "compare classify x.csv --methods manual --task-model nope/x": CLASSIFY,
     "classify x.csv --method gcg --out run": CLASSIFY,
     "classify x.csv --verbalizer a=b": CLASSIFY,
     "classify x.csv --verbalizer a=good --verbalizer b=good": CLASSIFY,
@@ -47,10 +54,21 @@ REFUSED = {
     "classify x.csv --prior -1": CLASSIFY,
     "classify x.csv --top-k 0": CLASSIFY,
     "classify x.csv --method random --q 2": CLASSIFY,
+    "restyle x.csv --target-examples x.csv --text text --embedder nope/x": [],
+    "restyle x.csv --target-examples x.csv --text text --task-model nope/x": [],
+    "restyle x.csv --style-model nope/x --style-label a --text text": [],
+    "restyle x.csv --style-function nope:style --text text": [],
+    "restyle x.csv --target-examples x.csv --acceptability-model": ["", "--acceptability-label", "a"],
     "restyle nope.txt --target-examples x.csv": [],
     "restyle x.csv --target-examples x.csv --text nope": [],
     "restyle x.csv --method gcg --target-examples x.csv": [],
     "invert nope.png": [],
+    "invert x.png --image-model nope/x": [],
+    "invert x.png --image-model": [""],
+    "invert x.png --image-model /usr": [],
+    "invert x.png --image-model /proc": [],
+    "invert x.png --policy-model nope/x": [],
+    "invert x.png --draw nope/x": [],
     "invert x.csv --method demonstrations": [],
     "optimize nope:reward": [],
     "optimize reward": [],
@@ -95,8 +113,10 @@ def check_each(commands: list[list[str]], code: int) -> None:
 def _folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Files and folders such as a user has."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     settings = {"task": "classify", "train": "x.csv", "text": "text", "label": "label"}
     Path("x.csv").write_text("text,label\n" + "".join(f"text {i},{'ab'[i % 2]}\n" for i in range(20)))
+    Path("x.png").touch()
     Path("broken.yaml").write_text("a: [")
     Path("strange.yaml").write_text(yaml.safe_dump({**settings, "method": "os:system"}))
     Path("plan.yaml").write_text(yaml.safe_dump({"settings": settings, "methods": {"manual": {}}}))

@@ -12,6 +12,7 @@ import yaml
 from hardprompt.cli.main import main
 from hardprompt.runs import begun, read_recipe, start
 from hardprompt.search.plugins import trust, trusted
+from hardprompt.tasks.foreign import foreign
 from hardprompt.version import __version__
 
 from .test_bad_input import complaint
@@ -32,6 +33,9 @@ STRANGE: dict[str, dict[str, Any]] = {
 COMPARED: dict[str, dict[str, Any]] = {
     "by its name": {"settings": CLASSIFY, "methods": {"trap:Mine": {}}},
     "by another name": {"settings": CLASSIFY, "methods": {"pin": {"method": "trap:Mine"}}},
+    "its task in what is its method's": {"settings": CLASSIFY, "methods": {"pin": {"task": "trap:Mine"}}},
+    "what was typed": {"settings": CLASSIFY, "methods": {"pin": {}}, "typed": {"task_model": "trap:Mine"}},
+    "settings alone": {"settings": {**CLASSIFY, "task_model": "trap:Mine"}, "data": {"x": {}}},
     "its task": {"task": "trap:Mine", "methods": {"pin": {}}},
     "a set of models": {"settings": CLASSIFY, "methods": {"pin": {}}, "models": {"a": {"task_model": "trap:Mine"}}},
     "of one data set": {
@@ -111,6 +115,20 @@ def test_all_that_would_have_run_is_named_at_once(capsys: pytest.CaptureFixture[
         "hardprompt: 'a.yaml' would run the method 'os:system', run the task model 'trap:Mine'; if you trust whoever "
         "wrote it, add --allow-code."
     )
+
+
+def test_the_words_of_a_user_are_no_code(capsys: pytest.CaptureFixture[str]) -> None:
+    names = ("method", "task", "reward", "task_model", "base_url")
+    Path("y.csv").write_text("text,label\n" + "".join(f"text {i},{names[i % 5]}\n" for i in range(40)))
+    words = {name: f" trap:{name}" for name in names} | {"task_model": "trap:Mine"}
+    own = {**CLASSIFY, "train": "y.csv", "verbalizers": words}
+    Path("own.yaml").write_text(yaml.safe_dump(own))
+    for command in (["run", "own.yaml", "--dry-run"], ["compare", "own.yaml", "--dry-run"]):
+        assert main(command) == 0
+    assert "trap:Mine" in capsys.readouterr().out
+    shown = {"claims": {"method": {"task": 0.5}}, "data": {"task": own}, "methods": {"reward": {"method": "random"}}}
+    assert foreign({"title": "task: method", **shown, "folder": "reward:x", "reference": "a:b"}) == {}
+    assert "trap" not in sys.modules
 
 
 def test_a_result_of_a_strange_task_is_not_shown_by_its_code(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Callable
@@ -384,7 +385,9 @@ def test_a_style_may_be_a_function_and_test_texts_have_references(
         **{"target-examples": None, "style-function": "own_rewards:styled", "test-rows": 10},
     )  # fmt: skip
     assert main([*arguments, "--zscore", "--json"]) == 0
-    result = json.loads(capsys.readouterr().out)
+    said = capsys.readouterr()
+    result = json.loads(said.out)
+    assert "GB of memory: models" in said.err
     assert result["style_by"] == "own_rewards:styled"
     assert "nrefs:1" in result["test"]["signature"]
     with (tmp_path / "run" / "outputs.csv").open(newline="") as stream:
@@ -397,19 +400,31 @@ def test_a_style_may_be_a_function_and_test_texts_have_references(
 
 
 def test_a_model_behind_an_api_may_rewrite(
-    build: Callable[..., list[str]], here: None, capsys: pytest.CaptureFixture[str], tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    build: Callable[..., list[str]], here: None, places: dict[str, Path], capsys: pytest.CaptureFixture[str],
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     server = Server()
     server.script = [Reply({"choices": [{"text": "The food was great"}]})]
     try:
-        changes = {"task-model": "openai:writer", "base-url": server.url, "evaluations": 16}
+        changes = {"task-model": "openai:writer", "base-url": server.url, "evaluations": 16, "max-text-tokens": 4}
         assert main([*build("restyle", **changes), "--json"]) == 0
     finally:
         server.close()
-    result = json.loads(capsys.readouterr().out)
+    said = capsys.readouterr()
+    result = json.loads(said.out)
+    _, _, later = said.err.partition("how long it takes is estimated once the first scores are made")
+    assert re.search(r": about \d[^:]*: search .*, validation .*, test", later)
+    parts = ("train", "validation", "test")
+    with (tmp_path / "run" / "splits.csv").open(newline="") as stream:
+        used = [int(row["line"]) - 1 for row in csv.DictReader(stream) if row["part"] in parts]
+    lines = places["bad"].read_text().splitlines()
+    long = [lines[i] for i in used if len(lines[i]) > 16]  # four letters a token
+    assert 0 < len(long) == result["texts"]["truncated"] < len(used)
+    with (tmp_path / "run" / "outputs.csv").open(newline="") as stream:
+        assert all(len(row["text"]) <= 16 for row in csv.DictReader(stream))
+    assert "texts have more than 4 tokens and are cut at their end" in caplog.text
     assert all(row["output"] == "The food was great" for row in result["examples"])
     assert not [f for f in (tmp_path / "run").rglob("*") if f.is_file() and KEY.encode() in f.read_bytes()]
 

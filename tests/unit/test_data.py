@@ -4,6 +4,7 @@ import contextlib
 import csv
 import io
 import json
+import os
 import tempfile
 from pathlib import Path
 
@@ -275,3 +276,25 @@ def test_a_nul_is_no_text_and_empty_names_of_columns_may_repeat(tmp_path: Path) 
     with pytest.raises(InputError, match=r"line 1 .* NUL in 'text'"):
         two(tmp_path, b'{"text": "a\\u0000b", "label": 1}\n', "data.jsonl")
     assert two(tmp_path, b"text,label,,\na,b,,\n") == [("a", "b")]
+
+
+def test_a_file_is_read_once_until_it_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opened: list[str]
+) -> None:
+    file = tmp_path / "data.csv"
+    file.write_text("text,label\nfirst,a\n")
+    os.utime(file, (1e9, 1e9))
+    opened.clear()
+    monkeypatch.chdir(tmp_path)
+    for path in (file, "data.csv", str(file)):
+        rows = read_rows(path, text="text", label="label")
+        assert [row.text for row in rows] == ["first"]
+        rows.clear()  # the caller's own
+    assert opened.count("data.csv") == 1
+    assert read_rows(file, text="label", label="text")[0].text == "a"  # other columns
+    for number in range(8):  # of one size, and within one tick of the clock
+        file.write_text(f"text,label\nchang{number},a\n")
+        assert [row.text for row in read_rows(file, text="text", label="label")] == [f"chang{number}"]
+    file.unlink()
+    with pytest.raises(InputError, match="does not exist"):
+        read_rows(file, text="text", label="label")

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from hardprompt.errors import InputError, MissingExtra
 from hardprompt.lms import embedding
-from hardprompt.lms.embedding import Embedder, load_embedder, text_limit
+from hardprompt.lms.embedding import Embedder, load_embedder
+from hardprompt.lms.reach import text_limit
 from tests.conftest import ENGLISH, PAD, Tiny, make_tokenizer
 
 LINES = ENGLISH.strip().splitlines()

@@ -171,6 +171,31 @@ def test_timing_enters_no_memory_and_a_reward_that_fails_is_left_to_the_search()
     assert expect(Stages(Fails(Clock())), evaluations=10, validate_every=1, length=2) is None
 
 
+def test_a_model_that_may_not_be_timed_is_estimated_by_its_first_scores(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    slow = Slow(clock)
+    stages = Stages(slow, fresh=slow, validation=20, test=30, tested=3, free=False)
+    told, said = Forecast(clock), list[Expected]()
+    told.begin(None)
+    told.wait(lambda pair: expect(stages, evaluations=64, validate_every=2, length=3, seconds=pair), said.append)
+    clock.now += 7.0  # proposing
+    told.scored("train", 0, 16 * 50)
+    clock.now += 16.0
+    told.scored("train", 8, 16 * 50)
+    assert (told.left(), said) == (None, [])
+    clock.now += 48.0
+    told.scored("train", 32, 16 * 50)  # two seconds each
+    assert slow.pairs == 0
+    (found,) = said
+    assert found.seconds["search"] == pytest.approx(64 * 50 * 2.0)
+    assert found.seconds["test"] == pytest.approx(30 * 3 * 2.0)
+    left = told.left()
+    assert left == pytest.approx(sum(found.seconds.values()), rel=0.1)  # what proposing took is in it
+    told.scored("train", 800, 800)
+    told.scored("train", 0, 800)
+    assert len(said) == 1
+
+
 @pytest.mark.parametrize(
     ("seconds", "said"),
     [

@@ -16,7 +16,7 @@ import torch
 from hardprompt.data.tables import Example
 from hardprompt.lms import answers, kept, masked, sampling, tokens
 from hardprompt.lms.causal import CausalLM
-from hardprompt.lms.footprint import Footprint
+from hardprompt.lms.footprint import Footprint, Writing, footprint
 from hardprompt.lms.kept import Room
 from hardprompt.lms.masked import MaskedLM
 from hardprompt.lms.packing import PackedModel
@@ -271,6 +271,21 @@ def test_continuations_grow_side_by_side_as_far_as_their_keys_and_values_have_ro
     assert lm.generate(contexts, samples=2, longest=8) == before
     handle.remove()
     assert max(rows) == 2  # one context at a time
+
+
+@pytest.mark.parametrize(("contexts", "words", "longest"), [(3, 400, 12), (40, 20, 12)])
+def test_the_memory_that_is_said_of_rewriting_is_what_its_tensors_take(
+    tiny_tokenizer: Any, contexts: int, words: int, longest: int
+) -> None:
+    lm = CausalLM(make_tiny("llama", num_hidden_layers=8, max_position_embeddings=4096), tiny_tokenizer)
+    texts = [f"The film {'was ' * words}{i}" for i in range(contexts)]
+    lm.generate(texts[:1], longest=longest, stop=())  # what is proved at the first call is no part of it
+    lengths = [len(ids) for ids in lm.encode(texts)]
+    with Peak() as peak:
+        lm.generate(texts, samples=4, longest=longest, stop=())
+    said = footprint([], [(lm, Writing(lengths, [longest] * contexts, 4))]).batch
+    assert peak.most < 2 * said < 4 * peak.most
+    assert footprint([], [(object(), Writing(lengths, [longest] * contexts, 4))]).batch == 0  # not on this machine
 
 
 MEASURED = """

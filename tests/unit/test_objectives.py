@@ -12,17 +12,19 @@ from hardprompt.data.tables import Example
 from hardprompt.errors import InputError
 from hardprompt.lms.causal import CausalLM
 from hardprompt.lms.masked import MaskedLM
+from hardprompt.lms.tokens import special_ids
 from hardprompt.optimizers.gradient.objective import gradient
 from hardprompt.optimizers.gradient.soft import SoftPrompts
 from hardprompt.tasks.classify import loss as loss_module
 from hardprompt.tasks.classify.prior import Calibration
 from hardprompt.tasks.classify.reward import Classification
 from hardprompt.tasks.template import Template
-from tests.conftest import ARCHITECTURES, RESCALED, WINDOWED
+from tests.conftest import ARCHITECTURES, RESCALED, WINDOWED, make_tiny
+from tests.kinds import KINDS, tiny_with
 
 EXAMPLES = [
     Example("The film was a great story", "good"),
-    Example("It was not bad", "bad"),
+    Example("It was not bad ", "bad"),  # as a table may have it
     Example("The service was slow and the food was cold, but the room was clean", "bad"),
     Example("What a great day it was", "good"),
 ]
@@ -85,6 +87,70 @@ def test_a_masked_loss_at_a_prompts_own_vectors_is_the_rewards_view_of_its_text(
     objective = reward.objective()
     found = objective.scores(vectors(objective, PROMPT)).softmax(-1).double()
     torch.testing.assert_close(found, reward.probabilities([typed(objective, PROMPT)]), atol=2e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("template", "words"),
+    [
+        ("{text}\n{prompt}", {"good": " good", "bad": " bad"}),
+        ("{text}\n{prompt}{mask}.", {"good": "good", "bad": "bad story"}),
+        ("{text} {prompt} It was", {"good": "good", "bad": "bad story"}),
+        ("{text}{prompt} so", {"good": " good", "bad": " bad"}),
+        ("{prompt} {text} is", {"good": " good", "bad": " bad"}),
+    ],
+)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_causal_loss_is_of_the_tokens_that_are_read(kind: str, template: str, words: dict[str, str]) -> None:
+    """However the tokenizer begins a text, each answer's probability is that of one plain forward of the whole."""
+    lm = tiny_with(kind)
+    tokenizer = lm.tokenizer
+    objective = task(lm, template, words).objective(tokens="words")
+    opening = next(i for i in objective.opens.nonzero()[:, 0].tolist() if len(objective.text([i]).strip()) > 2)
+    ids = [opening, int(tokenizer("a film", add_special_tokens=False)["input_ids"][-1])]
+    expected = torch.zeros(2, 2)
+    closing = len(special_ids(tokenizer)[1])
+    for i, example in enumerate(EXAMPLES[:2]):
+        before, after = Template(template).fill(example.text, objective.text(ids))
+        whole = tokenizer(before)["input_ids"]
+        start = len(whole) - closing
+        for j, word in enumerate(words.values()):
+            read = tokenizer(before + word + after)["input_ids"]
+            read = read[: len(read) - closing]
+            assert read[:start] == whole[:start]
+            with torch.no_grad():
+                log_p = lm.model(input_ids=torch.tensor([read])).logits[0].log_softmax(-1)
+            expected[i, j] = sum(log_p[k - 1, read[k]] for k in range(start, len(read)))
+    found = objective.scores(objective.table[torch.tensor([ids])])[0, :2]
+    torch.testing.assert_close(found.softmax(-1), expected.softmax(-1), atol=2e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "template",
+    ["{text}\n{prompt}{mask}.", "{text} {prompt} {mask}", "{mask} {prompt} {text}", "{prompt}\n{text} it{mask}"],
+)
+@pytest.mark.parametrize("kind", ["whole words", "wordpiece"])
+def test_a_masked_loss_is_of_the_tokens_that_are_read(kind: str, template: str) -> None:
+    """However the tokenizer takes white space, each answer's probability is that of one plain forward of the whole."""
+    tokenizer = tiny_with(kind).tokenizer
+    lm, (one, other) = (
+        MaskedLM(make_tiny("roberta"), tokenizer),
+        tokenizer("the was", add_special_tokens=False)["input_ids"],
+    )
+    objective = task(lm, template, {"good": " the", "bad": " was"}).objective(tokens="words")
+    opens = objective.opens.nonzero()[:, 0].tolist()
+    ids = [
+        [first, int(tokenizer("a film", add_special_tokens=False)["input_ids"][-1])]
+        for first in opens[:: len(opens) // 4]
+    ]
+    expected = torch.zeros(len(ids), len(EXAMPLES), 2)
+    for p, prompt in enumerate(ids):
+        for i, example in enumerate(EXAMPLES):
+            read = tokenizer(lm.blank.join(Template(template).fill(example.text, objective.text(prompt))))["input_ids"]
+            with torch.no_grad():
+                logits = lm.model(input_ids=torch.tensor([read])).logits[0, read.index(tokenizer.mask_token_id)]
+            expected[p, i] = logits[[one, other]]
+    found = objective.scores(objective.table[torch.tensor(ids)])
+    torch.testing.assert_close(found.softmax(-1), expected.softmax(-1), atol=2e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("calibrate", ["none", "batch", "affine"])

@@ -13,6 +13,7 @@ from transformers import RobertaConfig, RobertaForCausalLM
 from hardprompt.lms import packing
 from hardprompt.lms.kept import Room
 from hardprompt.lms.packing import PackedModel
+from hardprompt.lms.proof import Proved
 from tests.conftest import ARCHITECTURES, VOCABULARY, WINDOWED, Tiny, make_tiny
 
 PACKING = {"llama": True, "gpt2": True, "opt": True, "gemma3": True, "bloom": False, "mamba": False}
@@ -123,6 +124,14 @@ def test_sequences_around_and_beyond_the_window_equal_whole_sequences(packed_of:
     assert_same_as_whole(
         packed, [[*text, *torch.randint(5, VOCABULARY, (3,), generator=generator).tolist()] for _ in range(6)]
     )
+
+
+def test_that_longer_texts_take_a_slower_way_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    proved = Proved(None)
+    allowed = [proved.holds("tree", length, lambda at: at < 64) for length in (5, 30, 40, 50, 700, 20)]
+    assert allowed == [True, True, False, False, False, True]
+    (said,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert said.startswith("at 64 tokens, run as 'tree' gives something else")
 
 
 @pytest.mark.parametrize("arch", ["gpt-neo", "gemma3-multimodal", "gemma3", "llama"])

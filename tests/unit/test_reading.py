@@ -2,8 +2,11 @@
 
 import csv
 import io
+import itertools
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -116,16 +119,68 @@ def test_the_faults_of_all_files_are_said_at_once(tmp_path: Path) -> None:
         read_splits(train=paths[0], validation=paths[1], test=paths[2], text="text", label="label")
 
 
-@pytest.mark.parametrize(
-    ("name", "data"),
-    [
-        ("a.jsonl", b'{"text": "a", "label": 1}\n{"text": "b", "label": 1.0}\n{"text": "c", "label": 2.0}\n'),
-        ("a.csv", b"text,label\na,1\nb,1.0\nc,2.0\n"),
-    ],
-)
-def test_one_number_is_one_class(tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, data: bytes) -> None:
-    assert [row.label for row in read(tmp_path / name, data)] == ["1", "1", "2.0"]
-    assert "'1' and '1.0'" in caplog.text
+def labelled(file: Path, literals: Sequence[str]) -> str:
+    """A file with four texts of each of these JSON literals, as JSONL or, as Python's reader has them, as CSV."""
+    rows = [(f"{file.stem} {i}", one) for i, one in enumerate([*literals] * 4)]
+    lines = [f'{{"text": "{text}", "label": {one}}}' for text, one in rows]
+    if file.suffix == ".csv":
+        lines = ["text,label", *(f"{text},{json.loads(one)}" for text, one in rows)]
+    file.write_text("\n".join(lines) + "\n")
+    return str(file)
+
+
+LITERALS = ("1", "1.0", "1e0", "0", "-0.0", "0.10", "0.1", "true", "false")
+
+
+@pytest.mark.parametrize("kinds", ["one", "csv jsonl"])
+def test_classes_are_one_where_pythons_json_reader_has_equal_values(
+    tmp_path: Path, kinds: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number, (one, other) in enumerate(itertools.combinations(LITERALS, 2)):
+        first, second = json.loads(one), json.loads(other)
+        names = [tmp_path / f"{number}{i}.{kind}" for i, kind in enumerate(kinds.split())]
+        if kinds == "one":
+            files: Any = {"train": labelled(tmp_path / f"{number}.jsonl", [one, other, '"x"'])}
+        else:
+            files = {"train": labelled(names[0], [one, '"x"']), "test": labelled(names[1], [other, '"x"'])}
+        caplog.clear()
+        if first == second and isinstance(first, bool) != isinstance(second, bool):
+            with pytest.raises(InputError, match=r"'(True|False)' and .* has '.*: whether these are one class is not"):
+                read_splits(**files, text="text", label="label")
+        elif first == second or kinds == "one":
+            found = read_splits(**files, text="text", label="label")
+            assert len(found.verbalizers) == 2 + (first != second)
+            spelt = {str(first), str(second)}
+            assert ("are taken as one class" in caplog.text) == (first == second and len(spelt) > 1)
+            assert {row.label for row in found.test} <= set(found.verbalizers) <= spelt | {"x"}
+        else:
+            with pytest.raises(InputError, match="which the training set does not have"):
+                read_splits(**files, text="text", label="label")
+
+
+def test_true_is_one_class_however_it_is_written_and_a_string_is_no_other(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    train = labelled(tmp_path / "a.jsonl", ["true", "false"])
+    (tmp_path / "b.csv").write_text("text,label\nb,true\nc,FALSE\n")
+    found = read_splits(train=train, test=str(tmp_path / "b.csv"), text="text", label="label")
+    assert [row.label for row in found.test] == ["True", "False"]
+    assert "the classes 'True' and 'true' of " in caplog.text
+    caplog.clear()
+    file = labelled(tmp_path / "c.jsonl", ['"1"', "1", '"01"'])
+    assert list(read_splits(train=file, text="text", label="label").verbalizers) == ["01", "1"]
+    assert not caplog.records
+
+
+def test_a_group_is_one_in_whatever_file_and_spelling(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text(
+        "".join(f'{{"text": "a {i}", "label": "{"xy"[i % 2]}", "film": {i // 2}}}\n' for i in range(8))
+    )
+    (tmp_path / "b.csv").write_text("text,label,film\nb,x,1.0\nc,y,1.0\n")
+    files: Any = {"train": str(tmp_path / "a.jsonl"), "test": str(tmp_path / "b.csv")}
+    found = read_splits(**files, text="text", label="label", group="film")
+    assert {row.group for row in found.test}.isdisjoint({row.group for row in [*found.train, *found.validation]})
+    assert sorted(row.text for row in found.left_out) == ["a 2", "a 3"]
 
 
 @pytest.mark.parametrize("name", ["nan", "None", "NULL", "N/A"])
@@ -178,6 +233,47 @@ def test_rows_beyond_the_caps_are_left_out_counted_and_listed(tmp_path: Path, ca
     assert "for test" not in caplog.text
     shots = read_splits(train=str(file), text="text", label="label", train_rows=2, shots=16)
     assert len(shots.train) == 32
+
+
+@pytest.mark.parametrize("given", ["", "test", "validation test"])
+@pytest.mark.parametrize("shots", [None, 1, 4, 16])
+def test_a_class_is_too_small_where_its_part_of_the_file_is(tmp_path: Path, given: str, shots: int | None) -> None:
+    def trained(n: int) -> int:  # of n rows, as docs/data.md has it
+        for name, share in (("test", 0.3), ("validation", 0.25)):
+            n -= 0 if name in given else max(1, round(share * n))
+        return n
+
+    sizes = {f"c{n:02}": n for n in (*range(1, 12), 22, 29, 30, 31, 32, 40, 41)}
+    rows = [{"text": f"{name} {i}", "label": name} for name, n in sizes.items() for i in range(n)]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    others = {name: str(tmp_path / f"{name}.jsonl") for name in given.split()}
+    for name, path in others.items():
+        Path(path).write_text("".join(json.dumps({"text": f"{name} {c}", "label": c}) + "\n" for c in sizes))
+    base: Any = {"train": str(tmp_path / "a.jsonl"), "text": "text", "label": "label", "shots": shots, **others}
+    enough = {name for name, n in sizes.items() if trained(n) >= (shots or 1)}
+    found = read_splits(**base, drop_small_classes=True)
+    assert set(found.verbalizers) == enough
+    for part in (found.train, found.validation, found.test):
+        assert {row.label for row in part} == enough
+    if shots is not None:
+        assert [row.label for row in found.train] == sorted([*enough] * shots)
+    if enough != set(sizes):
+        with pytest.raises(InputError, match="--drop-small-classes"):
+            read_splits(**base)
+
+
+def test_rows_of_a_few_groups_are_enough_for_shots_and_two_classes_stay(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "a.csv"
+    lines = [f"{c} {i},{c},{c}{i % 4}" for c in "ab" for i in range(40)] + ["odd,c,a0", "odder,c,b0", "oddest,c,a1"]
+    file.write_text("\n".join(["text,label,film", *lines]) + "\n")
+    base: Any = {"train": str(file), "text": "text", "label": "label", "group": "film", "drop_small_classes": True}
+    found = read_splits(**base, shots=8)  # of a class 4 groups of 10 rows, 2 of them to train on
+    assert [row.label for row in found.train] == ["a"] * 8 + ["b"] * 8
+    assert "the classes c (3); each needs 8 to train on beside those that validate or test" in caplog.text
+    with pytest.raises(InputError, match=r"fewer than two classes .* a \(40\), b \(40\), c \(3\); each needs 30"):
+        read_splits(**base, shots=30)
 
 
 @pytest.mark.parametrize("sign", "=+-@\t\r\n＝＋－＠")

@@ -68,9 +68,10 @@ def encoders() -> dict[str, MaskedLM]:
 
 @pytest.mark.parametrize("arch", [*ROWS, *PADDED])
 @pytest.mark.parametrize("spread", [0.02, 0.3])
-def test_the_probe_tells_which_encoders_run_a_row(arch: str, spread: float) -> None:
+def test_the_probe_tells_which_encoders_run_a_row(arch: str, spread: float, caplog: pytest.LogCaptureFixture) -> None:
     lm = MaskedLM(encoder(arch, {**ROWS, **PADDED}[arch] | {"initializer_range": spread}), make_tokenizer())
     assert (lm._unpadded is not None) is (arch in ROWS)
+    assert ["slower" in said for said in caplog.messages] == [True] * (arch not in ROWS)
     assert lm.pads is (arch != "fnet")
     assert lm.tokens_run == lm.places_run == lm.logits_computed == 0  # the probes' do not count
     assert lm._unpadded is None or lm._unpadded.first == (PAD + 1 if "roberta" in arch else 0)

@@ -11,9 +11,13 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from hardprompt.errors import InputError
-from hardprompt.lms.vocabulary import allowed_tokens, first_tokens, survives
+from hardprompt.lms.policy import PolicyLM
+from hardprompt.lms.tokens import special_ids
+from hardprompt.lms.vocabulary import Place, allowed_tokens, first_tokens, survives
 from tests.conftest import ENGLISH, VOCABULARY
+from tests.kinds import KINDS, tiny_with
 
+BEHIND = Place(None, spaced=True)
 WORDS = (" film", "film", " Film", " é", " naïve", " a", " A", " I", "a")
 MARKS = (",", " ,", ".", "!", "?", "'", '"', "(", "-", "'s", "'ll", "'t")
 NOT_WORDS = (" FILM", " camelCase", " x", " B", " 12", " a1", "](", "--", "...", "\n", "\t", " ", "  ", " two words")
@@ -115,14 +119,14 @@ def test_a_prompt_opens_with_a_word_that_is_spaced_as_asked_and_goes_on_with_spa
     tokenizer = word_level(" film", "film", "Film", " good", ",", " ,", "'s")
     allowed = allowed_tokens(tokenizer, len(tokenizer))
     for spaced, expected in ((True, {" film", " good"}), (False, {"film", "Film"})):
-        opens, follows = first_tokens(tokenizer, allowed, tokens="words", spaced=spaced)
+        opens, follows = first_tokens(tokenizer, allowed, tokens="words", place=Place(None, spaced))
         assert texts_of(tokenizer, opens) == expected
         assert texts_of(tokenizer, follows) == {" film", " good", ",", " ,", "'s"}
 
 
 def test_any_token_may_open_and_follow_when_all_are_asked_for(tiny_tokenizer: Any) -> None:
     allowed = allowed_tokens(tiny_tokenizer, VOCABULARY, tokens="any")
-    opens, follows = first_tokens(tiny_tokenizer, allowed, tokens="any", spaced=True)
+    opens, follows = first_tokens(tiny_tokenizer, allowed, tokens="any", place=BEHIND)
     assert torch.equal(opens, allowed)
     assert torch.equal(follows, allowed)
 
@@ -130,7 +134,7 @@ def test_any_token_may_open_and_follow_when_all_are_asked_for(tiny_tokenizer: An
 def test_nothing_outside_allowed_opens_or_follows(tiny_tokenizer: Any) -> None:
     allowed = allowed_tokens(tiny_tokenizer, VOCABULARY)
     for spaced in (True, False):
-        for part in first_tokens(tiny_tokenizer, allowed, tokens="words", spaced=spaced):
+        for part in first_tokens(tiny_tokenizer, allowed, tokens="words", place=Place(None, spaced)):
             assert part.any()
             assert not (part & ~allowed).any()
 
@@ -138,7 +142,7 @@ def test_nothing_outside_allowed_opens_or_follows(tiny_tokenizer: Any) -> None:
 def test_without_a_word_of_the_asked_spacing_any_allowed_token_opens() -> None:
     tokenizer = word_level("film", "good", ",")
     allowed = allowed_tokens(tokenizer, len(tokenizer))
-    opens, follows = first_tokens(tokenizer, allowed, tokens="words", spaced=True)
+    opens, follows = first_tokens(tokenizer, allowed, tokens="words", place=BEHIND)
     assert texts_of(tokenizer, opens) == {"film", "good", ","}
     assert texts_of(tokenizer, follows) == {","}
 
@@ -146,19 +150,47 @@ def test_without_a_word_of_the_asked_spacing_any_allowed_token_opens() -> None:
 @pytest.mark.parametrize("spaced", [True, False])
 def test_words_may_follow_where_the_tokenizer_drops_the_first_space_of_a_text(spaced: bool) -> None:
     tokenizer = metaspace()
-    film = tokenizer.convert_tokens_to_ids("▁film")
+    film, comma = tokenizer.convert_tokens_to_ids(["▁film", ","])
     allowed = allowed_tokens(tokenizer, len(tokenizer))
-    opens, follows = first_tokens(tokenizer, allowed, tokens="words", spaced=spaced)
+    opens, follows = first_tokens(tokenizer, allowed, tokens="words", place=Place.behind("", spaced=spaced))
     assert allowed[film]
     assert opens[film]  # the only way in which such a tokenizer opens a text
     assert follows[film]
-    assert survives(tokenizer, [film, tokenizer.convert_tokens_to_ids("▁good"), film])
+    assert follows[comma]  # which at the beginning of a text would get a space
+    assert not opens[comma]
+    assert survives(tokenizer, [film, comma, tokenizer.convert_tokens_to_ids("▁good"), film])
+
+
+@pytest.mark.parametrize("before", ["", "The film was\n", "The film was", "The film was "])
+@pytest.mark.parametrize("tokens", ["words", "any"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_policy_proposes_the_tokens_that_its_texts_are_read_as(kind: str, before: str, tokens: Any) -> None:
+    """Two tokens that may open a prompt and go on with it, put behind what the policy model reads before them."""
+    lm, spaced = tiny_with(kind), before.endswith("was")
+    tokenizer = lm.tokenizer
+    policy = PolicyLM(lm.model, tokenizer, start=before, spaced=spaced, tokens=tokens, probed=lm.packed)
+    firsts, seconds = policy.opens.nonzero()[:, 0].tolist(), policy.follows.nonzero()[:, 0].tolist()
+    prompts = [[first, seconds[7 * i % len(seconds)]] for i, first in enumerate(firsts)][:: len(firsts) // 20 + 1]
+    kept = [prompt for prompt in prompts if survives(tokenizer, prompt)]
+    assert len(kept) > len(prompts) // 3
+    closing = len(special_ids(tokenizer)[1])
+    begun, *read = (
+        ids[: len(ids) - closing]
+        for ids in tokenizer([before.removesuffix(" "), *[before + policy.text(p) for p in kept]])["input_ids"]
+    )
+    wrong = [(ids, prompt) for ids, prompt in zip(read, kept, strict=True) if ids != [*begun, *prompt]]
+    if tokens == "any" and spaced:  # a mark may grow together with the word before it
+        wrong = [(ids, prompt) for ids, prompt in wrong if ids[: len(begun)] == begun]
+    assert wrong == []
+    with torch.no_grad():
+        plain = lm.model(input_ids=torch.tensor(read[-1:])).logits[0, -1]
+    torch.testing.assert_close(policy.logits(policy.states(kept[-1:]))[0], plain, atol=1e-4, rtol=1e-4)
 
 
 @given(data=st.data())
 def test_prompts_of_whole_words_survive(tiny_tokenizer: Any, data: st.DataObject) -> None:
     allowed = allowed_tokens(tiny_tokenizer, VOCABULARY)
-    opens, follows = first_tokens(tiny_tokenizer, allowed, tokens="words", spaced=True)
+    opens, follows = first_tokens(tiny_tokenizer, allowed, tokens="words", place=BEHIND)
     words = [i for i in follows.nonzero()[:, 0].tolist() if tiny_tokenizer.decode([i]).startswith(" ")]
     first = data.draw(st.sampled_from(opens.nonzero()[:, 0].tolist()))
     assert survives(tiny_tokenizer, [first, *data.draw(st.lists(st.sampled_from(words), max_size=8))])

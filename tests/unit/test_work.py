@@ -9,6 +9,7 @@ import torch
 
 from hardprompt import optimizers
 from hardprompt.data.tables import Example
+from hardprompt.lms import sampling
 from hardprompt.lms.causal import CausalLM
 from hardprompt.lms.masked import MaskedLM
 from hardprompt.lms.policy import PolicyLM
@@ -17,6 +18,7 @@ from hardprompt.optimizers.qlearning.learner import QLearner
 from hardprompt.optimizers.qlearning.prefix import PrefixTree, proper_prefixes
 from hardprompt.search.engine import Step, optimize
 from hardprompt.search.rewards import Cached
+from hardprompt.search.work import Work
 from hardprompt.tasks.classify.reward import Classification
 from hardprompt.tasks.template import Template
 
@@ -75,6 +77,38 @@ def test_a_prompt_that_was_scored_costs_nothing(tiny_causal: Any) -> None:
     cached(["So", "It was", "So"])
     assert lm.tokens_run == before
     assert cached.hits == 3
+
+
+@pytest.mark.parametrize("kind", ["tree", "padded", "alone", "masked", "written"])
+def test_a_group_tells_how_far_it_is_pass_by_pass(
+    kind: str, tiny_causal: Any, tiny_masked: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lm: Any = MaskedLM(*tiny_masked) if kind == "masked" else CausalLM(*tiny_causal)
+    mask = " {mask}" if kind == "masked" else ""
+    task = Classification(
+        lm=lm, examples=EXAMPLES, template=Template("{text} {prompt}" + mask), verbalizers=WORDS, keep=False
+    )
+    monkeypatch.setattr(lm if kind == "masked" else lm.packed, "_batch_tokens", 24)
+    monkeypatch.setattr(sampling, "_ROWS", 1)
+    if kind in ("padded", "alone"):
+        monkeypatch.setattr(lm.packed, "allows", lambda way, *_: way == kind)
+    prompts, told = ["It was", "So"], list[tuple[str, int, int]]()
+    work = Work()
+    work.watch(lambda *what: told.append(what))
+
+    def made(items: list[int]) -> Any:
+        if kind != "written":
+            return task.score(prompts, items)
+        return [lm.generate([TEXTS[i] for i in items], longest=2, seed=k) for k, _ in enumerate(prompts)]
+
+    found = work.each("test", prompts, [[0, 1, 2], [3]], made)
+    done = [now for _, now, _ in told]
+    assert {(part, of) for part, _, of in told} == {("test", 8)}
+    assert done == sorted(done)
+    assert (done[0], done[-1], done.count(8)) == (0, 8, 1)
+    assert any(0 < now < 6 for now in done)  # within the first group
+    if kind != "written":
+        torch.testing.assert_close(torch.cat(found, 1), task.score(prompts), atol=1e-3, rtol=1e-4)
 
 
 def test_a_masked_step_computes_one_row_of_the_vocabulary_per_sequence(

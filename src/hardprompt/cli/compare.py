@@ -70,6 +70,8 @@ def begin(arguments: argparse.Namespace) -> int:
         }  # fmt: skip
         print(json.dumps(said, ensure_ascii=False, indent=None if arguments.json else 2))
         return 0
+    for cell in cells:
+        cell.recipe.check_there()
     plan = folders.start(plan, out, [name for cell in cells for name in cell.recipe.loaded])
     return _finish(out, plan, arguments.json)
 

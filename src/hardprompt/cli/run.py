@@ -31,6 +31,7 @@ def begin(recipe: Recipe, arguments: argparse.Namespace) -> int:
     out = Path(arguments.out) if arguments.out else unused(recipe.default_out)
     if not arguments.dry_run:
         check_free(out, "run", RUN)  # before data are read
+        recipe.check_there()
     plan = recipe.plan()
     if arguments.dry_run:
         recipe.check_models()

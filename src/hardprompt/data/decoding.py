@@ -1,12 +1,11 @@
 """The bytes of a user's file as text: in the encoding that is named, or in one of those that programs write unasked."""
 
 import codecs
-import difflib
 from encodings.aliases import aliases
 from pathlib import Path
 
 from hardprompt.data.saying import say_once
-from hardprompt.errors import InputError
+from hardprompt.errors import InputError, near
 
 _MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
@@ -18,8 +17,8 @@ def check_encoding(name: str) -> None:
     except UnicodeError:  # half a letter of UTF-16, say
         return
     except (LookupError, ValueError):
-        near = difflib.get_close_matches(name.lower().replace("-", "_"), sorted({*aliases, *aliases.values()}), n=3)
-        hint = f" Near ones: {', '.join(near)}." if near else ""
+        found = near(name, sorted({*aliases, *aliases.values()}))
+        hint = f" Near ones: {', '.join(found[:3])}." if found else ""
         raise InputError(
             f"unknown encoding {name!r}.{hint} Valid are Python's, such as utf-8, utf-16, cp1251 and latin-1."
         ) from None

@@ -2,21 +2,20 @@
 
 import math
 import random
-import re
 from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hardprompt.data.files import is_table, lines, place, records
+from hardprompt.data.once import read_once
 from hardprompt.data.saying import say_once
 from hardprompt.errors import InputError, unknown
 
 _NAMED = 5  # rows that a warning names
 _DRAW = 0  # the seed of what is left out of a set that is too large
 _MANY = 20  # classes up to which a column is not asked whether it is one
-_WHOLE = re.compile(r"-?\d+\.0+")  # a whole number as a column of floats has it
 _MISSING = {"nan", "-nan", "<na>", "na", "n/a", "#n/a", "none", "null", "nat"}  # as pandas and others write one
 _RARE = 0.5  # of the smallest other class: a class of such a name with fewer rows is taken for missing values
 
@@ -60,13 +59,14 @@ class Text:
     file: str  # its name
 
 
+@read_once
 def read_rows(
     path: str | Path, *, text: str, label: str, group: str | None = None, encoding: str | None = None
 ) -> list[Row]:
     """Read one labelled text per record.
 
     In TSV a quotation mark is an ordinary character; in CSV it encloses fields. A row without a text or a class is left
-    out, with a warning; None and NaN are neither. Classes such as 1 and 1.0 are one.
+    out, with a warning; None and NaN are neither.
 
     Args:
         path: a .csv, .tsv, .jsonl (or .ndjson) or .parquet file.
@@ -100,11 +100,7 @@ def read_rows(
             named = place(file, numbers[0]).partition(" ")[0]
             shown = ", ".join(map(str, numbers[:_NAMED])) + (", ..." if len(numbers) > _NAMED else "")
             say_once(f"left out of {path}: {len(numbers)} with an empty {column!r}, in {named} {shown}")
-    names = {row.label for row in rows}
-    same = {name: whole for name in names if _WHOLE.fullmatch(name) and (whole := name.partition(".")[0]) in names}
-    for name, whole in sorted(same.items()):
-        say_once(f"the classes {whole!r} and {name!r} of {path} are one number, and are taken as one class, {whole!r}")
-    return [replace(row, label=same.get(row.label, row.label)) for row in rows] if same else rows
+    return rows
 
 
 def check_classes(path: str | Path, rows: Sequence[Row], *, text: str, label: str, encoding: str | None = None) -> None:
@@ -149,6 +145,7 @@ def check_missing(rows: Sequence[Row], known: Container[str] = ()) -> None:
         say_once(f"{said}: it is taken as a class; empty these cells if it is a missing value")
 
 
+@read_once
 def read_texts(path: str | Path, *, text: str | None = None, encoding: str | None = None) -> list[Text]:
     """Read a text from each line, or from the column ``text`` of a table; blank ones are kept, as empty strings.
 
@@ -224,18 +221,21 @@ def few_shot(rows: Sequence[Row], shots: int, *, seed: int) -> list[Row]:
     for label in sorted(by_class):
         members = by_class[label]
         if len(members) < shots:
-            raise InputError(f"class {label!r} has {len(members)} examples, fewer than the {shots} shots asked for.")
+            raise InputError(
+                f"class {label!r} has {len(members)} examples to train on, fewer than the {shots} shots asked for; "
+                "lower --shots, or leave such classes out with --drop-small-classes."
+            )
         taken += members[:shots]
     return [rows[i] for i in sorted(taken)]
 
 
-def split(rows: Sequence[Row], fraction: float, *, seed: int) -> tuple[list[Row], list[Row]]:
+def split(rows: Sequence[Row], fraction: float, *, seed: int, strict: bool = True) -> tuple[list[Row], list[Row]]:
     """Part ``rows`` in two, the second with about ``fraction`` of every class.
 
     Rows of one group, or else of one text, stay on one side.
 
     Raises:
-        InputError: a class would be missing on one side.
+        InputError: a class would be missing on one side, if ``strict``.
     """
     units: dict[Any, list[int]] = defaultdict(list)
     for i, row in enumerate(rows):
@@ -252,7 +252,7 @@ def split(rows: Sequence[Row], fraction: float, *, seed: int) -> tuple[list[Row]
             second.update(unit)
             have.update(labels)
     missing = sorted(set(total) - {row.label for i, row in enumerate(rows) if i not in second})
-    if missing:
+    if missing and strict:
         kind = "groups" if any(row.group for row in rows) else "examples"
         raise InputError(
             f"class {missing[0]!r} has too few {kind} to be split; give more data, a validation and a test file, or "

@@ -15,6 +15,7 @@ from pathlib import Path
 from hardprompt.errors import InputError, MissingExtra, pip_install
 from hardprompt.lms.gguf import check_header
 from hardprompt.lms.quiet import one_line, quiet
+from hardprompt.lms.unasked import ADAPTER, adapted
 
 _LOG = logging.getLogger(__name__)
 
@@ -81,10 +82,9 @@ def package_folder(package: str) -> Path | None:
 
 def embedded_folder(entry: Embedded) -> Path:
     """The folder of a model that a package embeds, a .gguf file converted once; a MissingExtra without the package."""
-    package, version = package_folder(entry.package), entry.version
-    if package is None or version is None:
+    package, folder = package_folder(entry.package), _place(entry)
+    if package is None or entry.version is None:
         raise MissingExtra(f"the model embedded:{entry.name} is in a package that is not installed: {entry.install}")
-    folder = cache_folder() / "models" / f"{entry.name}-{version}"
     if (folder / "config.json").is_file():
         return folder
     with tempfile.TemporaryDirectory() as scratch:
@@ -94,9 +94,24 @@ def embedded_folder(entry: Embedded) -> Path:
 
 def gguf_folder(file: Path) -> Path:
     """The folder that a .gguf file, as it is now, is converted into once; an InputError where that cannot be."""
-    stat = file.stat()
-    key = hashlib.sha256(f"{file.resolve()} {stat.st_size} {stat.st_mtime_ns}".encode()).hexdigest()[:16]
-    return _converted(file, cache_folder() / "models" / f"{file.stem}-{key}")
+    return _converted(file, _place(file))
+
+
+def waits(name: str) -> bool:
+    """Whether loading the model of that name would first convert it from GGUF."""
+    if name.startswith("embedded:"):
+        entry = EMBEDDED[name.removeprefix("embedded:")]
+        return entry.converts and entry.version is not None and not (_place(entry) / "config.json").is_file()
+    return name.endswith(".gguf") and not (_place(Path(name).expanduser()) / "config.json").is_file()
+
+
+def _place(model: Embedded | Path) -> Path:
+    """The folder in the cache of a model that a package embeds, or of a .gguf file as it is now."""
+    if isinstance(model, Embedded):
+        return cache_folder() / "models" / f"{model.name}-{model.version}"
+    stat = model.stat()
+    key = hashlib.sha256(f"{model.resolve()} {stat.st_size} {stat.st_mtime_ns}".encode()).hexdigest()[:16]
+    return cache_folder() / "models" / f"{model.stem}-{key}"
 
 
 def _converted(file: Path, folder: Path) -> Path:
@@ -106,6 +121,8 @@ def _converted(file: Path, folder: Path) -> Path:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     check_header(file)
+    if (file.parent / ADAPTER).is_file():  # transformers would add it to the model
+        raise adapted(str(file.parent))
     _LOG.warning("converting %s once into %s (about half a minute)", file.name, folder.parent)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".converting-", ignore_cleanup_errors=True) as aside:

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from hardprompt.lms.load import check_config, load_tokenizer, load_weights, read_config, resolve
+from hardprompt.lms.reach import text_limit
 from hardprompt.lms.roles import ROLES
 
 _CHUNK = 1024  # texts whose tokens are held at once when only their sentences are wanted
@@ -98,9 +99,10 @@ def load_embedder(name: str, *, revision: str | None = None) -> Embedder:
     from transformers import AutoModel
 
     source = resolve(name, ROLES["encoder"], revision=revision)
-    check_config(source, read_config(source))
+    config = read_config(source)
+    check_config(source, config)
     tokenizer = load_tokenizer(source)
-    model = load_weights(AutoModel, source, tokenizer, spare=["pooler."])  # which no vector needs
+    model = load_weights(AutoModel, source, config, tokenizer, spare=["pooler."])  # which no vector needs
     return Embedder(model, tokenizer, name=name)
 
 
@@ -117,15 +119,3 @@ def outputs(
         if own:
             ids = torch.tensor([own], device=model.device)
             yield i, model(input_ids=ids, attention_mask=torch.ones_like(ids)), found["special_tokens_mask"][i]
-
-
-def text_limit(model: Any, tokenizer: Any) -> int | None:
-    """Tokens that a text may have, special ones included, or None where neither model nor tokenizer says so."""
-    places = getattr(model.config.get_text_config(), "max_position_embeddings", None) or 10**9
-    for part in model.modules():
-        # A table of positions that knows a padding token numbers them from behind it.
-        if isinstance(part, torch.nn.Embedding) and part.num_embeddings == places and part.padding_idx is not None:
-            places -= part.padding_idx + 1
-            break
-    limit = min(places, tokenizer.model_max_length)
-    return int(limit) if limit < 10**9 else None

@@ -12,6 +12,7 @@ from hardprompt.lms.kept import room
 from hardprompt.lms.machine import memory
 from hardprompt.lms.masked import MaskedLM
 from hardprompt.lms.rows import KEPT_TOKENS
+from hardprompt.lms.sampling import side_by_side
 
 _LOG = logging.getLogger(__name__)
 
@@ -50,18 +51,33 @@ class Footprint(NamedTuple):
             )  # fmt: skip
 
 
-def footprint(sets: Sequence[tuple[Any, Sequence[int], bool]]) -> Footprint:
+class Writing(NamedTuple):
+    """Continuations of contexts that are asked for at once."""
+
+    lengths: Sequence[int]  # tokens of each context
+    limits: Sequence[int]  # the most that are written behind it
+    samples: int  # of each
+
+
+def footprint(
+    sets: Sequence[tuple[Any, Sequence[int], bool]], written: Sequence[tuple[Any, Writing]] = ()
+) -> Footprint:
     """What a search over sets of texts takes once its models are loaded.
 
     Args:
         sets: of each its task LM, the tokens of its texts, and whether keys and values of them are held; a task LM
             that is none of ours takes nothing here.
+        written: what each task LM writes, likewise.
     """
     ours = [(lm, lengths, held) for lm, lengths, held in sets if isinstance(lm, CausalLM | MaskedLM) and lengths]
-    device = ours[0][0].device if ours else torch.device("cpu")
+    writers = [(lm, what) for lm, what in written if isinstance(lm, CausalLM)]
+    models = [*(lm for lm, *_ in ours), *(lm for lm, _ in writers)]
+    device = models[0].device if models else torch.device("cpu")
     most = room(device).limit
     kept = sum(sum(lengths) * lm.packed.token_bytes for lm, lengths, held in ours if held and isinstance(lm, CausalLM))
-    batch = max((_batch(lm, lengths) for lm, lengths, _ in ours), default=0)
+    batch = max(
+        [_batch(lm, lengths) for lm, lengths, _ in ours] + [_written(lm, what) for lm, what in writers], default=0
+    )
     if device.type == "cuda":
         own, available = torch.cuda.memory_allocated(device), torch.cuda.mem_get_info(device)[0]
     else:
@@ -72,12 +88,30 @@ def footprint(sets: Sequence[tuple[Any, Sequence[int], bool]]) -> Footprint:
 def _batch(lm: CausalLM | MaskedLM, lengths: Sequence[int]) -> int:
     """Of the largest pass: a long text on its own, or many rows behind what is kept."""
     longest = max(lengths)
-    model, tables = lm.model, (lm.model.get_input_embeddings(), lm.model.get_output_embeddings())
-    weights = [w for part in model.modules() if part not in tables for w in part.parameters(recurse=False)]
-    widest: int = max((max(w.shape) * w.element_size() for w in weights if w.ndim == 2), default=0)
-    passing = max(longest, _TOKENS) * _WIDTHS * widest
+    passing = _passing(lm, longest)
     if isinstance(lm, MaskedLM):
         return passing
     layers: int = lm.model.config.get_text_config().num_hidden_layers
     lent = min(KEPT_TOKENS, len(lengths) * longest) * lm.packed.token_bytes // layers * _COPIES
     return passing + max(longest * lm.packed.token_bytes, lent)
+
+
+def _written(lm: CausalLM, what: Writing) -> int:
+    """Of the largest batch of continuations: the contexts' pass, and the keys and values of all that is written."""
+    layers: int = lm.model.config.get_text_config().num_hidden_layers
+    copies = [what.samples] * len(what.lengths)
+    taken = [0]
+    for batch in side_by_side(what.lengths, what.limits, copies, token_bytes=lm.packed.token_bytes):
+        length = max(what.lengths[i] for i in batch)
+        width = length + max(what.limits[i] for i in batch)
+        held = len(batch) * what.samples * width * lm.packed.token_bytes
+        taken.append(_passing(lm, len(batch) * length) + held + held // layers * _COPIES)
+    return max(taken)
+
+
+def _passing(lm: CausalLM | MaskedLM, tokens: int) -> int:
+    """What a pass over tokens holds beside keys and values."""
+    model, tables = lm.model, (lm.model.get_input_embeddings(), lm.model.get_output_embeddings())
+    weights = [w for part in model.modules() if part not in tables for w in part.parameters(recurse=False)]
+    widest: int = max((max(w.shape) * w.element_size() for w in weights if w.ndim == 2), default=0)
+    return max(tokens, _TOKENS) * _WIDTHS * widest

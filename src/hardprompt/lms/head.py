@@ -65,7 +65,8 @@ class Head:
         What becomes of the product is found where it is not known: ``together`` in the same pass, with states of any
         size behind those of the tokens, else in one of its own.
         """
-        given, _ = self._given()
+        sample, factors = self._given()
+        given = torch.cat([sample * f for f in factors])
         if self._known or not together:
             if not self._known:
                 self._find(self._own(given))
@@ -137,19 +138,19 @@ class Head:
         finally:
             handle.remove()
 
-    def _given(self) -> tuple[Float[Tensor, "six hidden"], list[Tensor]]:
-        """States from small to huge, and the product of each two with the matrix."""
+    def _given(self) -> tuple[Float[Tensor, "two hidden"], list[float]]:
+        """Two states, and factors that make them small to huge, as the product with a part of the matrix says."""
         states = torch.randn(2, self.weight.shape[1], generator=torch.Generator().manual_seed(0)).to(self.weight)
-        bias = torch.zeros(()).to(self.weight) if self.bias is None else self.bias
-        product = self.module(states) - bias
-        size = product.abs().max().clamp_min(1e-6)
-        factors = [f / size for f in (1.0, 30.0, _HALF_HUGE if self.half else _HUGE)]
-        return torch.cat([states * f for f in factors]), [product * f + bias for f in factors]
+        size = float((states @ self.weight[:_ROWS].T).abs().max().clamp_min(1e-6))
+        return states, [f / size for f in (1.0, 30.0, _HALF_HUGE if self.half else _HUGE)]
 
     @torch.no_grad()
     def _find(self, logits: Float[Tensor, "six vocabulary"]) -> None:
         """Scale, cap or None, and whether they are all that becomes of the product, from the logits of ``_given``."""
-        given, made = self._given()
+        states, factors = self._given()
+        bias = torch.zeros(()).to(self.weight) if self.bias is None else self.bias
+        product = self.module(states) - bias
+        made = [product * f + bias for f in factors]
         own, raw = [part.double() for part in logits.chunk(3)], [part.double() for part in made]
         most = float(own[2].abs().max())
         grows = most / raw[2].abs().max() > 0.5 * own[0].abs().max() / raw[0].abs().max()
@@ -159,9 +160,8 @@ class Head:
         if abs(scale - 1) < (1e-2 if self.half else 1e-6):
             scale = 1.0
         found = [part * scale if cap is None else cap * (part * scale / cap).tanh() for part in raw]
-        matrix = given[:2] @ self.weight[:_ROWS].T  # the head may be more than a matrix
-        bias = 0 if self.bias is None else self.bias[:_ROWS]
-        pairs = [(matrix, made[0][:, : matrix.shape[1]] - bias), *zip(own, found, strict=True)]
+        matrix = states @ self.weight[:_ROWS].T  # the head may be more than a matrix
+        pairs = [(matrix, product[:, : matrix.shape[1]]), *zip(own, found, strict=True)]
         limit = _HALF_LIMIT if self.half else _LIMIT
         self._scale, self._cap, self.quick = scale, cap, all(apart(*pair) <= limit for pair in pairs)
         self._known = True

@@ -1,6 +1,7 @@
 """Where the files of a model lie: in a folder, or under one commit of its repository on the hub."""
 
 import functools
+import logging
 import socket
 import urllib.parse
 import urllib.request
@@ -8,6 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hardprompt.lms.roles import Role
+
+_LOG = logging.getLogger(__name__)
 
 
 class Source(NamedTuple):
@@ -50,6 +53,28 @@ def downloaded(name: str, revision: str | None = None) -> str:
     except FileNotFoundError as error:
         what = "it" if revision is None else f"its commit {revision}, which is asked for,"
         raise OSError(f"{what} is not on this machine, and {constants.ENDPOINT} cannot be reached") from error
+
+
+@functools.cache
+def there(name: str, revision: str | None = None) -> None:
+    """See that ``find`` finds a model, and that the hub has it where it is asked; a library's import is not waited for.
+
+    Raises:
+        OSError: there is no such thing.
+        ValueError: as ``find``.
+    """
+    path, _ = find(name, revision)
+    if path != name or Path(name).expanduser().is_dir():
+        return
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    try:
+        HfApi().model_info(name, revision=revision)
+    except RepositoryNotFoundError as error:
+        raise OSError("the hub has no such model, or none for you") from error
+    except Exception as error:  # of any kind: the loader meets it again, and may have what it needs already
+        _LOG.debug("asking the hub for %s failed: %s", name, error)
 
 
 @functools.cache

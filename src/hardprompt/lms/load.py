@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 from hardprompt.errors import InputError, MissingExtra
 from hardprompt.lms import TaskLM
 from hardprompt.lms.embedded import EMBEDDED, embedded_folder, gguf_folder
-from hardprompt.lms.hub import Source, find
+from hardprompt.lms.hub import Source, find, there
 from hardprompt.lms.own import is_own, load_own
 from hardprompt.lms.quiet import one_line, quiet
-from hardprompt.lms.roles import KINDS, ROLES, Role, check_name
+from hardprompt.lms.roles import INSIDE, KINDS, ROLES, Role, check_name
+from hardprompt.lms.unasked import adapted, plain
 
 if TYPE_CHECKING:
     from hardprompt.lms.masked import MaskedLM
@@ -34,10 +35,11 @@ def load_causal(name: str, *, revision: str | None = None) -> tuple[Any, Any]:
     from hardprompt.lms.tokens import special_ids
 
     source = resolve(name, ROLES["causal model"], revision=revision)
-    check_config(source, read_config(source))
+    config = read_config(source)
+    check_config(source, config)
     tokenizer = load_tokenizer(source)
     special_ids(tokenizer)  # it can be understood
-    return load_weights(AutoModelForCausalLM, source, tokenizer), tokenizer
+    return load_weights(AutoModelForCausalLM, source, config, tokenizer), tokenizer
 
 
 def load_task_lm(name: str, *, revision: str | None = None) -> TaskLM:
@@ -71,10 +73,9 @@ def load_masked(name: str, *, revision: str | None = None) -> MaskedLM | None:
     if "masked" not in kinds_of(config):
         return None
     tokenizer = load_tokenizer(source)
-    if tokenizer.mask_token is None:
-        raise InputError(f"model {name!r} is masked ({config.model_type}), but its tokenizer has no mask token.")
+    mask_of(source, config, tokenizer)
     special_ids(tokenizer)  # it can be understood
-    return MaskedLM(load_weights(AutoModelForMaskedLM, source, tokenizer), tokenizer)
+    return MaskedLM(load_weights(AutoModelForMaskedLM, source, config, tokenizer), tokenizer)
 
 
 def resolve(name: str, role: Role, *, revision: str | None = None) -> Source:
@@ -97,11 +98,19 @@ def resolve(name: str, role: Role, *, revision: str | None = None) -> Source:
 
 
 def read_config(source: Source) -> Any:
-    """The configuration of a model."""
+    """The configuration of a model, in which torch computes everything; raises an InputError beside an adapter."""
     from transformers import AutoConfig
+    from transformers.utils import find_adapter_config_file
 
-    with one_line(source.name, source.role.valid):
-        return AutoConfig.from_pretrained(source.path, revision=source.revision, trust_remote_code=False)
+    where = {"revision": source.revision, "trust_remote_code": False}
+    with quiet(), one_line(source.name, source.role.valid):
+        config = AutoConfig.from_pretrained(source.path, **where)
+        asked, _ = type(config).get_config_dict(source.path, **where)
+        if (used := plain(asked)) != asked:
+            config = type(config).from_dict({**used, "model_type": config.model_type})
+        if find_adapter_config_file(source.path, revision=source.revision) is not None:
+            raise adapted(source.name)
+    return config
 
 
 def kinds_of(config: Any) -> set[str]:
@@ -121,6 +130,15 @@ def kinds_of(config: Any) -> set[str]:
         "towers": kind in (transformers.CLIPConfig, transformers.SiglipConfig, transformers.Siglip2Config),
     }
     return {name for name, can in found.items() if can} - _headless(config)
+
+
+def mask_of(source: Source, config: Any, tokenizer: Any) -> str | None:
+    """The mask token of a masked model, which an InputError says that it needs; None of another model."""
+    if "masked" not in kinds_of(config):
+        return None
+    if tokenizer.mask_token is None:
+        raise InputError(f"model {source.name!r} is masked ({config.model_type}), but its tokenizer has no mask token.")
+    return str(tokenizer.mask_token)
 
 
 def _headless(config: Any) -> set[str]:
@@ -161,20 +179,34 @@ def check_config(source: Source, config: Any, what: str = "model") -> None:
         )
 
 
-def check_role(name: str, role: Role, what: str, *, revision: str | None = None) -> None:
-    """Raise an InputError for a model whose configuration says that it cannot have that role; no weights are loaded.
+def check_role(name: str, role: Role, what: str, *, revision: str | None = None) -> set[str]:
+    """What a model can be of what that role takes, as its name or configuration says; no weights are loaded.
 
-    One that is not there is left to whoever needs it, and so is a user's own.
+    Of one that is not there, which is left to whoever needs it, nothing is known, and so of a user's own.
+
+    Raises:
+        InputError: it can be nothing of that.
     """
     check_name(name, role, what)
-    if "pipeline" in role.kinds or is_own(name) or name.startswith("embedded:") or name.endswith(".gguf"):
-        return  # of which the name said enough
+    if "pipeline" in role.kinds or is_own(name):
+        return set()
+    if name.startswith("embedded:") or name.endswith(".gguf"):
+        return {INSIDE.get(name, "causal")}
     try:
         source = resolve(name, role, revision=revision)
         config = read_config(source)
     except (InputError, MissingExtra):
-        return
+        return set()
     check_config(source, config, what)
+    return kinds_of(config) & role.kinds
+
+
+def check_there(name: str, role: Role, what: str, *, revision: str | None = None) -> None:
+    """Raise an InputError for a name of a model of that role that is neither here nor on the hub; nothing is loaded."""
+    check_name(name, role, what)
+    if not is_own(name) and not name.startswith("embedded:") and not name.endswith(".gguf"):
+        with one_line(name, role.valid, what=what):
+            there(name, revision)
 
 
 def load_tokenizer(source: Source) -> Any:
@@ -185,12 +217,13 @@ def load_tokenizer(source: Source) -> Any:
         return AutoTokenizer.from_pretrained(source.path, revision=source.revision, trust_remote_code=False)
 
 
-def load_weights(auto: Any, source: Source, tokenizer: Any, *, spare: Sequence[str] = ()) -> Any:
+def load_weights(auto: Any, source: Source, config: Any, tokenizer: Any, *, spare: Sequence[str] = ()) -> Any:
     """The model on the best device, in float32, as that class of transformers has it.
 
     Args:
         auto: the class.
         source: of the model.
+        config: its configuration, as ``read_config`` gives it.
         tokenizer: its tokenizer, all of whose tokens it has to know.
         spare: beginnings of the names of weights that nothing needs.
 
@@ -206,8 +239,8 @@ def load_weights(auto: Any, source: Source, tokenizer: Any, *, spare: Sequence[s
     with quiet(), one_line(source.name, source.role.valid):
         # Only safetensors: a pickle could run code.
         model, report = auto.from_pretrained(
-            source.path, revision=source.revision, dtype="float32", use_safetensors=True, trust_remote_code=False,
-            output_loading_info=True,
+            source.path, config=config, revision=source.revision, dtype="float32", use_safetensors=True,
+            trust_remote_code=False, output_loading_info=True,
         )  # fmt: skip
     if missing := sorted(name for name in report["missing_keys"] if not name.startswith(tuple(spare))):
         raise InputError(

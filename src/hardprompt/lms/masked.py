@@ -4,7 +4,7 @@ import itertools
 import logging
 import random
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -16,8 +16,10 @@ from hardprompt.lms import probes
 from hardprompt.lms.answers import Pooling, answers, check_known
 from hardprompt.lms.placing import padded, put
 from hardprompt.lms.proof import Proved
+from hardprompt.lms.reach import text_limit
 from hardprompt.lms.tokens import truncate, whole_ids
 from hardprompt.lms.unpadded import Unpadded
+from hardprompt.search.passes import passes
 
 _LOG = logging.getLogger(__name__)
 
@@ -51,10 +53,7 @@ class MaskedLM:
         self.tokenizer = tokenizer
         self.blank: str = tokenizer.mask_token
         self.device = next(model.parameters()).device
-        limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-        # Some models number positions from behind the padding token, so the tokenizer's limit may be lower.
-        limit = min(limit or 10**9, tokenizer.model_max_length)
-        self.context_length: int | None = limit if limit < 10**9 else None
+        self.context_length: int | None = text_limit(model, tokenizer) if probed is None else probed.context_length
         self._batch_tokens = _BATCH_TOKENS if self.device.type == "cpu" else _GPU_BATCH_TOKENS
         self.tokens_run = 0
         self.places_run = 0  # tokens and padding
@@ -79,7 +78,7 @@ class MaskedLM:
             raise InputError(f"a {type(model).__name__} cannot be run as a masked model: {reason}.") from error
         if self._unpadded is None:
             alike = "like length share a padded pass" if self.pads else "one length share a pass"
-            _LOG.info("the model does not run a row of several sequences: those of %s", alike)
+            _LOG.warning("a %s runs no row of several texts: those of %s, which is slower", type(model).__name__, alike)
 
     def over(self, model: Any) -> "MaskedLM":
         """The same over the model or a copy of it in another precision."""
@@ -114,13 +113,14 @@ class MaskedLM:
         for column, option in enumerate(options):
             for done in range(len(option.ids)):
                 states[len(option.ids), done, option.ids[:done]].append(column)
-        for (length, done, filled), columns in states.items():
-            blank = [*filled, *[mask] * (length - done)]
-            here = [ids[: ids.index(mask)] + blank + ids[ids.index(mask) + 1 :] for ids in encoded]
-            at = [ids.index(mask) + done for ids in encoded]
-            log_p = self._log_probabilities(here, at, [options[c].ids[done] for c in columns])
-            weights = put(torch.tensor([options[c].weights[done] for c in columns]), self.device)
-            scores[:, put(columns, self.device)] += weights * log_p
+        with passes(len(states) * len(encoded)) as more:
+            for (length, done, filled), columns in states.items():
+                blank = [*filled, *[mask] * (length - done)]
+                here = [ids[: ids.index(mask)] + blank + ids[ids.index(mask) + 1 :] for ids in encoded]
+                at = [ids.index(mask) + done for ids in encoded]
+                log_p = self._log_probabilities(here, at, [options[c].ids[done] for c in columns], more)
+                weights = put(torch.tensor([options[c].weights[done] for c in columns]), self.device)
+                scores[:, put(columns, self.device)] += weights * log_p
         return scores.cpu()
 
     def count(self, text: str) -> int:
@@ -132,7 +132,7 @@ class MaskedLM:
         return truncate(self.tokenizer, text, tokens)
 
     def _log_probabilities(
-        self, sequences: list[list[int]], at: list[int], tokens: list[int]
+        self, sequences: list[list[int]], at: list[int], tokens: list[int], more: Callable[[int], None]
     ) -> Float[Tensor, "n tokens"]:
         """Log p of ``tokens`` at one place of each sequence, on the model's device."""
         order = sorted(range(len(sequences)), key=lambda i: len(sequences[i]))
@@ -147,6 +147,7 @@ class MaskedLM:
             found.append(logits.float().log_softmax(-1)[:, columns])
             self.tokens_run += sum(map(len, batch))
             done += size
+            more(size)
         back = sorted(range(len(order)), key=order.__getitem__)
         return torch.cat(found)[put(back, self.device)] if found else torch.zeros(0, len(tokens), device=self.device)
 

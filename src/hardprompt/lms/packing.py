@@ -2,8 +2,8 @@
 
 import contextlib
 import logging
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -16,13 +16,21 @@ from hardprompt.lms.head import Head
 from hardprompt.lms.kept import Kept, Room
 from hardprompt.lms.placing import padded, put
 from hardprompt.lms.proof import APART, FIRST, Proved, Quick, States, prove, right
+from hardprompt.lms.reach import reach
 from hardprompt.lms.rows import Row, batches, sharing
+from hardprompt.search.passes import passes
 
 _LOG = logging.getLogger(__name__)
 
 _ROW_TOKENS = 256  # attention inside a row is quadratic in this, so a longer tree is cut into rows
 _BATCH_TOKENS = 512  # tokens of one forward pass, padding included,
 _GPU_BATCH_TOKENS = 16_384  # and what it takes to fill a GPU
+
+_Tell = Callable[[int], None]  # of how many more sequences have been run
+
+
+def _quiet(_: int) -> None:
+    """Tells nobody."""
 
 
 class PackedModel:
@@ -51,7 +59,7 @@ class PackedModel:
         same = probed is not None and probed._how == how
         self._how: tuple[Any, ...] = how
         self._proved: Proved
-        self.context_length: int | None = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+        self.context_length: int | None = reach(model) if probed is None else probed.context_length
         self._batch_tokens = _BATCH_TOKENS if self.device.type == "cpu" else _GPU_BATCH_TOKENS
         self.tokens_run = 0
         self._room: Room = room or (kept.room(self.device) if probed is None else probed._room)
@@ -118,7 +126,8 @@ class PackedModel:
             if self.allows("padded", longest)
             else self._alone
         )
-        states = run(flat, points)
+        with passes(len(flat)) as tell:
+            states = run(flat, points, tell)
         ends = [(0, 0), *((k, j + 1) for k, tail in enumerate(tails) for j in range(len(tail)))]
         return [torch.stack([states[i * width + k][j] for i in range(len(sequences))]) for k, j in ends]
 
@@ -157,7 +166,7 @@ class PackedModel:
         """
         return self._proved.holds(way, length, lambda at: self._right(way, at, quick))
 
-    def _run(self, sequences: list[list[int]], points: list[list[int]]) -> States:
+    def _run(self, sequences: list[list[int]], points: list[list[int]], tell: _Tell = _quiet) -> States:
         begin: list[tuple[Kept | None, int]] = []
         for ids, ends in zip(sequences, points, strict=True):
             prefix, match = self._longest(ids)
@@ -172,12 +181,16 @@ class PackedModel:
             own: dict[int, tuple[Kept | None, int]] = {}
             for prefix, (members, _) in zip(lent, batch, strict=True):
                 own.update({i: (prefix, len(prefix.ids)) for i in members})
-            found.update(self._pack(sequences, points, own))
-        found.update(self._pack(sequences, points, {i: at for i, at in enumerate(begin) if i not in found}))
+            found.update(self._pack(sequences, points, own, tell))
+        found.update(self._pack(sequences, points, {i: at for i, at in enumerate(begin) if i not in found}, tell))
         return [found[i] for i in range(len(sequences))]
 
     def _pack(
-        self, sequences: list[list[int]], points: list[list[int]], begin: dict[int, tuple[Kept | None, int]]
+        self,
+        sequences: list[list[int]],
+        points: list[list[int]],
+        begin: dict[int, tuple[Kept | None, int]],
+        tell: _Tell = _quiet,
     ) -> dict[int, list[Tensor]]:
         """Of the numbered sequences, each behind so many tokens of a prefix, the states at their points."""
         loose = sorted((i for i, (prefix, _) in begin.items() if prefix is None), key=lambda i: sequences[i])
@@ -197,11 +210,13 @@ class PackedModel:
         for row, nodes in place.values():
             wanted[id(row)].update(nodes)
         slot: dict[tuple[int, int], Tensor] = {}
+        members = Counter(id(row) for row, _ in place.values())
         for batch in batches(sorted(rows, key=self._cost), self._cost, self._batch_tokens, lent=lambda row: row.past):
             for row, out in zip(batch, self._forward(batch), strict=True):
                 nodes = sorted(wanted[id(row)])
                 states = out.index_select(0, put(nodes, self.device))
                 slot.update({(id(row), node): state for node, state in zip(nodes, states, strict=True)})
+            tell(sum(members[id(row)] for row in batch))
         return {i: [slot[id(row), node] for node in nodes] for i, (row, nodes) in place.items()}
 
     def _forward(self, rows: list[Row]) -> Float[Tensor, "rows tokens hidden"]:
@@ -237,7 +252,7 @@ class PackedModel:
         self.token_bytes = found[0].bytes // len(found[0].ids)
         return found
 
-    def _padded(self, sequences: list[list[int]], points: list[list[int]]) -> States:
+    def _padded(self, sequences: list[list[int]], points: list[list[int]], tell: _Tell = _quiet) -> States:
         """By sequences of like length, filled up on the right: no earlier position looks there."""
         result: States = [[] for _ in sequences]
         order = sorted(range(len(sequences)), key=lambda i: len(sequences[i]))
@@ -247,15 +262,17 @@ class PackedModel:
             self.tokens_run += sum(len(sequences[i]) for i in batch)
             for k, i in enumerate(batch):
                 result[i] = [hidden[k, p] for p in points[i]]
+            tell(len(batch))
         return result
 
-    def _alone(self, sequences: list[list[int]], points: list[list[int]]) -> States:
+    def _alone(self, sequences: list[list[int]], points: list[list[int]], tell: _Tell = _quiet) -> States:
         """Each by the model's own forward, on nothing else."""
         result = []
         for ids, own in zip(sequences, points, strict=True):
             hidden = self._own(ids)
             result.append([hidden[p] for p in own])
             self.tokens_run += len(ids)
+            tell(1)
         return result
 
     def _own(self, ids: Sequence[int]) -> Float[Tensor, "tokens hidden"]:

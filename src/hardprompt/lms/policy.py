@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hardprompt.lms.packing import PackedModel
 from hardprompt.lms.tokens import plain_ids, start_ids
-from hardprompt.lms.vocabulary import Tokens, allowed_tokens, first_tokens, prompt_text
+from hardprompt.lms.vocabulary import Place, Tokens, allowed_tokens, first_tokens, prompt_text
 
 
 @dataclass(eq=False)
@@ -35,8 +35,10 @@ class PolicyLM:
         self.head_weight: Tensor = self.packed.head.weight
         self.head_bias: Tensor | None = self.packed.head.bias
         allowed = allowed_tokens(self.tokenizer, len(self.head_weight), tokens=self.tokens, script=self.script)
-        self.opens, self.follows = first_tokens(self.tokenizer, allowed, tokens=self.tokens, spaced=self.spaced)
-        self._start = [*start_ids(self.tokenizer), *(plain_ids(self.tokenizer, self.start) if self.start else [])]
+        self._place = Place.behind(self.start, spaced=self.spaced)
+        self.opens, self.follows = first_tokens(self.tokenizer, allowed, tokens=self.tokens, place=self._place)
+        left = self._place.before
+        self._start = [*start_ids(self.tokenizer), *(plain_ids(self.tokenizer, left) if left else [])]
         self.packed.keep([self._start])
         self.logits_computed = 0  # rows of products with the vocabulary: the work, counted instead of timed
         self.vocabulary_size, self.hidden_size = self.head_weight.shape  # rows of the output head, width of the states
@@ -65,5 +67,5 @@ class PolicyLM:
         return logits if self.head_bias is None else logits + self.head_bias.float()
 
     def text(self, ids: Sequence[int]) -> str:
-        """The string that a user would paste, with the space that it begins with where the prompt is ``spaced``."""
-        return prompt_text(self.tokenizer, ids, spaced=self.spaced)
+        """The string that a user would paste, with the space that it begins with unless ``start`` has that."""
+        return prompt_text(self.tokenizer, ids, self._place)

@@ -56,7 +56,11 @@ class Proved:
             return True
         self._wrong[way] = at
         said = _LOG.warning if at > FIRST else _LOG.info  # who asks for the first says it
-        said("run as %r, the model gives something else at %d tokens than its own forward: such are slower", way, at)
+        said(
+            "at %d tokens, run as %r gives something else than the model itself: so long a text is slower",
+            at,
+            way,
+        )
         return False
 
 

@@ -24,7 +24,7 @@ def quiet() -> Iterator[None]:
 
 
 @contextmanager
-def one_line(name: str, valid: str, failed: str = "could not be loaded") -> Iterator[None]:
+def one_line(name: str, valid: str, failed: str = "could not be loaded", *, what: str = "model") -> Iterator[None]:
     """Turn a loader's errors, which run to pages, into one line about the model ``name`` and what is ``valid``."""
     try:
         yield
@@ -32,4 +32,4 @@ def one_line(name: str, valid: str, failed: str = "could not be loaded") -> Iter
         raise
     except Exception as error:  # the files are anybody's, and a loader meets what is wrong with them as it comes
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-        raise InputError(f"model {name!r} {failed}: {reason}. {valid}") from error
+        raise InputError(f"{what} {name!r} {failed}: {reason}. {valid}") from error

@@ -8,6 +8,7 @@ from typing import Any
 
 from hardprompt.errors import InputError, RewardError
 from hardprompt.lms.api import ask, check_plain, client_of, open_address
+from hardprompt.search.passes import passes
 
 _SIDE_BY_SIDE = 8  # questions under way at a time
 _CHARACTERS = 4  # of a token, about: a remote tokenizer cannot be asked
@@ -46,13 +47,20 @@ class RemoteLM:
             RewardError: no answer after all tries, or one that is no completion.
         """
         asked = [(context, limit, n) for context, limit in zip(contexts, longest, strict=True) for n in range(samples)]
-        with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
-            texts = list(pool.map(lambda one: self._ask(*one, seed=seed, stop=list(stop)), asked))
+        texts = []
+        with passes(len(asked)) as more, ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
+            for text in pool.map(lambda one: self._ask(*one, seed=seed, stop=list(stop)), asked):
+                texts.append(text)
+                more(1)
         return [texts[i : i + samples] for i in range(0, len(texts), samples)]
 
     def count(self, text: str) -> int:
         """Tokens of ``text``, as far as can be told from outside."""
         return -(-len(text) // _CHARACTERS)
+
+    def truncate(self, text: str, tokens: int) -> str:
+        """The first ``tokens`` tokens of ``text``, as far as can be told from outside."""
+        return text[: tokens * _CHARACTERS]
 
     def _ask(self, context: str, longest: int, number: int, *, seed: int, stop: list[str]) -> str:
         own = int.from_bytes(hashlib.sha256(f"{seed}|{number}|{context}".encode()).digest()[:4], "big") >> 1

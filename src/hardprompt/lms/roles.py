@@ -7,6 +7,7 @@ from pathlib import Path
 from hardprompt.errors import InputError, unknown
 from hardprompt.lms.embedded import EMBEDDED
 from hardprompt.lms.own import is_own
+from hardprompt.lms.unasked import ADAPTER, adapted, check_parts
 
 KINDS = {
     "causal": "a causal language model",
@@ -97,6 +98,8 @@ def _check_kind(name: str, kind: str, role: Role, what: str) -> None:
 
 
 def _check_folder(name: str, path: Path, role: Role, what: str) -> None:
+    if (path / ADAPTER).is_file():
+        raise adapted(name, what)
     file = "model_index.json" if "pipeline" in role.kinds else "config.json"
     try:
         found = json.loads((path / file).read_text(encoding="utf-8"))
@@ -106,3 +109,5 @@ def _check_folder(name: str, path: Path, role: Role, what: str) -> None:
         raise InputError(f"{what} {name!r} cannot be read: its {file} is no JSON. {role.valid}") from error
     if not isinstance(found, dict):
         raise InputError(f"{what} {name!r} cannot be read: its {file} holds no settings. {role.valid}")
+    if "pipeline" in role.kinds:
+        check_parts(name, path, what)

@@ -12,6 +12,7 @@ from transformers import DynamicCache
 from hardprompt.lms.packing import PackedModel
 from hardprompt.lms.proof import States
 from hardprompt.lms.tokens import text_behind
+from hardprompt.search.passes import passes
 
 _ROWS = 64  # continuations that grow side by side,
 _TOKENS = 16_384  # as long as they hold no more tokens than this, padding included,
@@ -35,21 +36,31 @@ def sample(
     those of ``CausalLM.generate``.
     """
     found: list[list[str]] = [[""] * len(own) for own in keys]
+    taken = side_by_side(list(map(len, contexts)), limits, list(map(len, keys)), token_bytes=packed.token_bytes)
+    with passes(len(contexts)) as more:
+        for batch in taken:
+            draws = [[uniforms(key, limits[i]) for key in keys[i]] for i in batch]
+            texts = iter(_grow(packed, tokenizer, [contexts[i] for i in batch], draws, stop, top_k))
+            for i in batch:
+                found[i] = [next(texts) for _ in keys[i]]
+            more(len(batch))
+    return found
+
+
+def side_by_side(
+    lengths: Sequence[int], limits: Sequence[int], copies: Sequence[int], *, token_bytes: int
+) -> list[list[int]]:
+    """Which contexts are continued together: of each its tokens, the most that are written, and how many times."""
     batches: list[list[int]] = []
-    most = min(_TOKENS, _BYTES // (packed.token_bytes or 1))
-    for i in sorted((i for i in range(len(contexts)) if limits[i] > 0 and keys[i]), key=lambda i: len(contexts[i])):
+    most = min(_TOKENS, _BYTES // (token_bytes or 1))
+    for i in sorted((i for i in range(len(lengths)) if limits[i] > 0 and copies[i]), key=lengths.__getitem__):
         then = [*(batches[-1] if batches else []), i]
-        count, width = sum(len(keys[k]) for k in then), len(contexts[i]) + max(limits[k] for k in then)
+        count, width = sum(copies[k] for k in then), lengths[i] + max(limits[k] for k in then)
         if batches and count <= min(_ROWS, most // width):
             batches[-1] = then
         else:
             batches.append([i])
-    for batch in batches:
-        draws = [[uniforms(key, limits[i]) for key in keys[i]] for i in batch]
-        texts = iter(_grow(packed, tokenizer, [contexts[i] for i in batch], draws, stop, top_k))
-        for i in batch:
-            found[i] = [next(texts) for _ in keys[i]]
-    return found
+    return batches
 
 
 def uniforms(key: str, count: int) -> Float[Tensor, " count"]:

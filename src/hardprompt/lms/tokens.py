@@ -33,8 +33,26 @@ def ids_behind(tokenizer: Any, text: str, context: str | None = None) -> list[in
         text: what goes on.
         context: what stands before; None is something unknown.
     """
-    behind = _remembered if len(text) <= _LONG else _behind
-    return list(behind(tokenizer, text, None if context is None else ending(context)))
+    end = None if context is None else ending(context)
+    return list(_remembered(tokenizer, text, end)) if len(text) <= _LONG else each_behind(tokenizer, [text], end)[0]
+
+
+def each_behind(tokenizer: Any, texts: Sequence[str], context: str | None = None) -> list[list[int]]:
+    """``ids_behind`` of each text, all behind one context; they are cut at once."""
+    found: dict[int, list[int]] = {}
+    for before in (*(() if context is None else (ending(context),)), *_BEFORE, ""):
+        if left := [i for i in range(len(texts)) if i not in found]:
+            own = plain_ids(tokenizer, before)
+            wholes = tokenizer([before + texts[i] for i in left], add_special_tokens=False)["input_ids"]
+            both = ((i, whole) for i, whole in zip(left, wholes, strict=True) if whole[: len(own)] == own)
+            found |= {i: whole[len(own) :] for i, whole in both if len(whole) > len(own)}
+    return [found.get(i, []) for i in range(len(texts))]
+
+
+@functools.lru_cache(maxsize=64)
+def begins_apart(tokenizer: Any) -> bool:
+    """Whether a text is cut otherwise at its beginning than behind another: some tokenizers put a space before it."""
+    return ids_behind(tokenizer, "a") != plain_ids(tokenizer, "a")
 
 
 def ending(context: str) -> str:
@@ -166,15 +184,9 @@ def check_rows(name: str, tokenizer: Any, embedding: Any) -> None:
         embedding.register_forward_pre_hook(guard)
 
 
-def _behind(tokenizer: Any, text: str, ending: str | None) -> tuple[int, ...]:
-    for before in _BEFORE if ending is None else (ending, *_BEFORE):
-        own, whole = plain_ids(tokenizer, before), plain_ids(tokenizer, before + text)
-        if whole[: len(own)] == own and len(whole) > len(own):
-            return tuple(whole[len(own) :])
-    return tuple(plain_ids(tokenizer, text))
-
-
-_remembered = functools.lru_cache(maxsize=1 << 14)(_behind)
+@functools.lru_cache(maxsize=1 << 14)
+def _remembered(tokenizer: Any, text: str, context: str | None) -> tuple[int, ...]:
+    return tuple(each_behind(tokenizer, [text], context)[0])
 
 
 @functools.cache

@@ -4,6 +4,7 @@ import functools
 import re
 import unicodedata
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -11,7 +12,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from hardprompt.errors import InputError, unknown
-from hardprompt.lms.tokens import plain_ids, text_behind
+from hardprompt.lms.tokens import begins_apart, each_behind, ids_behind, plain_ids, text_behind
 
 Tokens = Literal["words", "any"]
 
@@ -20,13 +21,30 @@ _PUNCTUATION = re.compile(r"[ ]?[.,;:!?'\"()-]")  # one mark: runs such as `](` 
 _CONTRACTION = re.compile(r"'(s|t|re|ve|ll|d|m)")
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a prompt stands, by which its first token is cut."""
+
+    before: str | None  # what stands before it, "" if nothing does; None is something unknown
+    spaced: bool  # whether its first word has a space before it
+    lends: bool = False  # whether that space is there already
+
+    @classmethod
+    def behind(cls, left: str, *, spaced: bool) -> "Place":
+        """The place behind ``left``; ``spaced`` is whether a prompt needs a space of its own there."""
+        if len(left) > 1 and left.endswith(" ") and not spaced:
+            return cls(left[:-1], spaced=True, lends=True)  # a space belongs to the token behind it
+        return cls(left if left or not spaced else None, spaced)
+
+
 def allowed_tokens(
     tokenizer: Any, size: int, *, tokens: Tokens = "words", script: str = "latin"
 ) -> Bool[Tensor, " vocabulary"]:
     """The tokens that may be proposed.
 
     ``any`` leaves out only what cannot stand in a prompt at all: special tokens, control characters, byte
-    fragments that decode to U+FFFD, and tokens that do not come back when their text is tokenised again.
+    fragments that decode to U+FFFD, and tokens that do not come back when their text is tokenised again, at the
+    beginning of a text or, where the tokenizer cuts it otherwise there, behind another.
     ``words`` keeps one line of whole words and ordinary punctuation: a word is a token of letters of ``script``
     that begins with a space, or, as the first token of a prompt, one that does not (see ``first_tokens``).
 
@@ -53,26 +71,49 @@ def _allowed(tokenizer: Any, size: int, tokens: Tokens, script: str) -> Bool[Ten
     again = tokenizer(alone, add_special_tokens=False, return_attention_mask=False)["input_ids"] if ids else []
     mask = torch.zeros(size, dtype=torch.bool)
     mask[[i for i, back in zip(ids, again, strict=True) if back == [i]]] = True
+    if begins_apart(tokenizer):
+        mask |= _back(tokenizer, size, ids, None)
     if not bool(mask.any()):
         raise InputError(f"no token of the vocabulary is left with tokens={tokens!r} and script={script!r}.")
     return mask
 
 
 def first_tokens(
-    tokenizer: Any, allowed: Bool[Tensor, " vocabulary"], *, tokens: Tokens, spaced: bool
+    tokenizer: Any, allowed: Bool[Tensor, " vocabulary"], *, tokens: Tokens, place: Place
 ) -> tuple[Bool[Tensor, " vocabulary"], Bool[Tensor, " vocabulary"]]:
     """Split ``allowed`` into what may open a prompt and what may follow.
 
-    With ``words`` a prompt opens with a word, spaced exactly when ``spaced`` (the template has text right before
+    With ``words`` a prompt opens with a word, spaced exactly when its place is (the template has text right before
     the prompt), and goes on with spaced words and marks, so that no token is a fragment glued to its neighbour.
-    With ``any`` both are ``allowed``.
+    With ``any`` both are ``allowed``. Where the tokenizer cuts a text otherwise at its beginning, only those are left
+    that come back: to open it at this place, to follow behind another text.
     """
+    size, opens, follows = len(allowed), allowed, allowed
+    begins = begins_with_space(tokenizer, size)
+    fits = begins == place.spaced
+    if begins_apart(tokenizer):
+        ids = allowed.nonzero()[:, 0].tolist()
+        opens, follows = (_back(tokenizer, size, ids, before) for before in (place.before, None))
+        if not place.spaced:  # a word may get the space there that its token begins with
+            fits = _back(tokenizer, size, ids, place.before, bare=True)
+            opens = opens | fits
     if tokens == "any":
-        return allowed, allowed
-    begins = begins_with_space(tokenizer, len(allowed))
-    word = _where(tokenizer, len(allowed), lambda text: text.strip()[:1].isalpha())
-    opens, follows = allowed & word & (begins == spaced), allowed & (begins | ~word)
+        fitting = opens & begins if place.lends else opens
+        return fitting if bool(fitting.any()) else opens, follows
+    word = _where(tokenizer, size, lambda text: text.strip()[:1].isalpha())
+    opens, follows = opens & word & fits, follows & (begins | ~word)
     return opens if bool(opens.any()) else allowed.clone(), follows if bool(follows.any()) else allowed.clone()
+
+
+def _back(
+    tokenizer: Any, size: int, ids: Sequence[int], before: str | None, *, bare: bool = False
+) -> Bool[Tensor, " vocabulary"]:
+    """Those of these tokens whose text is cut into them again behind ``before``; ``bare`` without the space it has."""
+    texts = _texts(tokenizer, size)
+    again = each_behind(tokenizer, [texts[i].removeprefix(" ") if bare else texts[i] for i in ids], before)
+    mask = torch.zeros(size, dtype=torch.bool)
+    mask[[i for i, back in zip(ids, again, strict=True) if back == [i]]] = True
+    return mask
 
 
 def begins_with_space(tokenizer: Any, size: int) -> Bool[Tensor, " vocabulary"]:
@@ -86,15 +127,28 @@ def _where(tokenizer: Any, size: int, holds: Callable[[str], bool]) -> Bool[Tens
     return found
 
 
-def prompt_text(tokenizer: Any, ids: Sequence[int], *, spaced: bool) -> str:
-    """The text of a prompt's tokens; ``spaced`` keeps the space that a decoder would drop, for a text stands before."""
-    return text_behind(tokenizer, ids) if spaced else str(tokenizer.decode(list(ids)))
+def prompt_text(tokenizer: Any, ids: Sequence[int], place: Place) -> str:
+    """The text that is put into a place for a prompt's tokens: what is read there as them, with no space if it can."""
+    text = text_behind(tokenizer, ids)
+    if place.spaced:
+        return text.removeprefix(" ") if place.lends else text
+    for one in (text.removeprefix(" "), text):  # a tokenizer may put the space there
+        if ids_behind(tokenizer, one, place.before) == list(ids):
+            return one
+    return str(tokenizer.decode(list(ids)))
 
 
 def survives(tokenizer: Any, ids: list[int]) -> bool:
-    """Whether the text of ``ids`` is tokenised into ``ids`` again: what is reported is what was scored."""
+    """Whether the text of ``ids`` is tokenised into ``ids`` again: what is reported is what was scored.
+
+    It is so at the beginning of a text or, where the tokenizer cuts it otherwise there, behind another.
+    """
     text = tokenizer.decode(ids)
-    return _REPLACEMENT not in text and bool(text.strip()) and plain_ids(tokenizer, text) == ids
+    if _REPLACEMENT in text or not text.strip():
+        return False
+    if plain_ids(tokenizer, text) == ids:
+        return True
+    return begins_apart(tokenizer) and ids_behind(tokenizer, text_behind(tokenizer, ids)) == ids
 
 
 @functools.lru_cache(maxsize=4)

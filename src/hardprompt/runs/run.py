@@ -15,7 +15,7 @@ from hardprompt.runs.search import Search
 from hardprompt.runs.steps import StepLog
 from hardprompt.search.engine import Progress, Step
 from hardprompt.search.files import StateStore
-from hardprompt.search.forecast import LONG, Forecast, expect
+from hardprompt.search.forecast import LONG, Expected, Forecast, expect
 from hardprompt.search.stopping import finished
 from hardprompt.search.work import Work
 from hardprompt.search.writing import write_json, write_text
@@ -118,17 +118,29 @@ def _estimate(recipe: Recipe, task: Task, progress: Progress, forecast: Forecast
     """Say how long the run will take, and what would shorten one that takes long."""
     used = min(1.0, progress.evaluations / recipe.values["evaluations"])
     stages = task.stages if isinstance(task, Staged) else None
-    expected = None
-    if stages is not None:
-        expected = expect(
+    if stages is None:
+        forecast.begin(None, used=used)
+        return
+
+    def expected(pair: float | None = None) -> Expected | None:
+        return expect(
             stages, evaluations=recipe.values["evaluations"], validate_every=recipe.values["validate_every"],
-            length=recipe.values["length"], used=used,
+            length=recipe.values["length"], used=used, seconds=pair,
         )  # fmt: skip
-    forecast.begin(expected, used=used)
-    if stages is not None and expected is not None:
-        notify(expected.said())
-        if sum(expected.seconds.values()) > LONG:
+
+    def say(found: Expected) -> None:
+        notify(found.said())
+        if sum(found.seconds.values()) > LONG:
             notify(f"for a shorter run lower {', '.join(('--evaluations', *stages.lower))}")
+
+    if not stages.free:
+        notify("how long it takes is estimated once the first scores are made: the model is not asked for more")
+        forecast.begin(None, used=used)
+        forecast.wait(expected, say)
+        return
+    forecast.begin(found := expected(), used=used)
+    if found is not None:
+        say(found)
 
 
 def _restored(out: Path, search: Search, state: dict[str, Any] | None) -> Progress:

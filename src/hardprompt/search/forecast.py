@@ -17,6 +17,7 @@ _TIMED = 4  # prompts of a timed pass,
 _TEXTS = {1: 4.0, 2: 0.5, 8: 0.0}  # of a pass; of the next, too, unless it took so many seconds: the first is slow
 _STEP = 16  # prompts of a step, until one was seen
 _VALIDATED = 8, 4  # new prompts of the first validation and of a later one, likewise
+_FEW = 32  # scores by which a model is timed that is not timed before the search
 _SURE = 0.1  # share of a part from which its own pace is trusted
 _OVERDUE = 0.2  # what takes longer than was thought is taken to go on for this share of its time
 _AFTER = 10.0  # seconds for what comes behind the test: a model that judges, perplexities, files
@@ -34,6 +35,7 @@ class Stages:
     test: int = 0
     tested: int = 1  # prompts on the test texts
     lower: Sequence[str] = ()  # flags that make a run shorter, beside --evaluations
+    free: bool = True  # a pass may be timed; else it costs somebody's money, or is a call of a user's code
 
 
 @dataclass(frozen=True)
@@ -55,10 +57,19 @@ class Expected:
         return f"about {_short(total / size)} {unit}: {', '.join(parts)}"
 
 
-def expect(stages: Stages, *, evaluations: int, validate_every: int, length: int, used: float = 0.0) -> Expected | None:
+def expect(
+    stages: Stages,
+    *,
+    evaluations: int,
+    validate_every: int,
+    length: int,
+    used: float = 0.0,
+    seconds: float | None = None,
+) -> Expected | None:
     """Time a few passes over training texts; None where they fail, since the search then says why.
 
-    Nothing of it enters a cache, a count or what is drawn.
+    Nothing of it enters a cache, a count or what is drawn. Where passes are not free nothing is asked before the search
+    does: ``seconds`` is what a pair took there.
 
     Args:
         stages: of the task.
@@ -66,11 +77,16 @@ def expect(stages: Stages, *, evaluations: int, validate_every: int, length: int
         validate_every: its steps between validations.
         length: words of a prompt.
         used: share of the search that is done.
+        seconds: of a pair, where that is known.
     """
     prompts = [" " + " ".join(_WORDS[(i + k) % len(_WORDS)] for k in range(length)) for i in range(_TIMED)]
     try:
-        pair = _timed(stages.sample, prompts) / _TIMED
-        text = pair * stages.tested if stages.fresh is None else _timed(stages.fresh, prompts[: stages.tested])
+        pair = _timed(stages.sample, prompts) / _TIMED if seconds is None else seconds
+        text = (
+            pair * stages.tested
+            if stages.fresh is None or seconds is not None
+            else _timed(stages.fresh, prompts[: stages.tested])
+        )
     except HardpromptError:
         return None
     later = (1 - used) * evaluations / (_STEP * validate_every)
@@ -129,6 +145,8 @@ class Forecast:
         self._share, self._spent = dict(self._began), dict(self._began)  # share that is done; seconds
         self._base = {TRAIN: 0.0, TEST: 0.0}  # share at the last step; pairs of the test that are done
         self._validations, self._planned = 0, 1.0
+        self._later: Callable[[float], None] | None = None
+        self._asked = 0.0  # when the latest scores were begun
         self.doing = ""  # what is being done, in a few words
 
     def begin(self, expected: Expected | None, *, used: float = 0.0) -> None:
@@ -137,6 +155,17 @@ class Forecast:
             self._expected, self._last = expected, self._clock()
             self._began[SEARCH] = self._share[SEARCH] = self._base[TRAIN] = used
             self._planned = expected.validations if expected is not None else 1.0
+
+    def wait(self, make: Callable[[float], Expected | None], say: Callable[[Expected], None]) -> None:
+        """Where nothing may be timed: what is expected is made once some scores are, of a pair's seconds, and said."""
+
+        def known(pair: float) -> None:
+            expected = make(pair)
+            if expected is not None:
+                self._expected, self._planned = expected, expected.validations
+                say(expected)
+
+        self._later = known
 
     def __call__(self, step: Step) -> None:
         """A step is done."""
@@ -149,6 +178,13 @@ class Forecast:
 
     def scored(self, part: str, done: int, total: int) -> None:
         """So many pairs of prompt and item are scored of those that a part asks for now."""
+        if part == TRAIN and self._later is not None:
+            now = self._clock()
+            if done == 0:
+                self._asked = now
+            elif done >= min(_FEW, total):
+                later, self._later = self._later, None
+                later((now - self._asked) / done)
         with self._lock:
             if part == TRAIN and not self._share[TEST]:
                 whole = self._expected.search if self._expected is not None else 0

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from torch import Tensor
 
 from hardprompt.search.files import Past, StateStore
+from hardprompt.search.passes import Share, watched
 from hardprompt.search.stopping import finished
 
 Watch = Callable[[str, int, int], None]
@@ -78,7 +79,9 @@ class Work:
             key = hashlib.sha256(name.encode()).hexdigest()
             value = self._known.pop(key, None)
             if not _fits(value, len(prompts), len(group)):
-                with finished() if whole else contextlib.nullcontext():
+                size = len(prompts) * len(group)
+                within = self._within(part, done, size, total)
+                with finished() if whole else contextlib.nullcontext(), watched(within):
                     value = make(list(group))
                     self._keep(key, value)
             made.append(value)
@@ -101,6 +104,18 @@ class Work:
         """All is done: nothing of it needs to be kept."""
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _within(self, part: str, done: int, size: int, total: int) -> Share:
+        """Tells of a group's pairs, all but one, while it is made: the last is scored when it is kept."""
+        most = 0
+
+        def tell(share: float) -> None:
+            nonlocal most
+            if (now := min(int(share * size), size - 1)) > most:
+                most = now
+                self._watch(part, done + now, total)
+
+        return tell
 
     def _keep(self, key: str, value: Any) -> None:
         if self._store is not None:

@@ -82,16 +82,32 @@ class Recipe:
         return self._settings.plan()
 
     def notes(self) -> list[str]:
-        """What a dry run says beside the plan: what may be wrong and is no fault."""
+        """What a dry run says beside the plan: what may be wrong and is no fault; no model is loaded or converted.
+
+        Raises:
+            InputError: a fault that is seen only then.
+        """
         return self._settings.notes()
+
+    def check_there(self) -> None:
+        """Raise an InputError for a model that is nowhere, before libraries are waited for; a judge may be missing."""
+        from hardprompt.lms.load import check_there
+
+        roles = roles_of(find(self.task))
+        for setting, name in self._settings.models().items():
+            if setting != "judge":
+                check_there(name, roles[setting], setting.replace("_", " "), revision=self.revisions.get(name))
 
     def check_models(self) -> None:
         """Raise an InputError for a model that is there and cannot be what it is needed for; no weights are loaded."""
         from hardprompt.lms.load import check_role
 
-        roles = roles_of(find(self.task))
-        for setting, name in self._settings.models().items():
-            check_role(name, roles[setting], setting.replace("_", " "), revision=self.revisions.get(name))
+        roles, settings = roles_of(find(self.task)), self._settings
+        kinds = {
+            setting: check_role(name, roles[setting], setting.replace("_", " "), revision=self.revisions.get(name))
+            for setting, name in settings.models().items()
+        }
+        settings.check_kinds(kinds)
 
     def changed(self, **values: Any) -> Self:
         """The same with other values, which are not checked."""

@@ -21,6 +21,8 @@ DEFAULT_METHOD = "pin-prior"
 DEFAULT_MODEL = "embedded:smollm2"
 DEFAULT_JUDGE = "embedded:gemma3"
 ENCODING = "of the data files, such as cp1251 (else UTF-8, UTF-16 with its mark, or Windows-1252 after a warning)"
+MOST_TOKENS = 1024  # of a text
+CUT = "tokens of the task model at which a text is cut"
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 # What a person writes for a method, and the settings that may hold it, the first that is given before the others.
 _WRITTEN = {Need.MANUAL: ("manual",), Need.INSTRUCTION: ("instruction",), Need.PHRASE: ("instruction", "manual")}
@@ -114,6 +116,9 @@ class Settings(ABC):
 
     def check_task(self) -> None:  # noqa: B027, most tasks have no more to check
         """Raise an InputError for what is wrong with a task's own settings."""
+
+    def check_kinds(self, kinds: Mapping[str, set[str]]) -> None:  # noqa: B027, as above
+        """Raise an InputError for what does not go with a model; by setting what each can be (``lms.roles.KINDS``)."""
 
     def files(self) -> list[str]:
         """Every file of data that the settings name; a resumed run needs them unchanged."""

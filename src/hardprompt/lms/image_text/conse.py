@@ -15,7 +15,7 @@ from hardprompt.lms.image_text.packages import CLASSIFIER, NAMES, locate
 from hardprompt.lms.image_text.pillow import pillow
 from hardprompt.lms.image_text.protocol import read_texts
 from hardprompt.lms.image_text.shown import as_shown
-from hardprompt.lms.load import load_tokenizer, load_weights, resolve
+from hardprompt.lms.load import load_tokenizer, load_weights, read_config, resolve
 from hardprompt.lms.roles import ROLES
 
 if TYPE_CHECKING:
@@ -50,7 +50,8 @@ class ConSE:
 
         source = resolve("embedded:minilm", ROLES["encoder"])
         self.tokenizer = load_tokenizer(source)
-        self._sentences = load_weights(AutoModel, source, self.tokenizer, spare=["pooler."]).requires_grad_(False)
+        self._sentences = load_weights(AutoModel, source, read_config(source), self.tokenizer, spare=["pooler."])
+        self._sentences.requires_grad_(False)
         self.embedding = self._sentences.get_input_embeddings()
 
     def images(self, images: Sequence[Image]) -> Float[Tensor, "n d"]:

@@ -104,7 +104,7 @@ def load_dual(name: str, *, revision: str | None = None) -> DualEncoder:
         processor = transformers.AutoImageProcessor.from_pretrained(source.path, backend="pil", **where)
     if tokenizer.pad_token is None:
         raise InputError(f"the tokenizer of model {name!r} has no padding token, which texts of unlike lengths need.")
-    model = load_weights(transformers.AutoModel, source, tokenizer)
+    model = load_weights(transformers.AutoModel, source, config, tokenizer)
     padded = not isinstance(config, transformers.CLIPConfig)
     return DualEncoder(name=name, model=model, tokenizer=tokenizer, processor=processor, padded=padded)
 

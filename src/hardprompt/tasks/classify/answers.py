@@ -60,6 +60,12 @@ def notes(
     return said
 
 
+def check_gradient(template: Template, *, causal: bool) -> None:
+    """Raise an InputError for a template that a method which takes gradients cannot use with such a task model."""
+    if causal and not template.prompt_first:
+        raise InputError("with a causal model a method that takes gradients needs {prompt} before {mask}.")
+
+
 def _shorter(tokenizer: Any, word: str, others: list[str]) -> str | None:
     """A sentence for an answer of several tokens, with words of it that are one token and no other answer's."""
     length = len(ids_behind(tokenizer, word))

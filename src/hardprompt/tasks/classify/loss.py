@@ -16,8 +16,9 @@ from hardprompt.lms.kept import Kept
 from hardprompt.lms.masked import MaskedLM
 from hardprompt.lms.tokens import ids_behind, plain_ids, special_ids
 from hardprompt.lms.vectors import substituted, token_vectors
-from hardprompt.lms.vocabulary import Tokens, allowed_tokens, begins_with_space, first_tokens, prompt_text
+from hardprompt.lms.vocabulary import Place, Tokens, allowed_tokens, begins_with_space, first_tokens, prompt_text
 from hardprompt.optimizers.gradient.soft import SoftPrompts
+from hardprompt.tasks.classify.answers import check_gradient
 from hardprompt.tasks.classify.calibration import leaning
 from hardprompt.tasks.classify.prior import Calibration
 from hardprompt.tasks.template import Template
@@ -77,15 +78,17 @@ class ClassificationObjective:
         self.table = token_vectors(self._embedding)
         allowed = allowed_tokens(lm.tokenizer, len(self.table), tokens=self.tokens, script=self.script)
         left, _ = template.sides("a", lm.blank)
-        self._lends = _joint(left)[1]  # the template has the space that a prompt's first token begins with
-        self._spaced = spaced = template.spaced or self._lends
-        opens, self.follows = first_tokens(lm.tokenizer, allowed, tokens=self.tokens, spaced=spaced)
-        fitting = opens & begins_with_space(lm.tokenizer, len(self.table)) if spaced else opens
+        self._place = Place.behind(left, spaced=template.spaced)
+        opens, self.follows = first_tokens(lm.tokenizer, allowed, tokens=self.tokens, place=self._place)
+        fitting = opens & begins_with_space(lm.tokenizer, len(self.table)) if self._place.spaced else opens
         self.opens = fitting if bool(fitting.any()) else opens
         self._blank = int(allowed.nonzero()[0])  # stands in the prompt's place; its vector is never read
         self._pad = lm.tokenizer.pad_token_id or 0
         rows: Any = _causal_rows if isinstance(lm, CausalLM) else _masked_rows
-        found = [(number, rows(lm, template, text, tuple(choices), self.how)) for number, text in enumerate(self.texts)]
+        # What stands behind the prompt is cut as behind a word; with the longest it is least like to grow together.
+        words = map(str.strip, lm.tokenizer.batch_decode(self.follows.nonzero()))
+        word = max(filter(str.isalpha, words), key=len, default="a")
+        found = [(n, rows(lm, template, text, tuple(choices), self.how, word)) for n, text in enumerate(self.texts)]
         # like lengths share a forward pass
         self._rows: list[tuple[int, list[_Row]]] = sorted(
             found, key=lambda one: max(len(row.left) + len(row.right) for row in one[1])
@@ -98,8 +101,7 @@ class ClassificationObjective:
 
     def text(self, ids: Sequence[int]) -> str:
         """A prompt of these tokens as it is put into the template."""
-        text = prompt_text(self.tokenizer, ids, spaced=self._spaced)
-        return text.removeprefix(" ") if self._lends else text
+        return prompt_text(self.tokenizer, ids, self._place)
 
     def loss(self, vectors: Float[Tensor, "n length d"]) -> Float[Tensor, " n"]:
         """Mean over texts of -log P(class | text, prompt), calibrated, renormalised over the verbalizers."""
@@ -224,34 +226,32 @@ class ClassificationObjective:
         return self._follows and length <= _LONGEST
 
 
-def _joint(left: str) -> tuple[str, bool]:
-    """``left`` without the space at its end, and whether there was one: it belongs to the prompt's first token."""
-    return (left[:-1], True) if len(left) > 1 and left.endswith(" ") else (left, False)
-
-
-def _causal_rows(lm: CausalLM, template: Template, text: str, choices: tuple[str, ...], how: Pooling) -> list[_Row]:
-    """A row for each way that the answers but for their last token go on."""
+def _causal_rows(
+    lm: CausalLM, template: Template, text: str, choices: tuple[str, ...], how: Pooling, word: str
+) -> list[_Row]:
+    """A row for each way that the answers but for their last token go on, behind a prompt that ends in ``word``."""
+    check_gradient(template, causal=True)
     before, after = template.fill(text, "")
     left_text = template.before_prompt(text)
     middle = before[len(left_text) :]
-    if not template.prompt_first:
-        raise InputError("with a causal model a method that takes gradients needs {prompt} before {mask}.")
-    (left,) = lm.encode([_joint(left_text)[0]])
-    between = ids_behind(lm.tokenizer, middle)
+    (left,) = lm.encode([Place.behind(left_text, spaced=template.spaced).before or ""])
+    between = ids_behind(lm.tokenizer, middle, word)
     tails: dict[tuple[int, ...], list[tuple[int, int, int, float]]] = defaultdict(list)
     start = len(left) + len(between)
-    for column, option in enumerate(answers(lm.tokenizer, choices, how=how, after=after, context=middle or None)):
+    for column, option in enumerate(answers(lm.tokenizer, choices, how=how, after=after, context=word + middle)):
         pairs = enumerate(zip(option.ids, option.weights, strict=True), start)
         tails[option.ids[:-1]] += [(column, place, token, weight) for place, (token, weight) in pairs]
     return [_Row(tuple(left), (*between, *tail), tuple(reads)) for tail, reads in tails.items()]
 
 
-def _masked_rows(lm: MaskedLM, template: Template, text: str, choices: tuple[str, ...], how: Pooling) -> list[_Row]:
-    """A row for each state in which an answer's masks are filled from left to right."""
+def _masked_rows(
+    lm: MaskedLM, template: Template, text: str, choices: tuple[str, ...], how: Pooling, word: str
+) -> list[_Row]:
+    """A row for each state in which an answer's masks are filled from left to right, likewise."""
     left_text, right_text = template.sides(text, lm.blank)
     opening, closing = special_ids(lm.tokenizer)
-    left = [*opening, *plain_ids(lm.tokenizer, _joint(left_text)[0])]
-    right = [*ids_behind(lm.tokenizer, right_text), *closing]
+    left = [*opening, *plain_ids(lm.tokenizer, Place.behind(left_text, spaced=template.spaced).before or "")]
+    right = [*ids_behind(lm.tokenizer, right_text, word), *closing]
     mask = lm.tokenizer.mask_token_id
     at = (left if mask in left else right).index(mask)
     start = at if mask in left else len(left) + at

@@ -2,7 +2,6 @@
 
 import contextlib
 import copy
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import get_args
@@ -11,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from hardprompt.data.saying import say_once
 from hardprompt.data.tables import Example
 from hardprompt.errors import InputError, unknown
 from hardprompt.lms import TaskLM
@@ -23,9 +23,8 @@ from hardprompt.tasks.classify.calibration import Leaning, leaning, without
 from hardprompt.tasks.classify.examples import check_examples
 from hardprompt.tasks.classify.loss import ClassificationObjective
 from hardprompt.tasks.classify.prior import Calibration
+from hardprompt.tasks.cutting import cut
 from hardprompt.tasks.template import Template
-
-_LOG = logging.getLogger(__name__)
 
 _LONG = 128  # tokens
 _NAMED = 3  # texts that a warning shows
@@ -264,10 +263,10 @@ class Classification:
             return texts
         apart = f"{blank[0]} {blank[1:]}"
         named = ", ".join(f"{where} ({text[:40]!r})" for where, text in holding[:_NAMED])
-        _LOG.warning(
-            "the task model's mask token %r stands in %d of %d texts and is read as %r there: %s", blank,
-            len(holding), len(texts), apart, named,
-        )  # fmt: skip
+        say_once(
+            f"the task model's mask token {blank!r} stands in {len(holding)} of {len(texts)} texts and is read as "
+            f"{apart!r} there: {named}"
+        )
         return [text.replace(blank, apart) for text in texts]
 
     def _fit(self, texts: list[str], reserve: int) -> tuple[list[str], int]:
@@ -288,10 +287,7 @@ class Classification:
         if not limits:
             return texts, 0
         most = min(limits)
-        fitted = [self.lm.truncate(text, most) for text in texts]
+        fitted, number = cut(self.lm, texts, most)
         if self.lm.context_length is not None:
             self.prompt_room = self.lm.context_length - around - max(map(self.lm.count, fitted))
-        cut = sum(a != b for a, b in zip(texts, fitted, strict=True))
-        if cut:
-            _LOG.warning("%d of %d texts have more than %d tokens and are cut at their end", cut, len(texts), most)
-        return fitted, cut
+        return fitted, number

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from hardprompt.errors import HardpromptError
 from hardprompt.lms.answers import Pooling
-from hardprompt.optimizers import find
+from hardprompt.optimizers import Need, find
 from hardprompt.tasks.classify.prior import Calibration, check_shares, uneven
-from hardprompt.tasks.settings import DEFAULT_MODEL, ENCODING, Precision, Settings, flag
+from hardprompt.tasks.settings import CUT, DEFAULT_MODEL, ENCODING, MOST_TOKENS, Precision, Settings, flag
 
 if TYPE_CHECKING:
     from hardprompt.lms.causal import CausalLM
@@ -56,11 +56,11 @@ class Classify(Settings):
     )
     validation_rows: int = flag("texts to validate on at most", default=500, metavar="N", low=1, high=1e9)
     test_rows: int = flag("texts to test on at most", default=4000, metavar="N", low=1, high=1e9)
-    max_text_tokens: int = flag(
-        "tokens of the task model at which a text is cut", default=1024, metavar="N", low=1, high=1e9
-    )
+    max_text_tokens: int = flag(CUT, default=MOST_TOKENS, metavar="N", low=1, high=1e9)
     encoding: str | None = flag(ENCODING, default=None, metavar="NAME")
-    drop_small_classes: bool = flag("leave out classes that are too small to be in every part of TRAIN", default=False)
+    drop_small_classes: bool = flag(
+        "leave out classes too small to be in every part of TRAIN, with --shots in training", default=False
+    )
     verbalizers: Mapping[str, str] = flag(
         "the word that stands for a class, behind a space; LABEL==WORD is without one", factory=dict,
         metavar="LABEL=WORD", name="verbalizer",
@@ -114,9 +114,18 @@ class Classify(Settings):
             },
         }  # fmt: skip
 
+    def check_kinds(self, kinds: Mapping[str, set[str]]) -> None:
+        """Where the prompt stands, for a method that takes gradients."""
+        from hardprompt.tasks.classify.answers import check_gradient
+        from hardprompt.tasks.template import Template
+
+        if Need.OBJECTIVE in find(self.method).needs:
+            check_gradient(Template(self.template), causal=kinds["task_model"] == {"causal"})
+
     def notes(self) -> list[str]:
-        """What there is to say of the answers, by the task model's tokenizer; nothing of a model of the user's own."""
-        from hardprompt.lms.load import load_tokenizer, resolve
+        """What there is to say of the answers, by the task model's kind and tokenizer; nothing of a user's own."""
+        from hardprompt.lms.embedded import waits
+        from hardprompt.lms.load import load_tokenizer, mask_of, read_config, resolve
         from hardprompt.lms.own import is_own
         from hardprompt.lms.roles import ROLES
         from hardprompt.tasks.classify.answers import notes
@@ -124,14 +133,18 @@ class Classify(Settings):
 
         if is_own(self.task_model):
             return []
+        if waits(self.task_model):
+            return [f"the answers were not looked at: model {self.task_model!r} is converted when it is first loaded."]
         try:
-            tokenizer = load_tokenizer(resolve(self.task_model, ROLES["task model"]))
+            source = resolve(self.task_model, ROLES["task model"])
+            config, tokenizer = read_config(source), load_tokenizer(source)
         except HardpromptError as error:  # a dry run needs no model
             return [f"the answers were not looked at: {error}"]
-        template = Template(self.template)
-        blank = tokenizer.mask_token or "" if "{mask}" in template.source else ""
-        splits = self._splits()
-        said = notes(tokenizer, splits.verbalizers, template, how=self.score, blank=blank, calibrate=self.calibrate)
+        blank, splits = mask_of(source, config, tokenizer) or "", self._splits()
+        said = notes(
+            tokenizer, splits.verbalizers, Template(self.template), how=self.score, blank=blank,
+            calibrate=self.calibrate,
+        )  # fmt: skip
         if self.calibrate != "none" and not self.class_prior:
             said += uneven(row.label for row in splits.train)
         return said

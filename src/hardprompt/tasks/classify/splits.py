@@ -1,11 +1,11 @@
 """The three sets of a run: which texts train, which choose, and which are touched once."""
 
-import logging
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from hardprompt.data.saying import say_once
+from hardprompt.data.spelling import one_spelling
 from hardprompt.data.tables import (
     Row,
     check_classes,
@@ -15,15 +15,10 @@ from hardprompt.data.tables import (
     few_shot,
     read_rows,
     say_left_out,
-    split,
 )
 from hardprompt.errors import InputError, unknown
 from hardprompt.tasks.classify.examples import check_examples
-
-_LOG = logging.getLogger(__name__)
-
-_VALIDATION_SHARE = 0.25  # of the training file, when no validation file is given
-_TEST_SHARE = 0.3  # likewise for test
+from hardprompt.tasks.classify.parting import others, parted, too_small, without
 
 
 @dataclass(frozen=True)
@@ -57,10 +52,10 @@ def read_splits(
 ) -> Splits:
     """Read the files of a classification and part what is not given separately.
 
-    ``drop_small_classes`` leaves out, in every set, the classes that have too few rows to be in each part of ``train``;
-    ``words`` are verbalizers, as many as there are classes, or none; ``seed`` draws the shots, ``data_seed`` parts. Of
-    a set with more rows than it may have (None: as many as there are), some are drawn, the same ones for every seed;
-    shots are not cut again.
+    ``drop_small_classes`` leaves out, in every set, the classes of which ``train`` has too few rows for the shots and
+    for each set that is parted from it; ``words`` are verbalizers, as many as there are classes, or none; ``seed``
+    draws the shots, ``data_seed`` parts. Of a set with more rows than it may have (None: as many as there are), some
+    are drawn, the same ones for every seed; shots are not cut again.
 
     Raises:
         InputError: whatever is wrong with a file, a column, a class, a text or a word.
@@ -74,20 +69,16 @@ def read_splits(
             faults.append(str(error))
     if faults:  # those of all files at once
         raise InputError(" ".join(faults))
-
-    def parted(rows: list[Row], path: str | None, share: float) -> tuple[list[Row], list[Row]]:
-        if path is None:
-            return split(rows, share, seed=data_seed)
-        return rows, [row for row in read[path] if row.label not in small]
+    read = one_spelling(read)
 
     rows = read[train]
-    parts = 1 + (test is None) + (validation is None)
-    if parts > 1:
+    choosing, tested = (None if path is None else read[path] for path in (validation, test))
+    if choosing is None or tested is None:
         check_classes(train, rows, text=text, label=label, encoding=encoding)
-    small = _small(rows, max(parts, shots or 1)) if drop_small_classes else set()
-    if small:
-        _LOG.warning("left out as too small: the classes %s", ", ".join(sorted(small)))
-        rows = [row for row in rows if row.label not in small]
+    if drop_small_classes:
+        small = too_small(train, rows, choosing, tested, shots=shots, seed=data_seed)
+        rows = others(rows, small)
+        choosing, tested = (None if own is None else others(own, small) for own in (choosing, tested))
         words = {name: word for name, word in words.items() if name not in small}
     check_missing(rows, words)
     names = classes(rows)
@@ -99,16 +90,14 @@ def read_splits(
         raise InputError(
             f"class {missing[0]!r} has no verbalizer; name one for each of: {', '.join(names)}, or for none."
         )
-    rows, tested = parted(rows, test, _TEST_SHARE)
-    rows, choosing = parted(rows, validation, _VALIDATION_SHARE)
-    whole = len(rows) + len(choosing)
-    rows, choosing = _without(rows, tested), _without(choosing, tested)
-    if shared := whole - len(rows) - len(choosing):
-        _LOG.warning("left out of training and validation: %d with a text or group of the test set", shared)
-    common = len(rows) - len(_without(rows, choosing))
+    rows, choosing, tested, shared = parted(rows, choosing, tested, seed=data_seed)
+    if shared:
+        say_once(f"left out of training and validation on {train}: {shared} with a text or group of the test set")
+    common = len(rows) - len(without(rows, choosing))
     if common:  # published few-shot splits do this: they are used as they are
-        _LOG.warning(
-            "%d of %d training rows stand in the validation set too: it shows less of overfitting", common, len(rows)
+        say_once(
+            f"{common} of {len(rows)} training rows of {train} stand in the validation set too: it shows less of "
+            "overfitting"
         )
     if shots is not None:
         rows, train_rows = few_shot(rows, shots, seed=seed), None
@@ -133,18 +122,3 @@ def read_splits(
     taken = {id(row) for part in (rows, choosing, tested) for row in part}
     left_out = [row for part in read.values() for row in part if id(row) not in taken]
     return Splits(rows, choosing, tested, left_out, verbalizers)
-
-
-def _small(rows: Sequence[Row], least: int) -> set[str]:
-    """The classes with fewer than so many groups, or texts where there are none."""
-    units: dict[str, set[tuple[bool, str]]] = defaultdict(set)
-    for row in rows:
-        units[row.label].add((False, row.text.strip()) if row.group is None else (True, row.group))
-    return {label for label, found in units.items() if len(found) < least}
-
-
-def _without(rows: list[Row], later: Sequence[Row]) -> list[Row]:
-    """The rows whose text and group stand in no later set."""
-    texts = {row.text.strip() for row in later}
-    groups = {row.group for row in later if row.group is not None}
-    return [row for row in rows if row.text.strip() not in texts and row.group not in groups]

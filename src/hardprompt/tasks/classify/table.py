@@ -9,6 +9,7 @@ from rich.console import RenderableType
 
 from hardprompt.data.files import columns
 from hardprompt.tasks.classify.verdict import disappointed, said
+from hardprompt.tasks.cutting import cut_note
 from hardprompt.tasks.tables import number, rows, spent, table
 
 PREDICTIONS = "predictions.csv"
@@ -63,8 +64,7 @@ def show(result: Mapping[str, Any]) -> list[RenderableType]:
     shown += [f"Never predicted {where}: {', '.join(names)}." for where, names in never]
     if not result.get("readable", True):
         shown.append("The found prompt is no text: it cannot be read, pasted, or moved to another model.")
-    cut = result["texts"]["truncated"]
-    return [*shown, f"{cut} texts were too long and were cut at their end (--max-text-tokens)."] if cut else shown
+    return [*shown, *cut_note(result)]
 
 
 def _weighed(result: Mapping[str, Any]) -> list[RenderableType]:

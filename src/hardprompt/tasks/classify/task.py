@@ -165,15 +165,14 @@ class ClassifyTask:
         return self._template.in_place([row.text for row in self.train], words=_START_WORDS)
 
     @property
-    def stages(self) -> Stages | None:
-        """A search whose texts are held, a test of texts that are not; None where a pass costs somebody else's time."""
-        if not isinstance(self.lm, CausalLM | MaskedLM):
-            return None
+    def stages(self) -> Stages:
+        """A search whose texts are held, a test of texts that are not."""
         more = 0 if self.calibrate == "none" else len(self.train)  # scored with the others, to calibrate
         return Stages(
             self._train, fresh=self._train.unheld(), validation=len(self.validation) + more, test=len(self.test) + more,
             tested=(2 if self.leads else 3) + CLOSE + self.ensemble - 1,
             lower=("--train-rows", "--validation-rows", "--test-rows"),
+            free=isinstance(self.lm, CausalLM | MaskedLM),
         )  # fmt: skip
 
     def choose(self, trials: Sequence[Trial], perplexity: Perplexity) -> Trial:

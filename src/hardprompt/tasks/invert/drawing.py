@@ -5,15 +5,14 @@ from __future__ import annotations
 import importlib.util
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
-
-import torch
 
 from hardprompt.errors import MissingExtra, pip_install
 from hardprompt.lms.hub import find
-from hardprompt.lms.placing import device, half
 from hardprompt.lms.quiet import one_line
 from hardprompt.lms.roles import ROLES, check_name
+from hardprompt.lms.unasked import check_parts
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -45,13 +44,18 @@ def draw(prompts: Sequence[str], *, model: str, seed: int = 0, revision: str | N
         MissingExtra: diffusers is not installed.
     """
     check_installed()
+    import torch  # as late: that a model is missing, or diffusers, is said at once
     from diffusers import AutoPipelineForText2Image
+
+    from hardprompt.lms.placing import device, half
 
     where = device()
     dtype = half(where) if where == "cuda" else torch.float32
     check_name(model, ROLES["pipeline"])
     with one_line(model, ROLES["pipeline"].valid, "cannot draw"):
         path, commit = find(model, revision)
+        if Path(path).is_dir():
+            check_parts(model, Path(path))
         # Only safetensors and no code from the hub: neither pickles nor a model's own pipeline are run.
         pipeline = AutoPipelineForText2Image.from_pretrained(
             path, revision=commit, torch_dtype=dtype, use_safetensors=True

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import io
-import logging
 import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hardprompt.data.saying import say_once
 from hardprompt.errors import InputError
 from hardprompt.lms.image_text.pillow import pillow
 from hardprompt.lms.image_text.shown import as_shown
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-_LOG = logging.getLogger(__name__)
 
 MEGAPIXELS = 100  # a few times what cameras make; decoded it takes 300 MB
 ASPECT = 50  # image processors scale the shorter side up to theirs: a longer strip would fill the memory
@@ -58,7 +56,7 @@ def read_image(path: str | Path) -> Image:
                         f"{ASPECT} times the shorter."
                     )
                 if getattr(image, "is_animated", False):
-                    _LOG.warning("%s holds several pictures (an animation or pages); the first one is used", path)
+                    say_once(f"{path} holds several pictures (an animation or pages); the first one is used")
                 image.load()
                 return as_shown(image, name)
     except InputError:

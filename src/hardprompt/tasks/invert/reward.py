@@ -14,7 +14,7 @@ from hardprompt.errors import InputError
 from hardprompt.lms.image_text import ImageText, check_length
 from hardprompt.lms.tokens import special_ids
 from hardprompt.lms.vectors import substituted, token_vectors
-from hardprompt.lms.vocabulary import Tokens, allowed_tokens, begins_with_space, first_tokens
+from hardprompt.lms.vocabulary import Place, Tokens, allowed_tokens, begins_with_space, first_tokens
 from hardprompt.optimizers.gradient.soft import SoftPrompts
 from hardprompt.tasks.invert.words import check_words, occurs
 
@@ -146,7 +146,7 @@ class InversionObjective:
         before, _, after = task.complete("\0").partition("\0")
         # A caption has one space between the beginning and the prompt, and none before the first word of all.
         spaced = before != ""
-        opens, self.follows = first_tokens(self.tokenizer, allowed, tokens=tokens, spaced=spaced)
+        opens, self.follows = first_tokens(self.tokenizer, allowed, tokens=tokens, place=Place(before.rstrip(), spaced))
         fitting = opens & (begins_with_space(self.tokenizer, len(self.table)) == spaced)
         self.opens = fitting if bool(fitting.any()) else opens
         left, word, behind = self._read([before.rstrip(), "a", "a" + after])

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hardprompt.errors import InputError
+from hardprompt.lms.footprint import Writing
 from hardprompt.search.work import grouped
 from hardprompt.tasks.template import Template
 
@@ -82,6 +83,11 @@ class Restyle:
         self._stop = tuple(dict.fromkeys([self.stop, "\n"])) if self.stop else ("\n",)
         self._longest = [max(3 * n // 2, n + _SHORTEST) for n in map(self.lm.count, self.texts)]
 
+    def writing(self, prompts: int) -> Writing:
+        """What the task model writes for so many prompts, each taken as no longer than nothing."""
+        lengths = [self.lm.count(self.template.fill(text, "")[0]) for text in self.texts]
+        return Writing(lengths * prompts, self._longest * prompts, self.samples)
+
     def check_room(self, context_length: int | None, prompts: Sequence[str]) -> None:
         """Raise an InputError for a text that leaves these prompts, or one of 64 tokens, no room in the task model."""
         if context_length is None:
@@ -92,7 +98,8 @@ class Restyle:
             if needed > context_length:
                 raise InputError(
                     f"the text {text[:60]!r} has {self.lm.count(text)} tokens; with the template, a prompt and its "
-                    f"rewriting it needs {needed}, and the task model reads {context_length}."
+                    f"rewriting it needs {needed}, and the task model reads {context_length}: cut texts earlier with a "
+                    "smaller --max-text-tokens."
                 )
 
     def __call__(self, prompts: list[str]) -> Float[Tensor, " n"]:

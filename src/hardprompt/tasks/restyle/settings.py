@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from hardprompt.errors import InputError
 from hardprompt.optimizers import Need
-from hardprompt.tasks.settings import DEFAULT_MODEL, ENCODING, Settings, flag
+from hardprompt.search.plugins import load_object
+from hardprompt.tasks.settings import CUT, DEFAULT_MODEL, ENCODING, MOST_TOKENS, Settings, flag
 
 if TYPE_CHECKING:
     from hardprompt.lms.causal import CausalLM
@@ -72,6 +73,7 @@ class StyleRun(Settings):
     shots: int = flag("texts to train on, drawn by the seed", default=8, metavar="N", low=1, high=1e6)
     validation_rows: int = flag("texts to validate on at most", default=24, metavar="N", low=1, high=1e6)
     test_rows: int = flag("texts to test on at most", default=100, metavar="N", low=1, high=1e6)
+    max_text_tokens: int = flag(CUT, default=MOST_TOKENS, metavar="N", low=1, high=1e9)
     encoding: str | None = flag(ENCODING, default=None, metavar="NAME")
     per_step: int | None = flag(
         "training texts of a step, drawn anew for each (else all)", default=None, metavar="N", low=1, high=1e6
@@ -151,9 +153,7 @@ class StyleRun(Settings):
     def plan(self) -> dict[str, Any]:
         """The template and the sizes of the sets."""
         if self.style_function is not None:
-            from hardprompt.tasks.restyle.styles import function_style
-
-            function_style(self.style_function)
+            load_object("style function", self.style_function)
         texts = self._texts()
         return {
             "template": self.template,
@@ -205,7 +205,8 @@ class StyleRun(Settings):
             lm=lm, texts=texts, template=template, content=lambda sources, outputs: content(embedder, sources, outputs),
             style=style, test_style=test_style, classifier=classifier, fluency=fluency, manual=self.manual,
             instruction=self.instruction, samples=self.samples, stop=self.stop, per_step=self.per_step,
-            zscore=self.zscore, seed=self.seed, model=self.task_model, notify=notify,
+            zscore=self.zscore, seed=self.seed, model=self.task_model, max_text_tokens=self.max_text_tokens,
+            notify=notify,
         )  # fmt: skip
 
     def _texts(self) -> "Texts":

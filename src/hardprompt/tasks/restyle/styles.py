@@ -16,8 +16,9 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from hardprompt.errors import InputError, RewardError, unknown
-from hardprompt.lms.embedding import Embedder, outputs, text_limit
+from hardprompt.lms.embedding import Embedder, outputs
 from hardprompt.lms.load import check_config, load_tokenizer, load_weights, read_config, resolve
+from hardprompt.lms.reach import text_limit
 from hardprompt.lms.roles import ROLES
 from hardprompt.search.plugins import load_object, said
 from hardprompt.search.writing import write_bytes
@@ -141,7 +142,7 @@ def named_style(name: str, label: str, *, revision: str | None = None) -> NamedS
     if len(labels) < 2:
         raise InputError(f"model {name!r} has one label; a classifier with two or more is needed here.")
     tokenizer = load_tokenizer(source)
-    model = load_weights(AutoModelForSequenceClassification, source, tokenizer)
+    model = load_weights(AutoModelForSequenceClassification, source, config, tokenizer)
     index = {**{str(i): i for i in labels}, **{text: i for i, text in labels.items()}}  # a name wins over an index
     if label not in index:
         raise unknown(f"label of {name!r}", label, labels.values())

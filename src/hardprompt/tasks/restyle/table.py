@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import RenderableType
 
 from hardprompt.data.files import columns
+from hardprompt.tasks.cutting import cut_note
 from hardprompt.tasks.tables import number, table
 
 OUTPUTS = "outputs.csv"
@@ -44,7 +45,7 @@ def show(result: Mapping[str, Any]) -> list[RenderableType]:
         low, high = gain["interval"]
         shown.append(f"Against the manual prompt: J {gain['j']:+.3f}, paired 95 % interval {low:+.3f} to {high:+.3f}.")
     shown.append(f"Style by {result['style_by']}; fluency: {result['fluency_by']}")
-    return shown
+    return [*shown, *cut_note(result)]
 
 
 def items(folder: Path) -> dict[str, list[Any]]:

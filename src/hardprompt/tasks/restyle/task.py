@@ -3,7 +3,7 @@
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from hardprompt.data.files import csv_text, place
 from hardprompt.data.markdown import block, code, plain
 from hardprompt.errors import MissingExtra
 from hardprompt.lms.causal import CausalLM
+from hardprompt.lms.footprint import footprint
 from hardprompt.lms.tokens import say_controls
 from hardprompt.lms.vocabulary import Tokens
 from hardprompt.optimizers import Need
@@ -22,6 +23,7 @@ from hardprompt.search.forecast import Stages
 from hardprompt.search.rewards import Cached, PerStep
 from hardprompt.search.work import TEST, VALIDATION, Work, grouped
 from hardprompt.search.writing import write_text
+from hardprompt.tasks.cutting import cut
 from hardprompt.tasks.protocol import SPLITS, Notify, Perplexity, written
 from hardprompt.tasks.restyle.fluency import Fluency
 from hardprompt.tasks.restyle.metrics import bleu, joint, paired_joint, style_metrics
@@ -36,6 +38,7 @@ _LOG = logging.getLogger(__name__)
 _REAL = 100  # sentences of each style whose median perplexity is the measure of fluency
 _IMAGINED = 3  # texts of each kind that the policy model reads before it proposes,
 _WORDS = 24  # so many words of each
+_PROMPTS = 16  # of a step, whose memory is estimated
 _SEED = 0  # validation and test draw the same random numbers whatever the run's seed: runs are then alike in them
 _SHOWN = 5  # outputs in the tables and on the card
 
@@ -67,19 +70,31 @@ class RestyleTask:
     zscore: bool = False  # normalise each text's scores over the prompts of a step
     seed: int = 0  # of what is drawn in training
     model: str = "the task model"  # what the task model is called on the card
+    max_text_tokens: int | None = None  # of the task model, at which a text is cut; None is never
     notify: Notify = lambda _: None  # says what is being waited for
 
     def __post_init__(self) -> None:
+        self._truncated = 0
+        if self.max_text_tokens is not None:
+            sets = (self.texts.train, self.texts.validation, self.texts.test)
+            made = [cut(self.lm, texts, self.max_text_tokens) for texts in sets]
+            (train, _), (validation, _), (test, _) = made
+            self.texts = replace(self.texts, train=train, validation=validation, test=test)
+            self._truncated = sum(number for _, number in made)
         self.manual = None if self.manual is None else self.template.joined(self.manual)
         self.spaced = self.template.spaced
         if isinstance(self.lm, CausalLM):
             used = [one for part, one in self.texts.places if part != LEFT_OUT]
             say_controls(self.lm.tokenizer, ((place(one.file, one.number), one.text) for one in used))
-        train, self._validation = self._task(self.texts.train, seed=self.seed), self._task(self.texts.validation)
-        for task in (train, self._validation, self._task(self.texts.test)):
+        rewarded, self._validation = self._task(self.texts.train, seed=self.seed), self._task(self.texts.validation)
+        tasks = (rewarded, self._validation, self._task(self.texts.test))
+        for task in tasks:
             task.check_room(self.lm.context_length, ["", *([] if self.manual is None else [self.manual])])
-        self.work, self._train = Work(), train
-        self.reward: Cached | PerStep = Cached(train, work=self.work)
+        needed = footprint([], [(self.lm, task.writing(_PROMPTS)) for task in tasks])
+        self.notify(str(needed))
+        needed.warn()
+        self.work, self._train = Work(), rewarded
+        self.reward: Cached | PerStep = Cached(rewarded, work=self.work)
         if self.per_step or self.zscore:
             per_step = self.per_step or len(self.texts.train)
             self.reward = PerStep(self.reward, per_step=per_step, zscore=self.zscore, seed=self.seed)
@@ -114,14 +129,17 @@ class RestyleTask:
         return self.template.joined(written(need, self.manual, self.instruction))
 
     @property
-    def stages(self) -> Stages | None:
-        """A search, a validation and a test that all write; None where that costs somebody else's time."""
-        if not isinstance(self.lm, CausalLM):
-            return None
+    def stages(self) -> Stages:
+        """A search, a validation and a test that all write."""
         tested = 2 + (self.manual is not None)
         lower = ("--shots", "--samples", "--validation-rows", "--test-rows")
         return Stages(
-            self._train, validation=len(self.texts.validation), test=len(self.texts.test), tested=tested, lower=lower
+            self._train,
+            validation=len(self.texts.validation),
+            test=len(self.texts.test),
+            tested=tested,
+            lower=lower,
+            free=isinstance(self.lm, CausalLM),
         )
 
     def choose(self, trials: Sequence[Trial], perplexity: Perplexity) -> Trial:
@@ -198,7 +216,7 @@ class RestyleTask:
                 for name, text, measures in (*rows, *((n, other, tested[other][1]) for n, other in others.items()))
             ],
             "examples": [{"text": t, "output": o.text} for t, o in zip(test[:_SHOWN], written[prompt], strict=False)],
-            "texts": self.texts.sizes,
+            "texts": {**self.texts.sizes, "truncated": self._truncated},
         }
 
     def card(self, result: Mapping[str, Any]) -> str:
