@@ -1,10 +1,12 @@
 """A whole search in memory: what the run folder does, without a folder."""
 
 import json
+import statistics
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from hardprompt import Recipe, find_prompt
 from hardprompt.errors import InputError
@@ -41,6 +43,39 @@ def test_it_finds_in_memory_what_the_run_folder_finds(recipe: Recipe, tmp_path: 
     assert found.best.score == stored["validation"]
     tested = json.loads(json.dumps(search.task.report(found.best.prompt)))
     assert tested["test"] == json.loads((out / "result.json").read_text())["test"]
+
+
+@torch.no_grad()
+def says_yes(model: Any, tokenizer: Any, text: str) -> float:
+    """P(yes) of one plain forward of the model."""
+    answers = [tokenizer(word, add_special_tokens=False).input_ids for word in (" no", " yes")]
+    logs = []
+    for answer in answers:
+        context = [tokenizer.bos_token_id, *tokenizer(text, add_special_tokens=False).input_ids]
+        logits = model(torch.tensor([[*context, *answer]])).logits[0, len(context) - 1 : -1].log_softmax(-1)
+        logs.append(logits[range(len(answer)), answer].sum())
+    return float(torch.stack(logs).softmax(-1)[1])
+
+
+def test_the_verdict_and_the_ensemble_are_of_what_the_model_says(recipe: Recipe, tiny_causal: Any) -> None:
+    search = prepare(recipe.changed(ensemble=3))
+    found = search.run(**recipe.budget)
+    task: Any = search.task
+    report = task.report(found.best.prompt)
+    verdict, together = report["verdict"], report["ensemble"]
+    assert [row["name"] for row in verdict["candidates"]][:1] == ["found"]
+    assert {row["name"] for row in verdict["candidates"]} == {"found", "empty", "manual"}
+    for row in verdict["candidates"]:
+        prompt = {"manual": " The sentiment is"}.get(row["name"], row["prompt"])
+        for part, rows in (("train", task.train), ("validation", task.validation), ("test", task.test)):
+            right = [(says_yes(*tiny_causal, r.text + prompt) > 0.5) == (r.label == "yes") for r in rows]
+            assert row[part] == pytest.approx(sum(right) / len(right)), (row, part)
+    assert len(together["prompts"]) == 3
+    chances = [
+        statistics.fmean(says_yes(*tiny_causal, r.text + p) for p in together["prompts"]) for r in task.test
+    ]  # fmt: skip
+    right = [(chance > 0.5) == (r.label == "yes") for chance, r in zip(chances, task.test, strict=True)]
+    assert together["test"]["accuracy"] == pytest.approx(sum(right) / len(right))
 
 
 def test_any_reward_is_a_task(tiny_causal: Any) -> None:

@@ -1,7 +1,7 @@
 """What a finished search leaves: its result, the table of its prompts, and what a person has to know of it."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,8 +33,14 @@ def report(
     part = task.report(outcome.best.prompt)
     shown = task.shown(outcome.best.prompt)
     rows = part["baselines"]
-    prompts = [shown] * part.get("readable", True) + [row["prompt"] for row in rows if row["prompt"] is not None]
+    verdict = part.get("verdict") or {"candidates": []}
+    others = [row["prompt"] for row in (*rows, *verdict["candidates"]) if row["prompt"] not in (None, shown)]
+    prompts = [shown] * part.get("readable", True) + others
     perplexity, judge = _perplexity(list(dict.fromkeys(prompts)), recipe, search, models)
+
+    def with_perplexity(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        return [{**row, "perplexity": perplexity.get(row["prompt"])} for row in rows]
+
     return {
         "task": recipe.task,
         "method": recipe.values["method"],
@@ -52,7 +58,12 @@ def report(
         "validation_best": max((trial.score for trial in outcome.trials), default=outcome.best.score),
         "precision": task.precision,
         **part,
-        "baselines": [{**row, "perplexity": perplexity.get(row["prompt"])} for row in rows],
+        "baselines": with_perplexity(rows),
+        **(
+            {"verdict": {**verdict, "candidates": with_perplexity(verdict["candidates"])}}
+            if part.get("verdict")
+            else {}
+        ),
         "revisions": dict(recipe.revisions),
         "versions": versions(),
     }

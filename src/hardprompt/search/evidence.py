@@ -26,7 +26,11 @@ class Worth:
 
 
 def worth(
-    train: Float[Tensor, "prompts n"], validation: Float[Tensor, "prompts m"], history: Float[Tensor, "scored n"]
+    train: Float[Tensor, "prompts n"],
+    validation: Float[Tensor, "prompts m"],
+    history: Float[Tensor, "scored n"],
+    *,
+    written: int = 0,
 ) -> Worth:
     """What prompts that a search recommends are worth, by their scores on its training and on its validation texts.
 
@@ -37,12 +41,14 @@ def worth(
 
     with all four numbers from the history. Given its scores, how a prompt came to be recommended says nothing more of
     its worth w_p, since nothing but the scores chose it: the posterior needs no correction for the choice, and training
-    and validation texts count alike in it. What it takes from the mean over the training texts is the optimism.
+    and validation texts count alike in it. What it takes from the mean over the training texts is the optimism. A
+    prompt that a person wrote is none of those that the history tells of: of its worth nothing is known beforehand.
 
     Args:
-        train: scores of the recommended prompts on each training text, higher is better.
+        train: scores of the recommended prompts on each training text, higher is better; then of the written ones.
         validation: their scores on each text that the search did not learn from; there may be none.
         history: scores on all training texts of all prompts that the search scored, each prompt once.
+        written: how many, the last ones, no search proposed.
 
     Source: empirical Bayes after selection (Efron, 2011, Tweedie's Formula and Selection Bias).
     """
@@ -55,12 +61,13 @@ def worth(
     s2 = max((float(rows.var()) if scored > 1 else 0.0) - c2 / n, _TINY * whole)
     d2 = max((float(texts.var()) if n > 1 else 0.0) - c2 / scored, _TINY * whole)
     # Unknown are the worth of each prompt on texts like the training texts, and by how much the others differ for all.
+    known = torch.where(torch.arange(prompts) < prompts - written, 1.0 / s2, 0.0).double()
     precision = torch.zeros(prompts + 1, prompts + 1, dtype=torch.float64)
-    precision.diagonal()[:prompts] = 1.0 / s2 + (n + m) / c2
+    precision.diagonal()[:prompts] = known + (n + m) / c2
     precision[:prompts, -1] = precision[-1, :prompts] = m / c2
     precision[-1, -1] = (1.0 / (d2 / n + d2 / m) if m else 1.0 / d2) + prompts * m / c2
     seen = validation.mean(1) * m if m else torch.zeros(prompts, dtype=torch.float64)
-    right = torch.cat([mu / s2 + (train.mean(1) * n + seen) / c2, seen.sum()[None] / c2])
+    right = torch.cat([mu * known + (train.mean(1) * n + seen) / c2, seen.sum()[None] / c2])
     # Of the difference between both kinds of texts, the training texts' part is m of n + m.
     level = torch.cat([torch.eye(prompts), torch.full((prompts, 1), m / (n + m))], 1).double()
     covariance = level @ torch.linalg.inv(precision) @ level.T

@@ -14,6 +14,7 @@ from hardprompt.search.files import Past
 from hardprompt.search.work import TRAIN, Work
 
 _VALUES = 20_000_000  # numbers that a memory holds
+_TOLD = 4096  # prompts that tell what prompts are like
 _LINE = 1000  # prompts of one entry of a log that is written anew
 
 
@@ -149,6 +150,11 @@ class Cached:
             return None
         at = _known(row)
         return float(self.aggregate(row[at][None], None if bool(at.all()) else at.nonzero()[:, 0].tolist()))
+
+    def complete(self) -> Float[Tensor, "n items *values"] | None:
+        """The scores of prompts that are known on all items, the latest ones; None where there are none."""
+        rows = [row for row in list(self._known.values())[-_TOLD:] if bool(_known(row).all())]
+        return torch.stack(rows) if rows else None
 
     def __len__(self) -> int:
         return len(self._known)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from hardprompt.search.work import VALIDATION, Work
@@ -32,6 +32,12 @@ def grouped_probabilities(
     scores = torch.cat(work.each(part, prompts, [*first, *then], scored), dim=1)
     found = task.leaning(scores[:, :ahead])
     return without(found, scores[:, ahead:]), found
+
+
+def grouped_right(work: Work, part: str, task: Classification, prompts: Sequence[str]) -> Bool[Tensor, "prompts n"]:
+    """Which of the texts, calibrated on themselves where they are, each prompt gets right."""
+    made = work.each(part, prompts, task.groups(prompts, range(task.items)), lambda items: task.score(prompts, items))
+    return task.right(torch.cat(made, dim=1))
 
 
 class ValidationAccuracy:

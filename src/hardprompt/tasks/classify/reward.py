@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import get_args
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from hardprompt.data.saying import say_once
@@ -171,6 +171,11 @@ class Classification:
         if base is None or scores is None:
             return None
         return leaning(self.calibrate, scores, base.labels, base.shares)
+
+    def right(self, scores: Float[Tensor, "prompts n classes"]) -> Bool[Tensor, "prompts n"]:
+        """Which examples are classified rightly, by what ``score`` said of all; calibrated on these examples."""
+        found = leaning(self.calibrate, scores, self.labels, self.shares)
+        return without(found, scores).argmax(-1) == self.labels
 
     def rewards(self, probabilities: Float[Tensor, "prompts n classes"]) -> Float[Tensor, " prompts"]:
         """The reward of each prompt from its probabilities on all examples."""

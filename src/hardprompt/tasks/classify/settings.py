@@ -88,6 +88,10 @@ class Classify(Settings):
     class_prior: Mapping[str, float] = flag(
         "share of a class that calibration expects (else as in the training texts)", factory=dict, metavar="LABEL=P",
     )  # fmt: skip
+    ensemble: int = flag(
+        "prompts whose mean is tested beside the found one, at so many times its price", default=1, metavar="K", low=1,
+        high=64,
+    )  # fmt: skip
 
     def check_task(self) -> None:
         """The template and the encoding."""
@@ -160,8 +164,9 @@ class Classify(Settings):
             lm=task_lm, train=splits.train, validation=splits.validation, test=splits.test,
             template=Template(self.template), verbalizers=splits.verbalizers, manual=self.manual,
             instruction=self.instruction, precision=self.precision, sharpness=self.sharpness, how=self.score,
-            calibrate=self.calibrate, class_prior=self.class_prior, leads=find(self.method).leads,
-            model=self.task_model, left_out=splits.left_out, max_text_tokens=self.max_text_tokens, notify=notify,
+            calibrate=self.calibrate, class_prior=self.class_prior, ensemble=self.ensemble,
+            leads=find(self.method).leads, model=self.task_model, left_out=splits.left_out,
+            max_text_tokens=self.max_text_tokens, notify=notify,
         )  # fmt: skip
 
     def _splits(self) -> "Splits":

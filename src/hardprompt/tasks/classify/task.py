@@ -30,18 +30,20 @@ from hardprompt.search.work import TEST, Work
 from hardprompt.search.writing import write_bytes, write_text
 from hardprompt.tasks.classify.answers import notes
 from hardprompt.tasks.classify.demonstrations import Demonstrations
-from hardprompt.tasks.classify.grouped import ValidationAccuracy, grouped_probabilities
+from hardprompt.tasks.classify.grouped import ValidationAccuracy, grouped_probabilities, grouped_right
 from hardprompt.tasks.classify.metrics import classification_metrics, never_predicted, paired_difference
 from hardprompt.tasks.classify.prior import Calibration, check_shares, uneven
 from hardprompt.tasks.classify.reward import Classification
 from hardprompt.tasks.classify.stored import how_to, stored
 from hardprompt.tasks.classify.table import PREDICTIONS
+from hardprompt.tasks.classify.verdict import CLOSE, close, ensemble, said, shown_as, weighed
 from hardprompt.tasks.protocol import SPLITS, Notify, Perplexity, written
 from hardprompt.tasks.template import Template
 
 _LOG = logging.getLogger(__name__)
 
-_CHOSEN = "chosen"  # the found prompt, on the validation texts once more
+_CHOSEN, _LEARNT = "chosen", "learnt"  # the best prompts, on validation and training texts once more
+_OTHERS = 7  # of them beside the found one
 _SOFT_FILE = "soft_prompt.safetensors"
 _RESERVE = 64  # tokens that a prompt may have beside a long test text; one that has more keeps what it needs
 _START_WORDS = 64  # of the text that the policy model imagines before a prompt
@@ -68,6 +70,7 @@ class ClassifyTask:
     sharpness: float = 8.0  # of the reward; 1 is the paper, 8 is closer to accuracy
     calibrate: Calibration = "none"  # what is taken from the answers, prompt by prompt, by the training texts
     class_prior: Mapping[str, float] = field(default_factory=dict)  # of each class; none is as in the training texts
+    ensemble: int = 1  # prompts whose mean is tested beside the found one
     leads: bool = False  # prompts stand before everything, the template holding the hand-written one
     model: str = "the task model"  # what the task model is called on the card
     left_out: Sequence[Row] = ()  # what stands in the files and is in none of the sets
@@ -92,6 +95,7 @@ class ClassifyTask:
             )
         self._soft = SoftPrompts()
         self._found, self._tested = "", list[list[float]]()
+        self._trials: list[Trial] = []
         search_lm, self.precision = search_copy(self.lm, self.precision)
         check_shares(self.class_prior, self.classes, self.calibrate)
         if self.calibrate != "none" and not self.class_prior:
@@ -166,33 +170,59 @@ class ClassifyTask:
         more = 0 if self.calibrate == "none" else len(self.train)  # scored with the others, to calibrate
         return Stages(
             self._train, fresh=self._train.unheld(), validation=len(self.validation) + more, test=len(self.test) + more,
-            tested=2 if self.leads else 3, lower=("--train-rows", "--validation-rows", "--test-rows"),
+            tested=(2 if self.leads else 3) + CLOSE + self.ensemble - 1,
+            lower=("--train-rows", "--validation-rows", "--test-rows"),
             free=isinstance(self.lm, CausalLM | MaskedLM),
         )  # fmt: skip
 
     def choose(self, trials: Sequence[Trial], perplexity: Perplexity) -> Trial:
         """The most natural of those that validation cannot tell from the best; the best of those that are no text."""
+        self._trials = list(trials)
         if len(self._soft):
             return max(trials, key=lambda trial: trial.score)
         return choose(trials, len(self.validation), perplexity)
+
+    def _contenders(self, prompt: str, written: Sequence[str], reserve: int) -> list[str]:
+        """The found prompt, then those that did best in validation; none that would have texts cut shorter."""
+        if prompt in self._soft:
+            return [prompt]
+        ranked = sorted(self._trials, key=lambda trial: -trial.score)
+        others = [
+            trial.prompt for trial in ranked
+            if trial.prompt not in (prompt, *written) and self.lm.count(trial.prompt) <= reserve
+        ]  # fmt: skip
+        return [prompt, *list(dict.fromkeys(others))[: max(_OTHERS, 2 * self.ensemble)]]
 
     def shown(self, prompt: str) -> str:
         """As it is."""
         return prompt
 
     def report(self, prompt: str) -> dict[str, Any]:
-        """The found prompt, the empty one and the manual one, side by side on the test texts."""
+        """The found prompt, the empty one and the manual one, side by side on the test texts, and which to use.
+
+        What is recommended is settled before a test text is read.
+        """
         self.validate.hold()  # as in a run that was not resumed: what is held decides what shares a batch
-        task = self._classification(
-            self.test, keep=False, reserve=max(_RESERVE, self.lm.count(prompt)), base=self._base
-        )
+        reserve = max(_RESERVE, self.lm.count(prompt))
         others = {"manual": self._compared} if self.leads else {"empty": "", "manual": self._compared}
         shown = {"manual": self.manual} if self.leads else others  # there it is in the template
-        names = list(dict.fromkeys([prompt, *others.values()]))
-        probabilities, found = grouped_probabilities(self.work, TEST, task, names)
-        predicted = dict(zip(names, probabilities.argmax(-1).numpy(), strict=True))
-        chosen, _ = grouped_probabilities(self.work, _CHOSEN, self._validation, [prompt])
+        found = self._contenders(prompt, list(others.values()), reserve)
+        names = list(dict.fromkeys([*found, *others.values()]))
+        chosen, _ = grouped_probabilities(self.work, _CHOSEN, self._validation, names)
+        history = self.reward.complete()
+        verdict = weighed(
+            found, {name: text for name, text in others.items() if text not in found},
+            grouped_right(self.work, _LEARNT, self._train, names), chosen.argmax(-1) == self._validation.labels,
+            None if history is None else self._train.right(history),
+        )  # fmt: skip
+        members = ensemble(verdict, self.ensemble)
+        if len(members) < self.ensemble != 1:
+            _LOG.warning("an ensemble of %d was asked for; the search recommends %d prompts", self.ensemble, len(found))
+        names = list(dict.fromkeys([prompt, *others.values(), *close(verdict), *members]))
+        task = self._classification(self.test, keep=False, reserve=reserve, base=self._base)
+        probabilities, taken_off = grouped_probabilities(self.work, TEST, task, names)
         labels = task.labels.numpy()
+        predicted = dict(zip(names, probabilities.argmax(-1).numpy(), strict=True))
         self._found = prompt
         self._tested = probabilities[0].tolist()
 
@@ -200,9 +230,14 @@ class ClassifyTask:
             return classification_metrics(labels, predicted[prompt], self.classes)
 
         def taken(prompt: str) -> dict[str, Any]:
-            kept = stored(self.calibrate, found, names.index(prompt), self.classes, len(self.train))
+            kept = stored(self.calibrate, taken_off, names.index(prompt), self.classes, len(self.train))
             return {"calibration": kept}
 
+        averaged = None
+        if members:
+            mean = probabilities[[names.index(member) for member in members]].mean(0)
+            test = classification_metrics(labels, mean.argmax(-1).numpy(), self.classes)
+            averaged = {"prompts": members, "test": test}
         return {
             "template": self._template.shown,
             "readable": prompt not in self._soft,
@@ -210,6 +245,8 @@ class ClassifyTask:
             "never_predicted_in_validation": never_predicted(
                 self._validation.labels.numpy(), chosen.argmax(-1).numpy()[0], self.classes
             ),
+            "verdict": None if verdict is None else shown_as(verdict, shown, {name: tested(name) for name in names}),
+            "ensemble": averaged,
             **taken(prompt),
             "test": tested(prompt),
             "difference_to_manual": paired_difference(labels, predicted[prompt], predicted[self._compared]),
@@ -250,8 +287,9 @@ class ClassifyTask:
         never = (
             f"It never predicted: {', '.join(map(code, names))}.\n" if (names := test.get("never_predicted")) else ""
         )
+        verdict = f"{plain(said(result['verdict']))}\n\n" if result["verdict"] else ""
         return (
-            f"# A prompt for {plain(self.model)}\n\n{how}"
+            f"# A prompt for {plain(self.model)}\n\n{verdict}{how}"
             f"Accuracy on {test['n']} texts that took no part: {test['accuracy']:.3f} "
             f"(95 % interval {low:.3f} to {high:.3f}), macro-F1 {test['macro_f1']:.3f}.\n{never}"
         )
