@@ -1,8 +1,9 @@
 """Results on standard output: as tables, or as one JSON object."""
 
+import contextlib
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -40,16 +41,25 @@ def print_parts(result: Mapping[str, Any], parts: Iterable[RenderableType], *, a
         print(visible(json.dumps(result, ensure_ascii=False)))
         return
     screen = standard_output()
-    try:
+    with _cells():
         for part in parts:
             screen.print(part, highlight=False)
-    except NotRenderableError as error:  # a cell that is no text, of a file that was edited
-        raise TypeError(str(error)) from error
 
 
 def print_result(result: Mapping[str, Any], *, as_json: bool) -> None:
     """The result of a run."""
-    print_parts(result, [] if as_json else [*show(result), *filter(None, [behind(result)])], as_json=as_json)
+    with _cells():
+        parts = [] if as_json else [*show(result), *filter(None, [behind(result)])]
+    print_parts(result, parts, as_json=as_json)
+
+
+@contextlib.contextmanager
+def _cells() -> Iterator[None]:
+    """Raise a TypeError for a cell that is no text, of a file that was edited."""
+    try:
+        yield
+    except NotRenderableError as error:
+        raise TypeError(str(error)) from error
 
 
 def print_methods(found: Mapping[str, Method]) -> None:
