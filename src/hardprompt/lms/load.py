@@ -13,7 +13,7 @@ from hardprompt.lms.hub import Source, find, there
 from hardprompt.lms.own import is_own, load_own
 from hardprompt.lms.quiet import one_line, quiet
 from hardprompt.lms.roles import INSIDE, KINDS, ROLES, Role, check_name
-from hardprompt.lms.unasked import adapted, plain
+from hardprompt.lms.unasked import adapted, check_shards, plain
 
 if TYPE_CHECKING:
     from hardprompt.lms.masked import MaskedLM
@@ -238,6 +238,7 @@ def load_weights(auto: Any, source: Source, config: Any, tokenizer: Any, *, spar
 
     with quiet(), one_line(source.name, source.role.valid):
         # Only safetensors: a pickle could run code.
+        check_shards(source.name, source.path, source.revision, config)
         model, report = auto.from_pretrained(
             source.path, config=config, revision=source.revision, dtype="float32", use_safetensors=True,
             trust_remote_code=False, output_loading_info=True,
