@@ -96,20 +96,16 @@ def test_an_index_of_weights_names_safetensors_files_in_its_own_folder(
 
 
 def test_an_adapter_beside_a_model_is_refused(tmp_path: Path, tiny_tokenizer: PreTrainedTokenizerFast) -> None:
-    """Beside a whole model, alone as peft leaves it, and in the folder of a GGUF file, where it would be added too."""
-    model, alone, gguf = (tmp_path / name for name in ("model", "alone", "gguf"))
+    """Beside a whole model, and alone as peft leaves it."""
+    model, alone = tmp_path / "model", tmp_path / "alone"
     saved(model, tiny_tokenizer)
-    for folder in (model, alone, gguf):
+    for folder in (model, alone):
         folder.mkdir(exist_ok=True)
         (folder / "adapter_config.json").write_text('{"peft_type": "LORA", "base_model_name_or_path": "some/model"}')
-    for folder in (model, alone):
         with pytest.raises(InputError, match=r"^judge '.*' holds an adapter \(adapter_config.*merge_and_unload"):
             check_name(str(folder), ROLES["causal model"], "judge")
         with pytest.raises(InputError, match="holds an adapter"):
             load_causal(str(folder))
-    (gguf / "x.gguf").write_bytes(b"GGUF" + (3).to_bytes(4, "little") + bytes(16))
-    with pytest.raises(InputError, match=r"model '.*gguf' holds an adapter"):
-        load_causal(str(gguf / "x.gguf"))
 
 
 def test_a_part_of_a_pipeline_may_not_ask_for_either(tmp_path: Path) -> None:
