@@ -186,6 +186,13 @@ def truncate(tokenizer: Any, text: str, tokens: int) -> str:
     return text[:end]
 
 
+def check_limit(tokenizer: Any) -> None:
+    """Raise a ValueError for a tokenizer whose longest text is no number of tokens."""
+    most = tokenizer.model_max_length
+    if type(most) not in (int, float) or not most >= 1:
+        raise ValueError(f"its tokenizer's model_max_length is {most!r}; a number of tokens, 1 or more, was expected")
+
+
 def check_rows(name: str, tokenizer: Any, embedding: Any) -> None:
     """See that a model has a row for each token that a text can be cut into.
 

@@ -12,6 +12,7 @@ ADAPTER = "adapter_config.json"
 _HOW = {f"{start}{part}_implementation" for start in ("", "_") for part in ("attn", "experts")}
 _TORCH = (None, "eager", "sdpa")
 _WEIGHTS = "transformers_weights"  # the file of the weights, which may be a pickle
+_LAYERS = ("num_hidden_layers", "encoder_layers", "decoder_layers")
 _INDEX = ".safetensors.index.json"  # says which file has which weight, any of which may be a pickle
 
 
@@ -46,25 +47,39 @@ def adapted(name: str, what: str = "model") -> InputError:
     )
 
 
-def check_shards(name: str, where: str, revision: str, config: Any) -> None:
-    """Raise an InputError for a model whose index of weights names what is no safetensors file in the model's folder.
+def check_weights(name: str, where: str, revision: str, config: Any) -> None:
+    """See that weights are safetensors files in the model's own folder, and enough for the layers of its configuration.
 
     Args:
         name: what the user calls it.
         where: its folder, or its name on the hub.
         revision: the commit there.
         config: its configuration.
-    """
-    from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, cached_file
 
-    own = str(getattr(config, _WEIGHTS, None))
-    for index in {SAFE_WEIGHTS_INDEX_NAME, own if own.endswith(_INDEX) else SAFE_WEIGHTS_INDEX_NAME}:
-        file = cached_file(
-            where, index, revision=revision,
-            _raise_exceptions_for_missing_entries=False, _raise_exceptions_for_connection_errors=False,
-        )  # fmt: skip
-        if file is not None:
-            _check_index(name, index, _read(Path(file)), "model")
+    Raises:
+        InputError: an index of weights names another file, or there are more layers than weights.
+    """
+    from safetensors import safe_open
+    from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, cached_file
+
+    own = getattr(config, _WEIGHTS, None)
+    for file in (SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME) if own is None else (str(own),):
+        found = cached_file(where, file, revision=revision, _raise_exceptions_for_missing_entries=False)
+        if found is None:
+            continue
+        if file.endswith(_INDEX):
+            count = len(_check_index(name, file, _read(Path(found)), "model"))
+        else:
+            with safe_open(found, framework="pt") as weights:
+                count = len(weights.keys())
+        parts = (config, *(getattr(config, inner, None) for inner in config.sub_configs))
+        layers = max(value for part in parts for key in _LAYERS if isinstance(value := getattr(part, key, 0), int))
+        if layers > count:  # which would be built for minutes, to be refused then
+            raise InputError(
+                f"model {name!r} has {layers} layers, as config.json says, and {count} weights: its checkpoint is not "
+                "whole; use another."
+            )
+        return
 
 
 def check_parts(name: str, folder: Path, what: str = "model") -> None:
@@ -79,7 +94,8 @@ def check_parts(name: str, folder: Path, what: str = "model") -> None:
             raise InputError(f"{what} {name!r} has {key} in {place}, which may name code of the hub; take it out.")
 
 
-def _check_index(name: str, index: str, found: Any, what: str) -> None:
+def _check_index(name: str, index: str, found: Any, what: str) -> Mapping[str, Any]:
+    """The file of each weight by the weight's name."""
     shards = found.get("weight_map") if isinstance(found, Mapping) else None
     if not isinstance(shards, Mapping):
         raise InputError(f"{what} {name!r} cannot be read: its {index} does not say where its weights are.")
@@ -90,6 +106,7 @@ def _check_index(name: str, index: str, found: Any, what: str) -> None:
                 f"{what} {name!r} has its weights in {str(file)!r}, as {index} says; only .safetensors files in its "
                 "own folder are read. Save it with save_pretrained() of transformers."
             )
+    return shards
 
 
 def _read(file: Path) -> Any:
