@@ -15,7 +15,7 @@ from hardprompt.data.tables import Example, Row
 from hardprompt.lms import TaskLM
 from hardprompt.lms.answers import Pooling
 from hardprompt.lms.causal import CausalLM
-from hardprompt.lms.footprint import Footprint, footprint
+from hardprompt.lms.footprint import Footprint, Reading, footprint
 from hardprompt.lms.masked import MaskedLM
 from hardprompt.lms.placing import search_copy
 from hardprompt.lms.tokens import say_controls
@@ -143,8 +143,8 @@ class ClassifyTask:
             tested = [min(count, self.lm.context_length) for count in tested]
         leads = self._template.before_prompt("a") != self._template.before_prompt("")  # a text, and can be held
         held = dict.fromkeys((self._train, self._base, self._validation))
-        sets = [(task.lm, task.lengths(), leads) for task in held]
-        return footprint([*sets, (self.lm, tested, False)])
+        sets = [(task.lm, Reading(task.lengths(), leads, task.normalised)) for task in held]
+        return footprint([*sets, (self.lm, Reading(tested, False, self._train.normalised))])
 
     def _rendered(self, example: Example) -> str:
         before, after = self.template.fill(example.text, self.template.joined(self.manual))
