@@ -183,6 +183,41 @@ def test_a_group_is_one_in_whatever_file_and_spelling(tmp_path: Path) -> None:
     assert sorted(row.text for row in found.left_out) == ["a 2", "a 3"]
 
 
+@pytest.mark.parametrize("kind", ["jsonl", "csv"])
+def test_rows_without_a_group_are_parted_as_if_each_had_its_own(
+    tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def written(name: str, alone: Sequence[str | None], rows: int = 200) -> str:
+        table = [(f"{name} {i}", "ab"[i % 2], f"w{i}" if i % 4 else alone[i // 4 % len(alone)]) for i in range(rows)]
+        file = tmp_path / f"{name}.{kind}"
+        keys = ("text", "label", "who")
+        lines = [json.dumps(dict(zip(keys, row, strict=True))) for row in table]
+        if kind == "csv":
+            lines = [",".join(keys), *(",".join(cell or "" for cell in row) for row in table)]
+        file.write_text("\n".join(lines) + "\n")
+        return str(file)
+
+    base: Any = {"text": "text", "label": "label", "group": "who"}
+    whole = read_splits(train=written("a", ["", " ", None]), **base)
+    plain = read_splits(train=written("a", ["", " ", None]), text="text", label="label")  # no group but of one row
+    for part in ("train", "validation", "test"):
+        assert len(getattr(whole, part)) == len(getattr(plain, part))
+    first = 1 if kind == "jsonl" else 2
+    assert f"50 of 200 rows of {tmp_path / 'a'}.{kind} have no group in 'who', line {first} of" in caplog.text
+    given = read_splits(train=written("b", ["", None]), test=written("c", [" "], 4), **base)
+    assert len([*given.train, *given.validation]) == 200 - 3  # w1, w2 and w3 stand in the test file
+
+
+def test_a_group_is_without_the_spaces_around_it_and_a_missing_value_as_a_word_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "a.csv"
+    file.write_text("text,label,who\na,x,author 3\nb,x,author 3 \nc,y, author 3\nd,y,nan\ne,y,nan\n")
+    rows = read_rows(file, text="text", label="label", group="who")
+    assert [row.group for row in rows] == ["author 3"] * 3 + ["nan"] * 2
+    assert f"2 rows of {file} are kept together as the group 'nan'" in caplog.text
+
+
 @pytest.mark.parametrize("name", ["nan", "None", "NULL", "N/A"])
 def test_a_rare_class_that_is_called_as_a_missing_value_is_refused(name: str, caplog: pytest.LogCaptureFixture) -> None:
     rows = [Row(f"text {i}", "ab"[i % 2], number=i + 2, file="a.csv") for i in range(20)]

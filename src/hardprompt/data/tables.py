@@ -72,7 +72,7 @@ def read_rows(
         path: a .csv, .tsv, .jsonl (or .ndjson) or .parquet file.
         text: column of the texts.
         label: column of the classes.
-        group: column that keeps rows together when a set is split.
+        group: column that keeps rows together when a set is split; a row without one is of no group, which is said.
         encoding: as Python calls it; None is UTF-8, UTF-16 with its mark or, after saying so, Windows-1252.
 
     Raises:
@@ -85,7 +85,7 @@ def read_rows(
     blank: dict[str, list[int]] = {text: [], label: []}
     for number, record in records(file, encoding, [name for name in (text, label, group) if name is not None]):
         value, kind = _field(record, text, file, number, label, group), _field(record, label, file, number).strip()
-        own = _field(record, group, file, number) if group else None
+        own = _field(record, group, file, number).strip() or None if group else None
         if not value.strip():
             blank[text].append(number)
         elif not kind:
@@ -100,7 +100,21 @@ def read_rows(
             named = place(file, numbers[0]).partition(" ")[0]
             shown = ", ".join(map(str, numbers[:_NAMED])) + (", ..." if len(numbers) > _NAMED else "")
             say_once(f"left out of {path}: {len(numbers)} with an empty {column!r}, in {named} {shown}")
+    if group:
+        _say_groups(path, rows, group)
     return rows
+
+
+def _say_groups(path: str | Path, rows: Sequence[Row], column: str) -> None:
+    """Say which rows are of no group, and which of one that may be a missing value."""
+    alone = [row for row in rows if row.group is None]
+    if alone:
+        say_once(
+            f"{len(alone)} of {len(rows)} rows of {path} have no group in {column!r}, {alone[0].where} first: each is "
+            "taken by itself"
+        )
+    for name, n in Counter(row.group for row in rows if row.group and row.group.lower() in _MISSING).items():
+        say_once(f"{n} rows of {path} are kept together as the group {name!r}; empty these cells if it is none")
 
 
 def check_classes(path: str | Path, rows: Sequence[Row], *, text: str, label: str, encoding: str | None = None) -> None:
