@@ -39,6 +39,32 @@ def test_another_encoding_is_read_as_windows_1252_after_a_word_that_names_the_fl
     assert "--encoding cp1251" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("lines", "bad"),
+    [
+        (["café crème".encode()] * 40 + ["résumé old".encode("cp1252")], 42),
+        (["résumé old".encode("cp1252")] * 40 + ["Ákos".encode()], 2),  # whose Á is no Windows-1252
+        (["фильм".encode(), "фильм".encode("cp1251")], 3),
+        (["café crème, a long text that a program cut à la".encode() + "é".encode()[:1]], 2),
+    ],
+)
+def test_a_file_of_two_encodings_is_refused_with_the_line_that_is_not_utf_8(
+    tmp_path: Path, lines: list[bytes], bad: int
+) -> None:
+    data = b"\n".join([b"text,label", *(b'"' + line + b'",x' for line in lines), b""])
+    with pytest.raises(InputError, match=rf"is UTF-8 in some .* not in all \(line {bad}, byte .*--encoding cp1252"):
+        read(tmp_path / "a.csv", data)
+    (tmp_path / "a.txt").write_bytes(data)
+    with pytest.raises(InputError, match=rf"not in all \(line {bad}, "):
+        read_texts(tmp_path / "a.txt")
+    assert len(read(tmp_path / "a.csv", data, "latin-1")) == len(lines)
+
+
+@pytest.mark.parametrize("text", ["«CAFÉ»", "DÉJÀ VU, « L’ÉTÉ… »", "naïve", "“FIANCÉ” – Übermut", "São João"])
+def test_no_line_of_windows_1252_is_taken_for_utf_8(tmp_path: Path, text: str) -> None:
+    assert read(tmp_path / "a.csv", f'text,label\n"{text}",x\n'.encode("cp1252"))[0].text == text
+
+
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
 @pytest.mark.parametrize("text", ["text,label\nplain,x\n", "text,label\nнаивный é,x\n"])
 def test_utf_16_without_its_mark_is_named(tmp_path: Path, encoding: str, text: str) -> None:

@@ -63,6 +63,13 @@ def read_text(file: Path, encoding: str | None = None) -> str:
 
 def _windows(file: Path, data: bytes, line: int, error: UnicodeDecodeError) -> str:
     """Text as Windows programs save it by default in the west, after saying so; what is none is refused."""
+    for number, part in enumerate(data.split(b"\n"), 1):
+        if not part.isascii() and (found := _mostly(part)):
+            raise InputError(
+                f"data file {str(file)!r} is UTF-8 in some of it (line {number} is {found.strip()[:60]!r}) and not in "
+                f"all (line {line}, byte {error.start}). Mend that line, or name what the whole file is, such as "
+                "--encoding cp1252."
+            ) from error
     try:
         text = data.decode("cp1252")
     except UnicodeDecodeError:
@@ -78,6 +85,13 @@ def _windows(file: Path, data: bytes, line: int, error: UnicodeDecodeError) -> s
         "encoding, such as --encoding cp1251, or save it as UTF-8"
     )
     return text
+
+
+def _mostly(line: bytes) -> str | None:
+    """The line if more letters of it are UTF-8's than are not; of Windows-1252 hardly one is, as ``É…`` is."""
+    text = line.decode("utf-8", "replace")
+    bad = text.count("\ufffd")
+    return text if sum(letter > "\x7f" for letter in text) > 2 * bad else None
 
 
 def _unmarked(data: bytes) -> str | None:
