@@ -1,5 +1,6 @@
 """What is said of a user's file: its encoding, the lines of its rows, its separator, and what is no class."""
 
+import ast
 import csv
 import io
 import itertools
@@ -13,8 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hardprompt.data.files import columns, csv_text
+from hardprompt.data.spelling import one_spelling
 from hardprompt.data.tables import Row, check_missing, drawn, read_rows, read_texts
 from hardprompt.errors import InputError
+from hardprompt.tasks.classify.settings import Classify
 from hardprompt.tasks.classify.splits import read_splits
 
 
@@ -196,6 +199,42 @@ def test_true_is_one_class_however_it_is_written_and_a_string_is_no_other(
     file = labelled(tmp_path / "c.jsonl", ['"1"', "1", '"01"'])
     assert list(read_splits(train=file, text="text", label="label").verbalizers) == ["01", "1"]
     assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("1.10", "1.1"), ("café", "cafe\u0301"), ("pos", "pos\u200b"), ("pos", "Pos"), ("very good", "very\u00a0good"),
+        ("1e+16", "10000000000000000"), ("\u2764", "\u2764\ufe0f"),
+    ],
+)  # fmt: skip
+def test_classes_and_groups_that_look_alike_are_two_and_that_is_said(
+    tmp_path: Path, one: str, other: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "a.csv").write_text(f"text,label\n{one} a,{one}\n{other} a,{other}\n" + "x a,x\ny a,1.2\n")
+    rows = read_rows(tmp_path / "a.csv", text="text", label="label")
+    rows += [Row("b", "x", group=one), Row("c", "x", group=other), Row("d", "x", group="film")]
+    assert one_spelling({"a.csv": rows})["a.csv"] == rows
+    (shown,) = {record.message.partition(": ")[2] for record in caplog.records}
+    assert "film" not in shown
+    assert [ast.literal_eval(name) for name in shown.split(" and ")] == [one, other]  # they can be told apart
+    assert ascii(one) != ascii(other)
+    assert {record.message.split()[0] for record in caplog.records} == {"classes", "groups"}
+
+
+def test_a_class_is_named_in_whichever_spelling_of_the_files(tmp_path: Path) -> None:
+    train = labelled(tmp_path / "a.csv", ["1.0", "0.0"])
+    (tmp_path / "b.csv").write_text("text,label\nb,1\nc,0\n")
+    files: Any = {"train": train, "test": str(tmp_path / "b.csv"), "text": "text", "label": "label"}
+    for words in ({"1.0": "good", "0.0": "bad"}, {"0": "bad", "1": "good"}, {"1": "good", "0.0": "bad"}):
+        assert read_splits(**files, words=words).verbalizers == {"0": "bad", "1": "good"}
+    true = labelled(tmp_path / "c.jsonl", ["true", "false", "1.5"])
+    found = read_splits(train=true, text="text", label="label", words={"true": "a", "false": "b", "1.5": "c"})
+    assert found.verbalizers == {"1.5": "c", "False": "b", "True": "a"}
+    with pytest.raises(InputError, match=r"verbalizers of '1' and '1\.0' are of one class, '1'"):
+        read_splits(**files, words={"1": "good", "1.0": "well", "0": "bad"})
+    asked = Classify(**files, class_prior={"1.0": 3.0, "0.0": 1.0}, calibrate="batch")
+    assert asked.plan()["verbalizers"] == {"0": " 0", "1": " 1"}
 
 
 def test_a_group_is_one_in_whatever_file_and_spelling(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from hardprompt.data.saying import say_once
-from hardprompt.data.spelling import one_spelling
+from hardprompt.data.spelling import as_spelt, one_spelling
 from hardprompt.data.tables import (
     Row,
     check_classes,
@@ -70,6 +70,7 @@ def read_splits(
     if faults:  # those of all files at once
         raise InputError(" ".join(faults))
     read = one_spelling(read)
+    words = as_spelt(words, dict.fromkeys(row.label for own in read.values() for row in own), "the verbalizers of")
 
     rows = read[train]
     choosing, tested = (None if path is None else read[path] for path in (validation, test))
