@@ -2,6 +2,7 @@
 
 import ast
 import csv
+import dataclasses
 import io
 import itertools
 import json
@@ -300,19 +301,52 @@ def test_a_rare_class_that_is_called_as_a_missing_value_is_refused(name: str, ca
     st.integers(3, 60),
 )
 def test_what_is_drawn_of_a_large_set_is_like_it(labels: list[str], most: int) -> None:
-    kept = drawn(labels, most)
-    assert kept == sorted(set(kept)) == drawn(labels, most)
+    kept = drawn(labels, most, "train")
+    assert kept == sorted(set(kept)) == drawn(labels, most, "train")
     assert len(kept) == min(most, len(labels))
     for label in set(labels):
         share = min(most, len(labels)) * labels.count(label) / len(labels)
         # Within a row of its share, but for what classes below one row take.
         assert max(1, share - 3) <= [labels[i] for i in kept].count(label) + (share < 1) <= share + 2
-    assert drawn(labels, None) == list(range(len(labels)))
+    assert drawn(labels, None, "train") == list(range(len(labels)))
 
 
-def test_a_set_is_not_cut_below_its_classes() -> None:
-    with pytest.raises(InputError, match="2 rows are fewer than the 3 classes"):
-        drawn("abcabc", 2)
+def test_a_set_is_not_cut_below_its_classes_and_the_flag_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"--test-rows is 2 and the test set has 3 classes.* --test-rows 3 or more"):
+        drawn("abcabc", 2, "test")
+    file = labelled(tmp_path / "a.jsonl", [f'"c{i}"' for i in range(300)])
+    asked = Classify(train=file, text="text", label="label")
+    with pytest.raises(InputError, match=r"--train-rows is 256 and the train set has 300 classes.*--train-rows 300"):
+        asked.plan()
+    with pytest.raises(InputError, match=r"--validation-rows is 10 and the validation set has 300 classes"):
+        dataclasses.replace(asked, train_rows=300, validation_rows=10).plan()
+
+
+def test_many_small_classes_may_be_left_out_and_an_identifier_is_still_none(tmp_path: Path) -> None:
+    rows = [(f"text {i}", f"c{i % 10}" if i < 410 else f"odd {i}", i) for i in range(1000)]
+    (tmp_path / "a.jsonl").write_text(
+        "".join(json.dumps({"text": text, "label": label, "id": i}) + "\n" for text, label, i in rows)
+    )
+    base: Any = {"train": str(tmp_path / "a.jsonl"), "text": "text"}
+    with pytest.raises(InputError, match="600 different values in 1000 rows: it is no class"):
+        read_splits(**base, label="label")
+    assert len(read_splits(**base, label="label", drop_small_classes=True).verbalizers) == 10
+    for drop in (False, True):
+        with pytest.raises(InputError, match="1000 different values in 1000 rows: it is no class"):
+            read_splits(**base, label="id", drop_small_classes=drop)
+
+
+@pytest.mark.parametrize("drop", [False, True])
+def test_a_class_that_a_set_lacks_is_named_with_its_file(tmp_path: Path, drop: bool) -> None:
+    files = {name: labelled(tmp_path / f"{name}.csv", ['"a"', '"b"', *['"c"'] * (name != "v")]) for name in "tve"}
+    base: Any = {"text": "text", "label": "label", "drop_small_classes": drop}
+    with pytest.raises(InputError, match=r"the validation set, of .*v\.csv' lacks the class 'c'; it needs some"):
+        read_splits(train=files["t"], validation=files["v"], test=files["e"], **base)
+    (tmp_path / "e.csv").write_text("text,label\n" + "".join(f"t {i},c\n" for i in range(12)))
+    with pytest.raises(
+        InputError, match=r"training set, of .*t\.csv', without the texts .* lacks the classes 'a', 'b', 'c'"
+    ):
+        read_splits(train=files["t"], validation=files["e"], test=files["e"], text="text", label="label")
 
 
 def test_rows_beyond_the_caps_are_left_out_counted_and_listed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -40,7 +40,7 @@ def place(file: str | Path, number: int) -> str:
 
 
 def records(
-    file: Path, encoding: str | None = None, wanted: Sequence[str] = ()
+    file: Path, encoding: str | None = None, wanted: Sequence[str] = (), *, others: bool = False
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """The records of a table by column, one after the other, each with its number, as ``place`` has it.
 
@@ -48,6 +48,7 @@ def records(
         file: its path, which says what kind of table it is.
         encoding: of a text, as ``read_text`` has it.
         wanted: columns that will be asked for, which tell the separator of a .csv file.
+        others: whether those that are not wanted are read of Parquet too, as they are of all else.
 
     Raises:
         InputError: the file is no table, is not text or malformed.
@@ -55,7 +56,8 @@ def records(
     """
     if not is_table(file):
         raise unknown("data format", file.suffix or file.name, _READERS)
-    return _READERS[file.suffix.lower()](file, encoding, wanted)
+    suffix = file.suffix.lower()
+    return _READERS[suffix](file, encoding, () if others and suffix == _PARQUET else wanted)
 
 
 def lines(file: Path, encoding: str | None = None) -> list[str]:

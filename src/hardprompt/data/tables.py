@@ -1,5 +1,6 @@
 """Reads labelled texts from CSV, TSV, JSONL and Parquet, and splits them."""
 
+import contextlib
 import math
 import random
 from collections import Counter, defaultdict
@@ -123,9 +124,11 @@ def check_classes(path: str | Path, rows: Sequence[Row], *, text: str, label: st
     if len(kinds) <= max(_MANY, len(rows) / 2):
         return
     values: dict[str, set[str]] = defaultdict(set)
-    for _, record in records(Path(path), encoding, [text, label]):
-        for name, value in record.items():
-            values[str(name)].add(str(value))
+    with contextlib.suppress(InputError):  # a column of Parquet that cannot be read is none to offer
+        for _, record in records(Path(path), encoding, [text, label], others=True):
+            for name, value in record.items():
+                if len(values[str(name)]) <= _MANY:
+                    values[str(name)].add(str(value))
     few = [f"{n!r} ({len(v)})" for n, v in values.items() if n not in (text, label) and 1 < len(v) <= _MANY]
     hint = f" Columns of few values: {', '.join(few)}." if few else ""
     raise InputError(
@@ -181,8 +184,10 @@ def read_texts(path: str | Path, *, text: str | None = None, encoding: str | Non
     return texts
 
 
-def drawn(labels: Sequence[str], most: int | None) -> list[int]:
+def drawn(labels: Sequence[str], most: int | None, part: str) -> list[int]:
     """Up to ``most`` rows of a set (None: all), by their numbers in order: each class with its share, one at least.
+
+    ``part`` is the set's name, for a message.
 
     The draw is the same for every seed of a search, so that all are measured alike.
 
@@ -195,7 +200,10 @@ def drawn(labels: Sequence[str], most: int | None) -> list[int]:
     for i, label in enumerate(labels):
         members[label].append(i)
     if most < len(members):
-        raise InputError(f"{most} rows are fewer than the {len(members)} classes; each needs one.")
+        raise InputError(
+            f"--{part}-rows is {most} and the {part} set has {len(members)} classes, of which each needs a row; give "
+            f"--{part}-rows {len(members)} or more."
+        )
     shares = {label: max(1.0, most * len(own) / len(labels)) for label, own in members.items()}
     sizes = {label: int(share) for label, share in shares.items()}
     # What rounding leaves goes to the largest remainders; what the smallest classes took beyond it, from the largest.

@@ -88,7 +88,7 @@ def read(
             )
         rows = [(a, b) for a, b in zip(lines, other, strict=True) if a and b]
         whole["test"] = len(rows)
-        rows = [rows[i] for i in drawn([""] * len(rows), test_rows)]
+        rows = [rows[i] for i in drawn([""] * len(rows), test_rows, "test")]
         tested = [text for text, _ in rows]
         rewritten = None if references is None else [reference for _, reference in rows]
     if not tested:
