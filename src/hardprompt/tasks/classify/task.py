@@ -43,7 +43,7 @@ from hardprompt.tasks.template import Template
 _LOG = logging.getLogger(__name__)
 
 _CHOSEN, _LEARNT = "chosen", "learnt"  # the best prompts, on validation and training texts once more
-_OTHERS = 7  # of them beside the found one
+_OTHERS = 3  # of them beside the found one
 _SOFT_FILE = "soft_prompt.safetensors"
 _RESERVE = 64  # tokens that a prompt may have beside a long test text; one that has more keeps what it needs
 _START_WORDS = 64  # of the text that the policy model imagines before a prompt
