@@ -20,6 +20,7 @@ from hardprompt.data.tables import Row, check_missing, drawn, read_rows, read_te
 from hardprompt.errors import InputError
 from hardprompt.tasks.classify.settings import Classify
 from hardprompt.tasks.classify.splits import read_splits
+from hardprompt.tasks.restyle.texts import read as read_style
 
 
 def read(file: Path, data: bytes, encoding: str | None = None) -> list[Row]:
@@ -157,6 +158,29 @@ def labelled(file: Path, literals: Sequence[str]) -> str:
         lines = ["text,label", *(f"{text},{json.loads(one)}" for text, one in rows)]
     file.write_text("\n".join(lines) + "\n")
     return str(file)
+
+
+def test_files_of_one_name_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("a/x", "b/x", "c"):
+        (tmp_path / folder).mkdir(parents=True)
+        labelled(tmp_path / folder / "data.csv", ['"x"', '"y"'])
+        (tmp_path / folder / "data.csv").write_text(
+            (tmp_path / folder / "data.csv").read_text().replace("data", folder)
+        )
+        (tmp_path / folder / "t.txt").write_text("".join(f"{folder} {i}\n" for i in range(9)))
+    found = read_splits(train="a/x/data.csv", validation="b/x/data.csv", test="c/data.csv", text="text", label="label")
+    parts = (found.train, found.validation, found.test)
+    assert [{row.file for row in part} for part in parts] == [{"a/x/data.csv"}, {"b/x/data.csv"}, {"c/data.csv"}]
+    for row in [*found.train, *found.validation, *found.test]:
+        assert f"{row.text},{row.label}" == (tmp_path / row.file).read_text().splitlines()[row.number - 1]
+    one = read_splits(
+        train="a/x/data.csv", validation="./a/../a/x/data.csv", test="c/data.csv", text="text", label="label"
+    )
+    assert {row.file for row in [*one.train, *one.validation]} == {"x/data.csv"}  # which is one file
+    texts = read_style(texts="a/x/t.txt", test=str(tmp_path / "b/x/t.txt"), shots=2, validation_rows=2, test_rows=2)
+    for _, text in texts.places:
+        assert (tmp_path / text.file).read_text().splitlines()[text.number - 1] == text.text
 
 
 LITERALS = ("1", "1.0", "1e0", "0", "-0.0", "0.10", "0.1", "true", "false")

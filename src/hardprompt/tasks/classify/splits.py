@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from hardprompt.data.naming import by_file
 from hardprompt.data.saying import say_once
 from hardprompt.data.spelling import as_spelt, one_spelling
 from hardprompt.data.tables import (
@@ -71,7 +72,7 @@ def read_splits(
             faults.append(str(error))
     if faults:  # those of all files at once
         raise InputError(" ".join(faults))
-    read = one_spelling(read)
+    read = one_spelling(by_file(read))
     words = as_spelt(words, dict.fromkeys(row.label for own in read.values() for row in own), "the verbalizers of")
 
     rows = read[train]

@@ -4,6 +4,7 @@ import random
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
+from hardprompt.data.naming import by_file
 from hardprompt.data.saying import say_once
 from hardprompt.data.tables import Text, drawn, read_texts, say_left_out
 from hardprompt.errors import InputError
@@ -67,6 +68,7 @@ def read(
             faults.append(str(error))
     if faults:  # those of all files at once
         raise InputError(" ".join(faults))
+    files = by_file(files)
 
     def distinct(path: str, but: Container[str] = ()) -> list[str]:
         return [t for t in dict.fromkeys(one.text for one in files[path] if one.text) if t not in but]
