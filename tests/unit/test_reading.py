@@ -183,6 +183,21 @@ def test_files_of_one_name_are_told_apart(tmp_path: Path, monkeypatch: pytest.Mo
         assert (tmp_path / text.file).read_text().splitlines()[text.number - 1] == text.text
 
 
+def test_styles_with_the_same_examples_are_refused_before_a_classifier_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    own, other = ([f"{kind} {i}" for i in range(60)] for kind in ("own", "other"))
+    for name, lines in (("own", own), ("other", other), ("some", [*own[:30], *other])):
+        Path(f"{name}.txt").write_text("\n".join(lines))
+    given: Any = {"texts": "own.txt", "shots": 2, "validation_rows": 2, "test_rows": 2}
+    examples: Any
+    for examples in ({"source_examples": "other.txt", "target_examples": "other.txt"}, {"target_examples": "own.txt"}):
+        with pytest.raises(InputError, match=r"are examples of the other style too, such as 'o.* needs 20 or more"):
+            read_style(**given, **examples)
+    assert set(read_style(**given, target_examples="some.txt").target) > set(other)
+
+
 LITERALS = ("1", "1.0", "1e0", "0", "-0.0", "0.10", "0.1", "true", "false")
 
 

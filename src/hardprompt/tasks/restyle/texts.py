@@ -115,7 +115,12 @@ def read(
     held.update(rewritten or ())
     source = left if source_examples is None else distinct(source_examples, held)
     target = [] if target_examples is None else distinct(target_examples, held)
+    for kind, given in (("the texts' own", source), ("the target", target)):
+        if target and len(given) > _EXAMPLES:
+            say_once(f"{texts}: {len(given) - _EXAMPLES:,} of {len(given):,} examples of {kind} style are left out")
+    source, target = source[:_EXAMPLES], target[:_EXAMPLES]
     if target_examples is not None:
+        both = set(source) & set(target)
         for path, found in ((source_examples or texts, source), (target_examples, target)):
             if len(found) < LEAST:
                 raise InputError(
@@ -123,10 +128,12 @@ def read(
                     f"classifier needs {LEAST} or more. Give more lines, --source-examples FILE, a smaller "
                     "--test-rows and --validation-rows, or --style-model."
                 )
-    for kind, given in (("the texts' own", source), ("the target", target)):
-        if target and len(given) > _EXAMPLES:
-            say_once(f"{texts}: {len(given) - _EXAMPLES:,} of {len(given):,} examples of {kind} style are left out")
-    source, target = source[:_EXAMPLES], target[:_EXAMPLES]
+            if len(found) - len(both) < LEAST:
+                raise InputError(
+                    f"of {len(found)} examples in {path!r} {len(both)} are examples of the other style too, such as "
+                    f"{min(both)[:60]!r}, and tell the classifier nothing; it needs {LEAST} or more that are not. "
+                    f"The styles are those of {source_examples or texts!r} and {target_examples!r}."
+                )
     sizes = {"validation": len(choosing), "test": len(tested)}
     say_left_out(texts, {name: (sizes[name], of) for name, of in whole.items()})
     parts = {"train": train, "validation": choosing, "test": tested}
