@@ -1,11 +1,16 @@
 """What is said of a user's file: its encoding, the lines of its rows, its separator, and what is no class."""
 
 import ast
+import contextlib
 import csv
 import dataclasses
+import gzip
 import io
 import itertools
 import json
+import re
+import sys
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,10 +19,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hardprompt.data.decoding import check_encoding
 from hardprompt.data.files import columns, csv_text
 from hardprompt.data.spelling import one_spelling
 from hardprompt.data.tables import Row, check_missing, drawn, read_rows, read_texts
-from hardprompt.errors import InputError
+from hardprompt.errors import InputError, MissingExtra
 from hardprompt.tasks.classify.settings import Classify
 from hardprompt.tasks.classify.splits import read_splits
 from hardprompt.tasks.restyle.texts import read as read_style
@@ -76,6 +82,52 @@ def test_utf_16_without_its_mark_is_named(tmp_path: Path, encoding: str, text: s
     with pytest.raises(InputError, match=f"looks like UTF-16 without its mark: add --encoding {encoding}"):
         read(tmp_path / "a.csv", text.encode(encoding))
     assert len(read(tmp_path / "a.csv", text.encode(encoding), encoding)) == 1
+
+
+@pytest.mark.parametrize("name", ["mbcs", "rot13", "hex", "undefined", "base64", "oem", "cp1215", "utf8x", "1251x"])
+def test_only_an_encoding_that_can_be_used_is_offered(name: str) -> None:
+    with pytest.raises(InputError, match=f"unknown encoding {name!r}") as caught:
+        check_encoding(name)
+    near = re.search(r"Near ones: (.*?)\.", str(caught.value))
+    for one in near[1].split(", ") if near else []:
+        assert isinstance(io.TextIOWrapper(io.BytesIO(b"ab"), encoding=one).encoding, str)  # Python's own test
+    assert near is None or name not in near[1].split(", ")
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.tsv"])
+def test_a_file_that_is_no_text_is_told_by_what_it_is(tmp_path: Path, name: str) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    stream = io.BytesIO()
+    pyarrow.parquet.write_table(pyarrow.table({"text": ["a"], "label": ["b"]}), stream)
+    with pytest.raises(InputError, match=r"is not text but Parquet; call it \.parquet"):
+        read(tmp_path / name, stream.getvalue())
+    with zipfile.ZipFile(stream := io.BytesIO(), "w") as packed:
+        packed.writestr("xl/workbook.xml", "é")
+    with pytest.raises(InputError, match=r"is not text but a zip file, as \.xlsx is"):
+        read(tmp_path / name, stream.getvalue())
+    with pytest.raises(InputError, match="is not text but gzip"):
+        read(tmp_path / name, gzip.compress(b"text,label\na,b\n"), "latin-1")
+    assert read(tmp_path / "b.csv", "text,label\nPAR1é,b\n".encode())[0].text == "PAR1é"
+
+
+def test_quotation_marks_of_csv_in_a_tsv_file_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    texts = ['"quoted"', '""twice""', 'said "no"', '""', '"it""s']
+    rows = read(tmp_path / "a.tsv", "".join(["text\tlabel\n", *(f"{text}\tx\n" for text in texts)]).encode())
+    assert [row.text for row in rows] == texts
+    assert not caplog.records
+    stream = io.StringIO()
+    csv.writer(stream, delimiter="\t").writerows([["text", "label"], ["plain", "x"], ['a "b" 0', "x"], ['"', "y"]])
+    read(tmp_path / "b.tsv", stream.getvalue().encode())
+    assert f"2 rows of {tmp_path / 'b.tsv'} have quotation marks as CSV writes them, line 3 first" in caplog.text
+    assert [row.text for row in read(tmp_path / "b.csv", stream.getvalue().encode())][1:] == ['a "b" 0', '"']
+
+
+def test_without_pyarrow_the_command_for_this_python_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(MissingExtra, match=re.escape(f"{sys.executable} -m pip install 'hardprompt[parquet]'")):
+        read(tmp_path / "a.parquet", b"PAR1")
 
 
 @pytest.mark.parametrize(("name", "near"), [("cp1215", "cp125"), ("utf8x", "utf8"), ("base64", ""), ("", "")])
@@ -433,6 +485,18 @@ def test_a_class_is_too_small_where_its_part_of_the_file_is(tmp_path: Path, give
     if enough != set(sizes):
         with pytest.raises(InputError, match="--drop-small-classes"):
             read_splits(**base)
+
+
+def test_the_rows_that_shots_need_are_those_of_the_page(tmp_path: Path) -> None:
+    page = " ".join((Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8").split())
+    named = re.findall(r"`--shots (\d+)` needs (\d+)", page)
+    assert named
+    for shots, needs in ((int(shots), int(needs)) for shots, needs in named):
+        for rows, enough in ((needs, True), (needs - 1, False)):
+            file = tmp_path / f"{rows}.csv"
+            file.write_text("text,label\n" + "".join(f"{c} {i},{c}\n" for i in range(rows) for c in "ab"))
+            with contextlib.nullcontext() if enough else pytest.raises(InputError, match=f"than the {shots} shots"):
+                assert len(read_splits(train=str(file), text="text", label="label", shots=shots).train) == 2 * shots
 
 
 def test_rows_of_a_few_groups_are_enough_for_shots_and_two_classes_stay(
