@@ -284,14 +284,19 @@ class ClassifyTask:
             )
         if result["calibration"]:
             how += how_to(result["calibration"])
-        never = (
-            f"It never predicted: {', '.join(map(code, names))}.\n" if (names := test.get("never_predicted")) else ""
-        )
+        never = "".join(
+            f"It never predicted {where}: {', '.join(map(code, names))}.\n"
+            for where, names in (
+                ("there", test.get("never_predicted")), ("in validation", result["never_predicted_in_validation"]),
+            ) if names
+        )  # fmt: skip
+        others = ", ".join(f"{row['name']} {row['test']['accuracy']:.3f}" for row in result["baselines"])
         verdict = f"{plain(said(result['verdict']))}\n\n" if result["verdict"] else ""
         return (
             f"# A prompt for {plain(self.model)}\n\n{verdict}{how}"
             f"Accuracy on {test['n']} texts that took no part: {test['accuracy']:.3f} "
-            f"(95 % interval {low:.3f} to {high:.3f}), macro-F1 {test['macro_f1']:.3f}.\n{never}"
+            f"(95 % interval {low:.3f} to {high:.3f}), macro-F1 {test['macro_f1']:.3f}; "
+            f"beside it {others}.\n{never}"
         )
 
     def write(self, out: Path) -> None:
