@@ -1,6 +1,7 @@
 """Bad input gets one clear line that names the value and the mend, exit code 2, and leaves nothing behind."""
 
 import errno
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from hardprompt.cli.main import main
 from hardprompt.errors import InputError, without_keys
 
 Arguments = Callable[..., list[str]]
+WORDS = "train: x.csv\ntext: t\nlabel: l\nverbalizers:"
 
 
 def complaint(arguments: list[str], capsys: pytest.CaptureFixture[str], code: int = 2) -> str:
@@ -193,6 +195,14 @@ def test_wrong_commands_are_one_line(arguments_: list[str], expected: str, capsy
         ("train: x.csv\ntext: t\nlabel: l\ntemplate: 5\n", "template is 5; a text was expected"),
         ("train: x.csv\ntext: t\nlabel: l\nmanual:\n", "manual is None; a text was expected"),
         ("train: [x]\ntext: t\nlabel: l\n", "train is ['x']; a text was expected"),
+        (f"{WORDS} {{pos: yes, neg: ' bad'}}\n", "verbalizers has True for the class 'pos'; a text was expected"),
+        (f"{WORDS} {{pos: ' a', neg: }}\n", "verbalizers has None for the class 'neg'"),
+        (f"{WORDS} {{pos: [good, fine]}}\n", "verbalizers has ['good', 'fine'] for the class 'pos'"),
+        (f"{WORDS} {{pos: 010, neg: ' b'}}\n", "verbalizers has 8 for the class 'pos'"),  # YAML 1.1: octal
+        (f"{WORDS} {{yes: ' a', no: ' b'}}\n", "verbalizers has the class True; a text was expected"),
+        (f"{WORDS} {{1.10: ' a', 2: ' b'}}\n", "the class 1.1; a text was expected: in YAML put it in quotes."),
+        (f"{WORDS} {{1: ' a', '1': ' b'}}\n", "verbalizers has the class '1' twice"),
+        ("train: x.csv\ntext: t\nlabel: l\nclass_prior: {yes: 0.5}\n", "class_prior has the class True"),
     ],
 )
 def test_bad_configurations_are_named(
@@ -201,6 +211,14 @@ def test_bad_configurations_are_named(
     path = tmp_path / "run.yaml"
     path.write_text(text)
     assert expected in complaint(["run", str(path)], capsys)
+
+
+def test_a_number_without_quotes_is_the_class_of_that_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = "".join(f"a text of {i},{i % 2}\n" for i in range(40))
+    (tmp_path / "x.csv").write_text(f"t,l\n{rows}")
+    (tmp_path / "run.yaml").write_text(f"{WORDS} {{0: ' bad', 1: ' yes'}}\n".replace("x.csv", f"{tmp_path}/x.csv"))
+    assert main(["run", str(tmp_path / "run.yaml"), "--dry-run", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["verbalizers"] == {"0": " bad", "1": " yes"}
 
 
 def test_several_faults_are_reported_at_once(arguments: Arguments, capsys: pytest.CaptureFixture[str]) -> None:

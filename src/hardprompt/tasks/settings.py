@@ -179,7 +179,8 @@ class Settings(ABC):
         """Build from plain values, naming every unknown or missing key.
 
         Raises:
-            InputError: a key that is no setting, a mapping that is none, or a setting missing that is needed.
+            InputError: a key that is no setting, a mapping that is none, what is no text in one of texts, or a setting
+                missing that is needed.
         """
         known = {f.name: f for f in fields(cls)}
         for key in values:
@@ -195,8 +196,7 @@ class Settings(ABC):
             if kind is Mapping and not isinstance(value, Mapping):
                 raise InputError(f"{name} is {value!r}; a mapping was expected.")
             if kind is Mapping and name != "settings":
-                of_text = get_args(hints[name])[1] is str
-                value = {str(k): str(v) if of_text else v for k, v in value.items()}
+                value = _by_class(name, value, of_text=get_args(hints[name])[1] is str)
             ready[name] = tuple(value) if kind is tuple and isinstance(value, list) else value
         return cls(**ready)
 
@@ -254,6 +254,22 @@ def check_values(build: Callable[..., Any], values: Mapping[str, Any]) -> None:
 
     if found := [fault for kind in faults(build, values) for fault in kind]:
         raise InputError(" ".join(found))
+
+
+def _by_class(setting: str, given: Mapping[Any, Any], *, of_text: bool) -> dict[str, Any]:
+    """A mapping whose keys are classes: YAML reads yes as True and 1.10 as 1.1, which is not what somebody wrote."""
+    found: dict[str, Any] = {}
+    for key, value in given.items():
+        if not isinstance(key, str) and type(key) is not int:  # 1 is the class "1"
+            raise InputError(f"{setting} has the class {key!r}; a text was expected: in YAML put it in quotes.")
+        if str(key) in found:
+            raise InputError(f"{setting} has the class {str(key)!r} twice.")
+        if of_text and not isinstance(value, str):
+            raise InputError(
+                f"{setting} has {value!r} for the class {str(key)!r}; a text was expected: in YAML put it in quotes."
+            )
+        found[str(key)] = value
+    return found
 
 
 def _plain(value: Any) -> Any:
