@@ -47,6 +47,8 @@ def complaint(arguments: list[str], capsys: pytest.CaptureFixture[str], code: in
         ({"evaluations": 0}, "evaluations is 0"),
         ({"seconds": -1}, "seconds is -1"),
         ({"tokens": "word"}, "'word'. Did you mean 'words'? Valid: any, words"),
+        ({"script": "klingon"}, "unknown script 'klingon'. It is what the Unicode names of its letters begin with"),
+        ({"script": "cyrilic", "length": 0}, "Did you mean 'cyrillic'?"),
         ({"shots": 1000}, "fewer than the 1000 shots"),
         ({"verbalizer": "good"}, "'good' is not LABEL=WORD"),
         ({"verbalizer": "good=fine"}, "class 'bad' has no verbalizer; name one for each of: bad, good"),

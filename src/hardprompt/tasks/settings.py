@@ -83,7 +83,7 @@ class Settings(ABC):
     tokens: Literal["words", "any"] | None = flag(
         "what a prompt is made of: words or any", default=None, metavar="KIND"
     )
-    script: str = flag("of the words, by its Unicode name", default="latin", metavar="NAME")
+    script: str = flag("of the words, by its Unicode name: latin, cyrillic, hangul", default="latin", metavar="NAME")
     start: str | None = flag("text that the policy model imagines before the prompt", default=None, metavar="TEXT")
     instruction: str | None = flag(
         "an instruction, for the methods that begin with one", default=None, metavar="PROMPT"
@@ -162,7 +162,7 @@ class Settings(ABC):
         if kinds:  # nothing below can be asked of values of the wrong kind
             raise InputError(" ".join(kinds))
         found += self._check_files()
-        for check in (self._check_models, self.check_task, self._check_method):
+        for check in (self._check_script, self._check_models, self.check_task, self._check_method):
             try:
                 check()
             except InputError as error:
@@ -217,6 +217,11 @@ class Settings(ABC):
             elif any("\ud800" <= letter <= "\udfff" for letter in path):
                 faults.append(f"data file {path!r} has a name that is not UTF-8; rename it.")
         return faults
+
+    def _check_script(self) -> None:
+        from hardprompt.lms.scripts import check_script
+
+        check_script(self.script)
 
     def _check_models(self) -> None:
         from hardprompt.lms.roles import check_name
