@@ -12,6 +12,8 @@ import pytest
 
 from hardprompt.cli.main import main
 from hardprompt.errors import InputError, without_keys
+from hardprompt.runs.folder import check_free
+from hardprompt.tasks import Recipe
 
 Arguments = Callable[..., list[str]]
 WORDS = "train: x.csv\ntext: t\nlabel: l\nverbalizers:"
@@ -85,6 +87,39 @@ def test_verbalizers_must_fit_the_classes(
 ) -> None:
     flags = [part for word in words for part in ("--verbalizer", word)]
     assert expected in complaint([*arguments(), *flags], capsys)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["classify", "x.csv", "--text", "t", "--label", "l", "--manual", "caf\udce9"],
+        ["classify", "x.csv", "--text", "t", "--label", "l", "--verbalizer", "a=caf\udce9", "--dry-run"],
+        ["classify", "x.csv", "--text", "t", "--label", "l", "--out", "caf\udce9", "--dry-run"],
+        ["judge", "run", "--base-url", "http://127.0.0.1:1", "--model", "caf\udce9"],
+        ["show", "caf\udce9"],
+    ],
+)
+def test_an_argument_of_other_bytes_is_a_line(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert "caf\\udce9' is not UTF-8" in complaint(words, capsys)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("manual", "caf\udce9"),
+        ("verbalizers", {"a": "\ud800"}),
+        ("class_prior", {"\udce9": 0.5}),
+        ("settings", {"x": ["\ud800"]}),
+    ],
+)
+def test_settings_of_half_a_character_are_refused(data_file: Path, setting: str, value: Any) -> None:
+    with pytest.raises(InputError, match=f"{setting} holds '.*', which is not UTF-8 text"):
+        Recipe.of({"task": "classify", "train": str(data_file), "text": "text", "label": "label", setting: value})
+
+
+def test_a_run_folder_has_a_name_that_can_be_written_down(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="not UTF-8; name another"):
+        check_free(tmp_path / "caf\udce9", "run", "run.yaml")
 
 
 def test_top_k_above_the_vocabulary_is_named(arguments: Arguments, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from hardprompt.cli.flags import Parser, add_allow_code, add_compare_flags, add_flags, given
 from hardprompt.cli.interrupt import INTERRUPTED
 from hardprompt.cli.streams import prepare, print_json, say
-from hardprompt.errors import HardpromptError, InputError, RewardError, unknown, without_keys
+from hardprompt.errors import HardpromptError, InputError, RewardError, is_broken, unknown, without_keys
 from hardprompt.search.plugins import trust, trusted
 
 # Nothing heavy is imported up here: --help must answer at once.
@@ -26,6 +26,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     before = trusted()
     trust(())  # until a command line names or allows it, no code but ours is used
     try:
+        for word in sys.argv[1:] if argv is None else argv:
+            if is_broken(word):
+                raise InputError(f"{word!r} is not UTF-8; write it in UTF-8, or rename what it names.")
         parser, flags = _parser()
         arguments, rest = parser.parse_known_args(argv)
         if arguments.command == "compare":

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, get_args, get_origin, get_type_hints
 
-from hardprompt.errors import InputError, unknown
+from hardprompt.errors import InputError, is_broken, unknown
 from hardprompt.optimizers import DESCRIBED, Need, find
 
 # Nothing heavy is imported here or at the top of a task's settings: --help must answer at once.
@@ -159,6 +159,7 @@ class Settings(ABC):
         from hardprompt.tasks.checks import faults
 
         kinds, found = faults(type(self), vars(self))
+        kinds += self._broken()
         if kinds:  # nothing below can be asked of values of the wrong kind
             raise InputError(" ".join(kinds))
         found += self._check_files()
@@ -209,12 +210,25 @@ class Settings(ABC):
         values = [getattr(self, f.name) for f in fields(self) if f.metadata.get("role") == role]
         return [name for value in values if value for name in ((value,) if isinstance(value, str) else value)]
 
+    def _broken(self) -> list[str]:
+        """What is no text in the settings, but for files of data, which are looked at with what else is wrong there."""
+        waiting = [(f.name, getattr(self, f.name)) for f in fields(self) if f.metadata.get("role") != "data"]
+        found = []
+        for name, value in waiting:
+            if isinstance(value, str) and is_broken(value):
+                found.append(f"{name} holds {value!r}, which is not UTF-8 text.")
+            elif isinstance(value, Mapping):
+                waiting += [(name, part) for pair in value.items() for part in pair]
+            elif isinstance(value, tuple | list):
+                waiting += [(name, part) for part in value]
+        return found
+
     def _check_files(self) -> list[str]:
         faults = []
         for path in self.files():
             if not Path(path).exists():
                 faults.append(f"data file {path!r} does not exist.")
-            elif any("\ud800" <= letter <= "\udfff" for letter in path):
+            elif is_broken(path):
                 faults.append(f"data file {path!r} has a name that is not UTF-8; rename it.")
         return faults
 
