@@ -9,10 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from hardprompt.data.tables import Row
 from hardprompt.errors import RewardError
+from hardprompt.lms.causal import CausalLM
 from hardprompt.search.engine import Step
 from hardprompt.search.forecast import Expected, Forecast, Shrinking, Stages, clock, expect
 from hardprompt.search.rewards import Cached
+from hardprompt.tasks.classify.reward import Classification
+from hardprompt.tasks.classify.task import ClassifyTask
+from hardprompt.tasks.template import Template
+from tests.conftest import Tiny
 
 BEHIND = 10.0  # seconds that are reckoned for what comes behind the test
 
@@ -148,6 +154,28 @@ def test_the_estimate_is_what_the_parts_take(monkeypatch: pytest.MonkeyPatch) ->
     half = expect(stages, evaluations=960, validate_every=6, length=5, used=0.5)
     assert half is not None
     assert half.seconds["search"] == pytest.approx(found.seconds["search"] / 2)
+
+
+@pytest.mark.parametrize("lead", ["", "Is this of one kind or of the other? "])
+def test_a_test_is_timed_on_texts_that_nothing_is_held_of_whatever_they_are(tiny_causal: Tiny, lead: str) -> None:
+    # three of them read the same with their words backwards
+    texts = ("这部电影很好看", "film", "good good", "The film was good")
+    rows = [Row(text, str(i % 2)) for i, text in enumerate(texts)]
+    task = ClassifyTask(
+        lm=CausalLM(*tiny_causal), train=rows, validation=rows, test=rows,
+        template=Template(lead + "{text}\n{prompt}"), verbalizers={"0": " bad", "1": " good"},
+    )  # fmt: skip
+    sample, fresh = task.stages.sample, task.stages.fresh
+    assert isinstance(sample, Classification)
+    assert isinstance(fresh, Classification)
+    read = tiny_causal.tokenizer
+    for i, text in enumerate(texts):
+        whole, before = read(f"{lead}{text}\n the")["input_ids"], read(lead)["input_ids"]
+        common = next(k for k, (one, other) in enumerate(zip(whole, [*before, -1], strict=False)) if one != other)
+        ran = [reward.lm.tokens_run for reward in (sample, fresh)]
+        torch.testing.assert_close(sample.score([" the"], [i]), fresh.score([" the"], [i]), atol=1e-5, rtol=0)
+        assert sample.lm.tokens_run - ran[0] == 1  # the text is held
+        assert fresh.lm.tokens_run - ran[1] == len(whole) - common
 
 
 def test_a_slow_reward_is_timed_once() -> None:
