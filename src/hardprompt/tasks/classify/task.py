@@ -166,10 +166,15 @@ class ClassifyTask:
 
     @property
     def stages(self) -> Stages:
-        """A search whose texts are held, a test of texts that are not."""
+        """A search whose texts are held, a test of texts that are not, in the precision of the model."""
         more = 0 if self.calibrate == "none" else len(self.train)  # scored with the others, to calibrate
+        lm = self.lm
+        if isinstance(lm, CausalLM):  # that holds no text, but what stands before each
+            lm = lm.over(lm.model)
+            lm.prepare([self._template.before_prompt("")])
         return Stages(
-            self._train, fresh=self._train.unheld(), validation=len(self.validation) + more, test=len(self.test) + more,
+            self._train, fresh=self._classification(self.train, lm=lm, keep=False),
+            validation=len(self.validation) + more, test=len(self.test) + more,
             tested=(2 if self.leads else 3) + CLOSE + self.ensemble - 1,
             lower=("--train-rows", "--validation-rows", "--test-rows"),
             free=isinstance(self.lm, CausalLM | MaskedLM),
