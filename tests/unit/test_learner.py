@@ -209,6 +209,34 @@ def test_support_size_is_logged_as_the_mean_number_of_tokens_with_a_chance(polic
     assert 1.0 <= step(shuffle(sparse, scale=1.0))[1]["support_size"] < 20.0
 
 
+def test_distinct_prompts_are_new_in_every_step_and_cost_a_pass_for_each_token(policy: PolicyLM) -> None:
+    drawing, met = learner(policy, distinct=True, q=1.0, prior=0.5, redraws=3), set[Ids]()
+    for _ in range(6):
+        before = drawing.policy.logits_computed
+        proposal = drawing.ask()
+        fresh = ids_of(proposal)
+        assert len(set(fresh)) == len(fresh) == SMALL["proposals"]
+        assert not met & set(fresh)
+        assert all(survives(policy.tokenizer, list(prompt)) for prompt in fresh)
+        met.update(fresh)
+        # the beam's prefixes at three places, in products of sixteen rows for the filter, and once more for Q
+        assert drawing.policy.logits_computed - before <= 2 * (1 + 2 * 2 * SMALL["proposals"]) + 3 * 16
+        drawing.tell(proposal, reward(proposal.prompts))
+    assert 1 <= proposal.memo["support_size"] <= SMALL["top_k"]
+
+
+def test_distinct_prompts_end_with_the_policy(policy: PolicyLM, policy_of_pieces: PolicyLM) -> None:
+    for model in (policy, policy_of_pieces):
+        small, seen = learner(model, distinct=True, length=2, top_k=3, proposals=4, q=2.0), list[Ids]()
+        while (proposal := small.ask(5)).prompts:
+            seen += ids_of(proposal)
+            small.tell(proposal, reward(proposal.prompts))
+        actions = [
+            (a, b) for (a,) in ((int(t),) for t in small.tree.actions(()).ids) for b in small.tree.actions((a,)).ids
+        ]
+        assert len(seen) == len(set(seen)) >= len(actions) > 0
+
+
 def test_redraws_replace_prompts_that_were_tried_before_and_repeats_within_a_step(policy: PolicyLM) -> None:
     settings: dict[str, Any] = {"length": 1, "top_k": 12, "proposals": 6}
     without, redrawing = learner(policy, **settings), learner(policy, redraws=100, **settings)
@@ -510,6 +538,7 @@ def test_a_seed_decides_everything_and_the_global_generator_nothing(policy: Poli
     [
         {"loss": "monte_carlo"},
         {"loss": "monte_carlo", "normalise": "replay", "prior": 0.3, "updates": 3, "redraws": 5},
+        {"loss": "monte_carlo", "prior": 0.3, "distinct": True},
         {"loss": "monte_carlo", "replay": 10},
         {"loss": "single_step", "rho": 0.1},
         {"loss": "single_step", "q": 1.5, "replay": 0},

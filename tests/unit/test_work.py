@@ -92,7 +92,7 @@ def test_a_group_tells_how_far_it_is_pass_by_pass(
     monkeypatch.setattr(sampling, "_ROWS", 1)
     if kind in ("padded", "alone"):
         monkeypatch.setattr(lm.packed, "allows", lambda way, *_: way == kind)
-    prompts, told = ["It was", "So"], list[tuple[str, int, int]]()
+    prompts, told = ["It was", "So"], list[tuple[str, int, int, int]]()
     work = Work()
     work.watch(lambda *what: told.append(what))
 
@@ -102,8 +102,8 @@ def test_a_group_tells_how_far_it_is_pass_by_pass(
         return [lm.generate([TEXTS[i] for i in items], longest=2, seed=k) for k, _ in enumerate(prompts)]
 
     found = work.each("test", prompts, [[0, 1, 2], [3]], made)
-    done = [now for _, now, _ in told]
-    assert {(part, of) for part, _, of in told} == {("test", 8)}
+    done = [now for _, now, _, _ in told]
+    assert {(part, of, known) for part, _, of, known in told} == {("test", 8, 0)}
     assert done == sorted(done)
     assert (done[0], done[-1], done.count(8)) == (0, 8, 1)
     assert any(0 < now < 6 for now in done)  # within the first group

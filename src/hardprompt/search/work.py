@@ -15,8 +15,9 @@ from hardprompt.search.files import Past, StateStore
 from hardprompt.search.passes import Share, watched
 from hardprompt.search.stopping import finished
 
-Watch = Callable[[str, int, int], None]
-"""Is told a part of the run, such as ``test``, and how many pairs of prompt and item of how many are scored."""
+Watch = Callable[[str, int, int, int], None]
+"""Is told a part of the run, such as ``test``, how many pairs of prompt and item of how many are scored, and how many
+of those the process before had scored."""
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 """Parts of a run; what is asked again of the chosen prompt belongs to the test."""
@@ -72,21 +73,23 @@ class Work:
 
         It makes a tensor of prompts by items, or lists of such a shape; a Ctrl-C waits for it only if it is ``whole``.
         """
-        made, done, total = [], 0, len(prompts) * sum(map(len, groups))
-        self._watch(part, 0, total)
+        made, done, known, total = [], 0, 0, len(prompts) * sum(map(len, groups))
+        self._watch(part, 0, total, 0)
         for group in groups:
             name = json.dumps([part, list(prompts), list(group)])
             key = hashlib.sha256(name.encode()).hexdigest()
             value = self._known.pop(key, None)
-            if not _fits(value, len(prompts), len(group)):
-                size = len(prompts) * len(group)
-                within = self._within(part, done, size, total)
+            size = len(prompts) * len(group)
+            if _fits(value, len(prompts), len(group)):
+                known += size
+            else:
+                within = self._within(part, done, size, total, known)
                 with finished() if whole else contextlib.nullcontext(), watched(within):
                     value = make(list(group))
                     self._keep(key, value)
             made.append(value)
-            done += len(prompts) * len(group)
-            self._watch(part, done, total)
+            done += size
+            self._watch(part, done, total, known)
         return made
 
     def forget(self) -> None:
@@ -105,7 +108,7 @@ class Work:
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _within(self, part: str, done: int, size: int, total: int) -> Share:
+    def _within(self, part: str, done: int, size: int, total: int, known: int) -> Share:
         """Tells of a group's pairs, all but one, while it is made: the last is scored when it is kept."""
         most = 0
 
@@ -113,7 +116,7 @@ class Work:
             nonlocal most
             if (now := min(int(share * size), size - 1)) > most:
                 most = now
-                self._watch(part, done + now, total)
+                self._watch(part, done + now, total, known)
 
         return tell
 

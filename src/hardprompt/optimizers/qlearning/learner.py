@@ -18,6 +18,7 @@ from hardprompt.lms.vocabulary import survives
 from hardprompt.optimizers.adam import adam_state, load_adam
 from hardprompt.optimizers.checks import check
 from hardprompt.optimizers.drawing import Ids, drawn
+from hardprompt.optimizers.qlearning.beam import stochastic_beam
 from hardprompt.optimizers.qlearning.entropy import TsallisEntropy
 from hardprompt.optimizers.qlearning.losses import LOSSES, LossName, Values
 from hardprompt.optimizers.qlearning.prefix import PrefixTree, proper_prefixes
@@ -28,6 +29,8 @@ from hardprompt.search.seen import Seen
 
 Normalise = Literal["none", "step", "replay"]
 _HEAT = 1.1  # growth of the temperature from one redraw to the next
+_ROOM, _WIDEST = 2, 8  # prompts of a beam for each that is wanted: some were tried, some do not survive
+_BEAMS = 16  # before giving up
 _STATES = 128  # whose logits of the whole vocabulary are held at a time
 _MOST = 64  # prompts that recommend() may return
 
@@ -68,6 +71,9 @@ class QLearner:
     # times higher, before it is accepted; 0 is the paper. It keeps a policy whose support has collapsed from spending
     # its budget on what it knows.
     redraws: int = 0
+    # Draw different prompts that were never tried, without replacement, all of a step in as many passes of the policy
+    # LM as a prompt has tokens; where the policy has too few, it is heated likewise. `redraws` count for nothing then.
+    distinct: bool = False
     recommended: int = 8  # how many of the best prompts seen ``recommend`` returns, after the greedy one
 
     def __post_init__(self) -> None:
@@ -99,6 +105,8 @@ class QLearner:
 
     def ask(self, room: int = EVERYTHING) -> Proposal:
         """Sample prompts from the current policy; the memo holds their token ids."""
+        if self.distinct:
+            return self._proposed(*self._draw_distinct(min(self.proposals, room)))
         prompts, sizes = self._sample(min(self.proposals, room))
         for attempt in range(self.redraws):
             old = [i for i, p in enumerate(prompts) if p in self._seen or p in prompts[:i]]
@@ -106,8 +114,7 @@ class QLearner:
                 break
             for i, fresh in zip(old, self._sample(len(old), heat=_HEAT ** (attempt + 1))[0], strict=True):
                 prompts[i] = fresh
-        memo = {"ids": [list(p) for p in prompts], "support_size": sum(sizes) / len(sizes)}
-        return Proposal([self.policy.text(p) for p in prompts], memo)
+        return self._proposed(prompts, sizes)
 
     def tell(self, proposal: Proposal, rewards: Float[Tensor, " n"]) -> dict[str, float]:
         """Store the outcome and train; returns the mean loss of the step and the support size of its policy."""
@@ -181,6 +188,43 @@ class QLearner:
         self.tree.load_state_dict(state["tree"])
         self._generator.set_state(state["generator"])
         self._seen.restore(state["seen"], tuple)
+
+    def _proposed(self, prompts: list[Ids], sizes: list[int]) -> Proposal:
+        memo = {"ids": [list(p) for p in prompts], "support_size": sum(sizes) / len(sizes)}
+        return Proposal([self.policy.text(p) for p in prompts], memo)
+
+    def _draw_distinct(self, count: int) -> tuple[list[Ids], list[int]]:
+        """Up to ``count`` prompts that were never tried and survive, and the support sizes of the policy.
+
+        What does not survive is blocked. Where the policy has too few it is heated for the others, as redraws are, and
+        there are fewer where that helps no more.
+        """
+        found: dict[Ids, None] = {}
+        sizes: list[int] = []
+        width, heat = _ROOM * count, 1.0
+        for attempt in range(_BEAMS):
+            met: list[int] = []
+
+            def policies(prefixes: list[Ids], heat: float = heat, met: list[int] = met) -> list[tuple[Tensor, Tensor]]:
+                chances = self._policies(prefixes, heat)
+                met.extend(int((policy > 0).sum()) for policy in chances)
+                return list(zip(read([a.ids for a in self.tree.actions_of(prefixes)]), chances, strict=True))
+
+            prompts = stochastic_beam(policies, self.length, width, self._generator)
+            sizes = sizes or met
+            for prompt in prompts:
+                if len(found) < count and prompt not in self._seen and prompt not in found:
+                    if survives(self.policy.tokenizer, list(prompt)):
+                        found[prompt] = None
+                    else:
+                        self.tree.block(prompt)
+            if len(found) == count:
+                break
+            if len(prompts) == width < _WIDEST * count:
+                width *= 2
+            else:  # every time by more, so that in the end all that the filter lets through is in reach
+                heat *= _HEAT ** (attempt + 1)
+        return list(found), sizes
 
     def _sample(self, count: int, *, heat: float = 1.0) -> tuple[list[Ids], list[int]]:
         """Draw prompts that survive re-tokenisation, and the support sizes met on the way."""

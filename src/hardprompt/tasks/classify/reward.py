@@ -1,7 +1,6 @@
 """Few-shot text classification: a prompt is good when the task model picks the right verbalizer."""
 
 import contextlib
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import get_args
@@ -220,12 +219,6 @@ class Classification:
             return
         self._holds = True
         self.lm.prepare([self.template.before_prompt(text) for text in self._texts])
-
-    def unheld(self) -> "Classification":
-        """The same with the words of each text backwards, of which nothing is held: to be timed."""
-        other = copy.copy(self)
-        other._texts = [" ".join(reversed(text.split())) for text in self._texts]
-        return other
 
     def lengths(self) -> list[int]:
         """Tokens of the texts in their place, without a prompt."""
