@@ -1,7 +1,9 @@
 """Time left: it only shrinks, covers every part of a run, and is estimated without leaving a trace."""
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,10 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from hardprompt.data.tables import Row
 from hardprompt.errors import RewardError
+from hardprompt.lms.causal import CausalLM
 from hardprompt.search.engine import Step
 from hardprompt.search.forecast import Expected, Forecast, Shrinking, Stages, clock, expect
 from hardprompt.search.rewards import Cached
+from hardprompt.search.work import Work
+from hardprompt.tasks.classify.reward import Classification
+from hardprompt.tasks.classify.task import ClassifyTask
+from hardprompt.tasks.template import Template
+from tests.conftest import Tiny
 
 BEHIND = 10.0  # seconds that are reckoned for what comes behind the test
 
@@ -150,6 +159,28 @@ def test_the_estimate_is_what_the_parts_take(monkeypatch: pytest.MonkeyPatch) ->
     assert half.seconds["search"] == pytest.approx(found.seconds["search"] / 2)
 
 
+@pytest.mark.parametrize("lead", ["", "Is this of one kind or of the other? "])
+def test_a_test_is_timed_on_texts_that_nothing_is_held_of_whatever_they_are(tiny_causal: Tiny, lead: str) -> None:
+    # three of them read the same with their words backwards
+    texts = ("这部电影很好看", "film", "good good", "The film was good")
+    rows = [Row(text, str(i % 2)) for i, text in enumerate(texts)]
+    task = ClassifyTask(
+        lm=CausalLM(*tiny_causal), train=rows, validation=rows, test=rows,
+        template=Template(lead + "{text}\n{prompt}"), verbalizers={"0": " bad", "1": " good"},
+    )  # fmt: skip
+    sample, fresh = task.stages.sample, task.stages.fresh
+    assert isinstance(sample, Classification)
+    assert isinstance(fresh, Classification)
+    read = tiny_causal.tokenizer
+    for i, text in enumerate(texts):
+        whole, before = read(f"{lead}{text}\n the")["input_ids"], read(lead)["input_ids"]
+        common = next(k for k, (one, other) in enumerate(zip(whole, [*before, -1], strict=False)) if one != other)
+        ran = [reward.lm.tokens_run for reward in (sample, fresh)]
+        torch.testing.assert_close(sample.score([" the"], [i]), fresh.score([" the"], [i]), atol=1e-5, rtol=0)
+        assert sample.lm.tokens_run - ran[0] == 1  # the text is held
+        assert fresh.lm.tokens_run - ran[1] == len(whole) - common
+
+
 def test_a_slow_reward_is_timed_once() -> None:
     slow = Slow(Clock(), pair=1.0)
     assert expect(Stages(slow), evaluations=10, validate_every=1, length=2) is not None
@@ -194,6 +225,68 @@ def test_a_model_that_may_not_be_timed_is_estimated_by_its_first_scores(monkeypa
     told.scored("train", 800, 800)
     told.scored("train", 0, 800)
     assert len(said) == 1
+
+
+def resumed(clock: Clock, folder: Path, part: str, *, before: int) -> tuple[Work, Callable[[], Any]]:
+    """Scores of a prompt on ten groups of ten texts, five seconds each, of which a process before made some."""
+    groups = [list(range(i, i + 10)) for i in range(0, 100, 10)]
+
+    def make(items: list[int]) -> Tensor:
+        clock.now += 5.0 * len(items)
+        return torch.zeros(1, len(items)).double()
+
+    stopped, work = Work(), Work()
+    stopped.keep_in(folder)
+    stopped.each(part, ["p"], groups[:before], make)
+    stopped.save()
+    work.keep_in(folder)
+    return work, lambda: work.each(part, ["p"], groups, make)
+
+
+@pytest.mark.parametrize("before", [0, 4, 9])
+def test_what_an_earlier_process_scored_is_no_time_for_a_model_that_may_not_be_timed(
+    tmp_path: Path, before: int
+) -> None:
+    clock = Clock()
+    work, score = resumed(clock, tmp_path, "train", before=before)
+    told, said = Forecast(clock), list[Expected]()
+    stages = Stages(Slow(clock, items=100), test=10, free=False)
+    told.begin(None)
+    told.wait(lambda pair: expect(stages, evaluations=96, validate_every=10, length=5, seconds=pair), said.append)
+    work.watch(told.scored)
+    score()
+    assert [found.seconds["search"] for found in said] == [pytest.approx(96 * 100 * 5.0)]
+    assert told.left() == pytest.approx(95 * 100 * 5.0 + 10 * 5.0 + BEHIND)
+
+
+def test_nothing_is_estimated_by_what_an_earlier_process_scored_alone() -> None:
+    clock = Clock()
+    told, said = Forecast(clock), list[float]()
+    told.begin(None)
+    told.wait(lambda pair: said.append(pair), print)
+    for done, known in ((0, 0), (50, 50), (100, 100), (0, 0), (40, 40)):
+        told.scored("train", done, 100, known)
+    assert said == []
+    clock.now += 6.0
+    told.scored("train", 100, 100, 97)
+    assert said == [2.0]
+
+
+@pytest.mark.parametrize("part", ["train", "validation", "test"])
+@pytest.mark.parametrize("before", [0, 3, 8])
+def test_the_pace_of_a_part_is_that_of_what_this_process_scored(tmp_path: Path, part: str, before: int) -> None:
+    clock = Clock()
+    work, score = resumed(clock, tmp_path, part, before=before)
+    told = Forecast(clock)
+    # ten calls like this one are a search or a test, five are the validations; all else takes no time
+    told.begin(Expected(dict.fromkeys(("search", "validation", "test"), 0.0), 5.0, search=1000, test=1000))
+    work.watch(told.scored)
+    for number in (1, 2):  # the second is all new, so that the pace is known of more than a tenth
+        score()
+        if part == "train":
+            told(step(number, number / 10))
+    whole = {"train": 10, "validation": 5, "test": 10}[part]
+    assert told.left() == pytest.approx((whole - 2) * 100 * 5.0 + BEHIND)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 import copy
 import itertools
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -92,7 +94,7 @@ def test_a_group_tells_how_far_it_is_pass_by_pass(
     monkeypatch.setattr(sampling, "_ROWS", 1)
     if kind in ("padded", "alone"):
         monkeypatch.setattr(lm.packed, "allows", lambda way, *_: way == kind)
-    prompts, told = ["It was", "So"], list[tuple[str, int, int]]()
+    prompts, told = ["It was", "So"], list[tuple[str, int, int, int]]()
     work = Work()
     work.watch(lambda *what: told.append(what))
 
@@ -102,8 +104,8 @@ def test_a_group_tells_how_far_it_is_pass_by_pass(
         return [lm.generate([TEXTS[i] for i in items], longest=2, seed=k) for k, _ in enumerate(prompts)]
 
     found = work.each("test", prompts, [[0, 1, 2], [3]], made)
-    done = [now for _, now, _ in told]
-    assert {(part, of) for part, _, of in told} == {("test", 8)}
+    done = [now for _, now, _, _ in told]
+    assert {(part, of, known) for part, _, of, known in told} == {("test", 8, 0)}
     assert done == sorted(done)
     assert (done[0], done[-1], done.count(8)) == (0, 8, 1)
     assert any(0 < now < 6 for now in done)  # within the first group
@@ -191,3 +193,21 @@ def test_a_search_whose_memories_overflow_resumes_to_the_same_state(policy: Poli
     assert torch.equal(a["generator"], b["generator"])
     if kind == "pin":
         assert all(torch.equal(a["online"][k], b["online"][k]) for k in a["online"])
+
+
+def test_the_seconds_of_what_an_earlier_process_made_count_in_the_search_that_goes_on(tmp_path: Path) -> None:
+    def slowly(prompts: list[str]) -> torch.Tensor:
+        time.sleep(0.05)
+        return worth(prompts)
+
+    taken = []
+    for _ in range(2):  # the second finds all rewards of the first, which was stopped before it could save a step
+        work = Work()
+        work.keep_in(tmp_path / "partial")
+        reward = Cached(slowly, work=work)
+        manual = optimizers.find("manual").build(manual="the sea")
+        found = optimize(manual, reward, evaluations=2, clock=lambda work=work: time.monotonic() + work.borrowed)
+        work.save()
+        taken.append((found.seconds, work.borrowed))
+    assert taken[0][1] == 0.0
+    assert min(taken[0][0], taken[1][1], taken[1][0]) >= 0.05

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hardprompt.errors import InputError, unknown
 from hardprompt.lms.scripts import scripts, written_in
-from hardprompt.lms.tokens import begins_apart, each_behind, ids_behind, plain_ids, text_behind
+from hardprompt.lms.tokens import begins_apart, each_behind, ids_behind, letter, plain_ids, special_of, text_behind
 
 Tokens = Literal["words", "any"]
 
@@ -66,7 +66,7 @@ def allowed_tokens(
 
 @functools.lru_cache(maxsize=4)  # a look at every token takes seconds
 def _allowed(tokenizer: Any, size: int, tokens: Tokens, script: str) -> Bool[Tensor, " vocabulary"]:
-    special = {*tokenizer.all_special_ids, *(i for i, t in tokenizer.added_tokens_decoder.items() if t.special)}
+    special = special_of(tokenizer)
     keep = _is_text if tokens == "any" else lambda text: _is_word_or_mark(text, script)
     ids = [i for i, text in enumerate(_texts(tokenizer, size)) if text and i not in special and keep(text)]
     alone = tokenizer.batch_decode([[i] for i in ids])
@@ -162,7 +162,7 @@ def survives(tokenizer: Any, ids: list[int]) -> bool:
 @functools.lru_cache(maxsize=4)
 def _texts(tokenizer: Any, size: int) -> tuple[str, ...]:
     """What each token adds to a text: alone, some decoders drop the space that a word begins with."""
-    anchor = plain_ids(tokenizer, "a")
+    anchor = plain_ids(tokenizer, letter(tokenizer))
     start = len(tokenizer.decode(anchor))
     known = range(min(size, len(tokenizer)))
     return tuple(text[start:] for text in tokenizer.batch_decode([[*anchor, i] for i in known]))

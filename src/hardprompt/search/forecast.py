@@ -144,6 +144,9 @@ class Forecast:
         self._began = dict.fromkeys((SEARCH, VALIDATION, TEST), 0.0)  # share that an earlier process did
         self._share, self._spent = dict(self._began), dict(self._began)  # share that is done; seconds
         self._base = {TRAIN: 0.0, TEST: 0.0}  # share at the last step; pairs of the test that are done
+        # what an earlier process had scored, in no time here, and the whole: pairs, or validations
+        self._known, self._whole = dict.fromkeys(self._began, 0.0), dict.fromkeys(self._began, 0.0)
+        self._seen = 0  # pairs of it, among the latest scores
         self._validations, self._planned = 0, 1.0
         self._later: Callable[[float], None] | None = None
         self._asked = 0.0  # when the latest scores were begun
@@ -176,27 +179,31 @@ class Forecast:
                 self._planned = self._validations * (1 - used) / (step.fraction - used) + 1
             self.doing = ""
 
-    def scored(self, part: str, done: int, total: int) -> None:
-        """So many pairs of prompt and item are scored of those that a part asks for now."""
+    def scored(self, part: str, done: int, total: int, known: int = 0) -> None:
+        """So many pairs of prompt and item are scored of those that a part asks for now, ``known`` of them before."""
         if part == TRAIN and self._later is not None:
-            now = self._clock()
+            now, made = self._clock(), done - known
             if done == 0:
                 self._asked = now
-            elif done >= min(_FEW, total):
+            elif made >= min(_FEW, total - known) > 0:
                 later, self._later = self._later, None
-                later((now - self._asked) / done)
+                later((now - self._asked) / made)
         with self._lock:
+            new, self._seen = known - (self._seen if done else 0), known
             if part == TRAIN and not self._share[TEST]:
-                whole = self._expected.search if self._expected is not None else 0
+                whole = self._whole[SEARCH] = self._expected.search if self._expected is not None else 0
+                self._known[SEARCH] += new
                 self._reach(SEARCH, min(1.0, self._base[TRAIN] + done / whole) if whole else self._base[TRAIN])
             elif part == VALIDATION:
-                share = (self._validations + done / max(1, total)) / max(self._planned, self._validations + 1)
+                validations = self._whole[VALIDATION] = max(self._planned, self._validations + 1)
+                self._known[VALIDATION] += new / max(1, total)
                 self._share[VALIDATION] = 0.0  # how many there will be is only now better known
-                self._reach(VALIDATION, share)
+                self._reach(VALIDATION, (self._validations + done / max(1, total)) / validations)
                 self._validations += done == total
             else:
                 self._share[SEARCH] = self._share[VALIDATION] = 1.0
-                whole = self._expected.test if self._expected is not None else 0
+                whole = self._whole[TEST] = self._expected.test if self._expected is not None else 0
+                self._known[TEST] += new if part == TEST else 0
                 self._reach(TEST, min(1.0, (self._base[TEST] + done) / whole) if whole and part == TEST else 0.0)
                 self._base[TEST] += done if done == total and part == TEST else 0
             self.doing = f"{_DOING.get(part, _DOING[TEST])}, {done} of {total} scores" if done < total else ""
@@ -231,7 +238,9 @@ class Forecast:
         return left * (pace if first is None or made >= _SURE else max(pace, first))
 
     def _made(self, part: str) -> float:
-        return self._share[part] - self._began[part]
+        """Share that took the time that was spent."""
+        found = self._known[part] / self._whole[part] if self._whole[part] else 0.0
+        return self._share[part] - self._began[part] - found
 
     def _first(self, part: str) -> float | None:
         """Seconds of a whole part as they were expected."""

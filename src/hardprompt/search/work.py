@@ -15,8 +15,9 @@ from hardprompt.search.files import Past, StateStore
 from hardprompt.search.passes import Share, watched
 from hardprompt.search.stopping import finished
 
-Watch = Callable[[str, int, int], None]
-"""Is told a part of the run, such as ``test``, and how many pairs of prompt and item of how many are scored."""
+Watch = Callable[[str, int, int, int], None]
+"""Is told a part of the run, such as ``test``, how many pairs of prompt and item of how many are scored, and how many
+of those the process before had scored."""
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 """Parts of a run; what is asked again of the chosen prompt belongs to the test."""
@@ -38,7 +39,8 @@ class Work:
     def __init__(self) -> None:
         self._store: StateStore | None = None
         self._folder: Path | None = None
-        self._known: dict[str, Any] = {}  # of the process before
+        self._known: dict[str, tuple[Any, float]] = {}  # of the process before, and the seconds that it took there
+        self.borrowed = 0.0  # seconds of the process before that were made use of
         self._log: list[list[Any]] = []
         self._saved = 0.0, 0  # when, and how many of the log
         self._watch: Watch = lambda *_: None
@@ -55,8 +57,8 @@ class Work:
         """
         self._folder, self._store = folder, StateStore(folder)
         state = self._store.load() or {"groups": []}
-        self._known = dict(entry for entry in state["groups"] if _is_entry(entry))
-        self._log = [list(entry) for entry in self._known.items()]
+        self._log = [list(entry) for entry in state["groups"] if _is_entry(entry)]
+        self._known = {key: (value, seconds) for key, value, seconds in self._log}
         self._saved = time.monotonic(), len(self._log)
 
     def each(
@@ -72,21 +74,25 @@ class Work:
 
         It makes a tensor of prompts by items, or lists of such a shape; a Ctrl-C waits for it only if it is ``whole``.
         """
-        made, done, total = [], 0, len(prompts) * sum(map(len, groups))
-        self._watch(part, 0, total)
+        made, done, known, total = [], 0, 0, len(prompts) * sum(map(len, groups))
+        self._watch(part, 0, total, 0)
         for group in groups:
             name = json.dumps([part, list(prompts), list(group)])
             key = hashlib.sha256(name.encode()).hexdigest()
-            value = self._known.pop(key, None)
-            if not _fits(value, len(prompts), len(group)):
-                size = len(prompts) * len(group)
-                within = self._within(part, done, size, total)
+            value, seconds = self._known.pop(key, (None, 0.0))
+            size = len(prompts) * len(group)
+            if _fits(value, len(prompts), len(group)):
+                known += size
+                self.borrowed += seconds
+            else:
+                within = self._within(part, done, size, total, known)
+                began = time.monotonic()
                 with finished() if whole else contextlib.nullcontext(), watched(within):
                     value = make(list(group))
-                    self._keep(key, value)
+                    self._keep(key, value, time.monotonic() - began)
             made.append(value)
-            done += len(prompts) * len(group)
-            self._watch(part, done, total)
+            done += size
+            self._watch(part, done, total, known)
         return made
 
     def forget(self) -> None:
@@ -105,7 +111,7 @@ class Work:
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _within(self, part: str, done: int, size: int, total: int) -> Share:
+    def _within(self, part: str, done: int, size: int, total: int, known: int) -> Share:
         """Tells of a group's pairs, all but one, while it is made: the last is scored when it is kept."""
         most = 0
 
@@ -113,13 +119,13 @@ class Work:
             nonlocal most
             if (now := min(int(share * size), size - 1)) > most:
                 most = now
-                self._watch(part, done + now, total)
+                self._watch(part, done + now, total, known)
 
         return tell
 
-    def _keep(self, key: str, value: Any) -> None:
+    def _keep(self, key: str, value: Any, seconds: float) -> None:
         if self._store is not None:
-            self._log.append([key, value])
+            self._log.append([key, value, seconds])
             if time.monotonic() - self._saved[0] > _SECONDS:
                 self.save()
 
@@ -138,7 +144,10 @@ def grouped(sizes: Sequence[int], items: Sequence[int]) -> list[list[int]]:
 
 
 def _is_entry(entry: Any) -> bool:
-    return isinstance(entry, list) and len(entry) == 2 and isinstance(entry[0], str)
+    return (
+        isinstance(entry, list) and len(entry) == 3 and isinstance(entry[0], str)
+        and isinstance(entry[2], float) and 0.0 <= entry[2] < float("inf")
+    )  # fmt: skip
 
 
 def _fits(value: Any, prompts: int, items: int) -> bool:

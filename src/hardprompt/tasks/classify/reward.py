@@ -1,7 +1,6 @@
 """Few-shot text classification: a prompt is good when the task model picks the right verbalizer."""
 
 import contextlib
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import get_args
@@ -221,15 +220,15 @@ class Classification:
         self._holds = True
         self.lm.prepare([self.template.before_prompt(text) for text in self._texts])
 
-    def unheld(self) -> "Classification":
-        """The same with the words of each text backwards, of which nothing is held: to be timed."""
-        other = copy.copy(self)
-        other._texts = [" ".join(reversed(text.split())) for text in self._texts]
-        return other
-
     def lengths(self) -> list[int]:
         """Tokens of the texts in their place, without a prompt."""
         return [self.lm.count("".join(self.template.fill(text, ""))) for text in self._texts]
+
+    @property
+    def normalised(self) -> bool:
+        """Whether an answer, with what stands behind it, has tokens after its first, which the vocabulary is for."""
+        _, after = self.template.fill("", "")
+        return self.how != "first" and any(self.lm.count(choice + after) > 1 for choice in self._choices)
 
     def check_room(self, prompts: Sequence[str]) -> None:
         """Raise an InputError for a prompt that does not fit into the model's context beside the longest text."""
