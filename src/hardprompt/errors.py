@@ -8,6 +8,7 @@ from pathlib import Path
 
 # Of Unicode, line breaks apart, and what changes the direction of a line.
 _CONTROL = re.compile("[\0-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_HALF = re.compile("[\ud800-\udfff]")
 _END = r"""(?P<end>['"]?[.,;:)]*)(?=\s|$)"""
 _URL = re.compile(r"(?P<scheme>\b[A-Za-z][A-Za-z0-9+.-]+:/{1,2})(?P<rest>\S+?)" + _END)
 _QUERY = re.compile(r"\?[\w.~-]+=\S*?" + _END)
@@ -42,6 +43,11 @@ def visible(text: str) -> str:
     Each is written as in JSON; line breaks stay.
     """
     return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def is_broken(text: str) -> bool:
+    """Whether it has half of a character, as a shell's argument that is not UTF-8 has: no file or model takes it."""
+    return _HALF.search(text) is not None
 
 
 def without_keys(text: str) -> str:

@@ -1,6 +1,7 @@
 """Bad input gets one clear line that names the value and the mend, exit code 2, and leaves nothing behind."""
 
 import errno
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,8 +12,11 @@ import pytest
 
 from hardprompt.cli.main import main
 from hardprompt.errors import InputError, without_keys
+from hardprompt.runs.folder import check_free
+from hardprompt.tasks import Recipe
 
 Arguments = Callable[..., list[str]]
+WORDS = "train: x.csv\ntext: t\nlabel: l\nverbalizers:"
 
 
 def complaint(arguments: list[str], capsys: pytest.CaptureFixture[str], code: int = 2) -> str:
@@ -45,6 +49,8 @@ def complaint(arguments: list[str], capsys: pytest.CaptureFixture[str], code: in
         ({"evaluations": 0}, "evaluations is 0"),
         ({"seconds": -1}, "seconds is -1"),
         ({"tokens": "word"}, "'word'. Did you mean 'words'? Valid: any, words"),
+        ({"script": "klingon"}, "unknown script 'klingon'. It is what the Unicode names of its letters begin with"),
+        ({"script": "cyrilic", "length": 0}, "Did you mean 'cyrillic'?"),
         ({"shots": 1000}, "fewer than the 1000 shots"),
         ({"verbalizer": "good"}, "'good' is not LABEL=WORD"),
         ({"verbalizer": "good=fine"}, "class 'bad' has no verbalizer; name one for each of: bad, good"),
@@ -81,6 +87,39 @@ def test_verbalizers_must_fit_the_classes(
 ) -> None:
     flags = [part for word in words for part in ("--verbalizer", word)]
     assert expected in complaint([*arguments(), *flags], capsys)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["classify", "x.csv", "--text", "t", "--label", "l", "--manual", "caf\udce9"],
+        ["classify", "x.csv", "--text", "t", "--label", "l", "--verbalizer", "a=caf\udce9", "--dry-run"],
+        ["classify", "x.csv", "--text", "t", "--label", "l", "--out", "caf\udce9", "--dry-run"],
+        ["judge", "run", "--base-url", "http://127.0.0.1:1", "--model", "caf\udce9"],
+        ["show", "caf\udce9"],
+    ],
+)
+def test_an_argument_of_other_bytes_is_a_line(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert "caf\\udce9' is not UTF-8" in complaint(words, capsys)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("manual", "caf\udce9"),
+        ("verbalizers", {"a": "\ud800"}),
+        ("class_prior", {"\udce9": 0.5}),
+        ("settings", {"x": ["\ud800"]}),
+    ],
+)
+def test_settings_of_half_a_character_are_refused(data_file: Path, setting: str, value: Any) -> None:
+    with pytest.raises(InputError, match=f"{setting} holds '.*', which is not UTF-8 text"):
+        Recipe.of({"task": "classify", "train": str(data_file), "text": "text", "label": "label", setting: value})
+
+
+def test_a_run_folder_has_a_name_that_can_be_written_down(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="not UTF-8; name another"):
+        check_free(tmp_path / "caf\udce9", "run", "run.yaml")
 
 
 def test_top_k_above_the_vocabulary_is_named(arguments: Arguments, capsys: pytest.CaptureFixture[str]) -> None:
@@ -193,6 +232,14 @@ def test_wrong_commands_are_one_line(arguments_: list[str], expected: str, capsy
         ("train: x.csv\ntext: t\nlabel: l\ntemplate: 5\n", "template is 5; a text was expected"),
         ("train: x.csv\ntext: t\nlabel: l\nmanual:\n", "manual is None; a text was expected"),
         ("train: [x]\ntext: t\nlabel: l\n", "train is ['x']; a text was expected"),
+        (f"{WORDS} {{pos: yes, neg: ' bad'}}\n", "verbalizers has True for the class 'pos'; a text was expected"),
+        (f"{WORDS} {{pos: ' a', neg: }}\n", "verbalizers has None for the class 'neg'"),
+        (f"{WORDS} {{pos: [good, fine]}}\n", "verbalizers has ['good', 'fine'] for the class 'pos'"),
+        (f"{WORDS} {{pos: 010, neg: ' b'}}\n", "verbalizers has 8 for the class 'pos'"),  # YAML 1.1: octal
+        (f"{WORDS} {{yes: ' a', no: ' b'}}\n", "verbalizers has the class True; a text was expected"),
+        (f"{WORDS} {{1.10: ' a', 2: ' b'}}\n", "the class 1.1; a text was expected: in YAML put it in quotes."),
+        (f"{WORDS} {{1: ' a', '1': ' b'}}\n", "verbalizers has the class '1' twice"),
+        ("train: x.csv\ntext: t\nlabel: l\nclass_prior: {yes: 0.5}\n", "class_prior has the class True"),
     ],
 )
 def test_bad_configurations_are_named(
@@ -201,6 +248,14 @@ def test_bad_configurations_are_named(
     path = tmp_path / "run.yaml"
     path.write_text(text)
     assert expected in complaint(["run", str(path)], capsys)
+
+
+def test_a_number_without_quotes_is_the_class_of_that_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = "".join(f"a text of {i},{i % 2}\n" for i in range(40))
+    (tmp_path / "x.csv").write_text(f"t,l\n{rows}")
+    (tmp_path / "run.yaml").write_text(f"{WORDS} {{0: ' bad', 1: ' yes'}}\n".replace("x.csv", f"{tmp_path}/x.csv"))
+    assert main(["run", str(tmp_path / "run.yaml"), "--dry-run", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["verbalizers"] == {"0": " bad", "1": " yes"}
 
 
 def test_several_faults_are_reported_at_once(arguments: Arguments, capsys: pytest.CaptureFixture[str]) -> None:

@@ -125,7 +125,7 @@ def test_a_report_names_what_is_never_predicted_on_validation_and_test(tiny_caus
     assert report["never_predicted_in_validation"] == found  # the same texts
     assert found  # three texts, and a model that knows nothing
     names = ", ".join(f"`{name}`" for name in found)
-    assert f"It never predicted: {names}." in task.card({**report, "prompt": " It was"})
+    assert f"It never predicted there: {names}." in task.card({**report, "prompt": " It was"})
     common: dict[str, Any] = {"perplexity": None, "perplexity_by": "a judge", "evaluations": 1, "seconds": 1.0}
     baselines = [{**row, **common} for row in report["baselines"]]
     result = {**report, **common, "method": "pin", "prompt": " It was", "support_size": None, "baselines": baselines}

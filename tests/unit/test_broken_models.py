@@ -144,10 +144,10 @@ def reshaped(folder: Path) -> None:
     save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
 
 
-def settings_of(**changes: Any) -> Callable[[Path], None]:
+def settings_of(file: str = "config.json", **changes: Any) -> Callable[[Path], None]:
     def change(folder: Path) -> None:
-        config = json.loads((folder / "config.json").read_text())
-        (folder / "config.json").write_text(json.dumps({**config, **changes}))
+        found = json.loads((folder / file).read_text())
+        (folder / file).write_text(json.dumps({**found, **changes}))
 
     return change
 
@@ -173,6 +173,11 @@ BROKEN: dict[str, Callable[[Path], Any]] = {
     "tokenizer in a list": lambda folder: (folder / "tokenizer.json").write_text("[]"),
     "tokenizer's settings cut": lambda folder: cut(folder / "tokenizer_config.json", 0.5),
     "tokenizer's settings in a list": lambda folder: (folder / "tokenizer_config.json").write_text("[]"),
+    "a longest text in words": settings_of("tokenizer_config.json", model_max_length="abc"),
+    "a longest text of nothing": settings_of("tokenizer_config.json", model_max_length=0),
+    "a longest text that is no number": settings_of("tokenizer_config.json", model_max_length=float("nan")),
+    "an end in a list of lists": settings_of("generation_config.json", eos_token_id=[[1]]),
+    "an end in words": settings_of("generation_config.json", eos_token_id="x"),
     "an index of nothing": lambda folder: indexed(folder, "{}"),
     "an index of what lies elsewhere": lambda folder: indexed(
         folder, '{"weight_map": {"lm_head.weight": "../../x.safetensors"}}'
@@ -189,6 +194,19 @@ def test_a_broken_folder_is_one_line(kind: str, tiny_folder: Path, tmp_path: Pat
     assert "\n" not in str(caught.value)
     assert repr(str(folder)) in str(caught.value)
     assert not (folder / "was-run").exists()
+
+
+@pytest.mark.parametrize("shards", [False, True])
+def test_more_layers_than_weights_are_not_built(shards: bool, tiny_folder: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_folder, tmp_path / "model"))
+    count = len(names := load_file(folder / WEIGHTS))
+    if shards:
+        (folder / WEIGHTS).rename(folder / "part.safetensors")
+        index = {"metadata": {}, "weight_map": dict.fromkeys(names, "part.safetensors")}
+        (folder / f"{WEIGHTS}.index.json").write_text(json.dumps(index))
+    settings_of(num_hidden_layers=20_000)(folder)
+    with pytest.raises(InputError, match=rf"has 20000 layers, as config\.json says, and {count} weights"):
+        load_causal(str(folder))
 
 
 @settings(max_examples=25)

@@ -193,9 +193,16 @@ def test_all_columns_that_are_not_there_are_said_at_once(tmp_path: Path) -> None
         read_rows(tmp_path / "data.csv", text="text", label="label", group="film")
 
 
-def test_an_identifier_is_no_class_and_better_columns_are_named(tmp_path: Path) -> None:
-    file = tmp_path / "data.csv"
-    file.write_text("text,id,mood\n" + "".join(f"text {i},{i},{'ab'[i % 2]}\n" for i in range(300)))
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_an_identifier_is_no_class_and_better_columns_are_named(tmp_path: Path, kind: str) -> None:
+    import pyarrow
+    import pyarrow.csv
+    import pyarrow.parquet
+
+    file = tmp_path / f"data.{kind}"
+    (tmp_path / "data.csv").write_text("text,id,mood\n" + "".join(f"text {i},{i},{'ab'[i % 2]}\n" for i in range(300)))
+    if kind == "parquet":
+        pyarrow.parquet.write_table(pyarrow.csv.read_csv(tmp_path / "data.csv"), file)
     rows = read_rows(file, text="text", label="id")
     with pytest.raises(InputError, match=r"300 different values in 300 rows.*'mood' \(2\)"):
         check_classes(file, rows, text="text", label="id")

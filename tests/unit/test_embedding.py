@@ -8,12 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import processors
 from torch import Tensor
+from transformers import FunnelConfig, FunnelModel
 
 from hardprompt.errors import InputError, MissingExtra
 from hardprompt.lms import embedding
 from hardprompt.lms.embedding import Embedder, load_embedder
 from hardprompt.lms.reach import text_limit
-from tests.conftest import ENGLISH, PAD, Tiny, make_tokenizer
+from tests.conftest import ENGLISH, PAD, VOCABULARY, Tiny, make_tokenizer
 
 LINES = ENGLISH.strip().splitlines()
 TEXTS = [*LINES[:5], "A good book", "The film was great.", "A good book", "The", *LINES[5:8]]
@@ -67,6 +68,20 @@ def test_where_nothing_opens_a_text_an_empty_one_is_all_zeros(tiny_masked: Tiny)
     bare = Embedder(tiny_masked.model.base_model, tokenizer, name="bare")
     assert bare.sentences(["", " good"]).norm(dim=-1).tolist() == pytest.approx([0.0, 1.0])
     assert [len(own) for own in bare.tokens(["", " good"])] == [0, 1]
+
+
+def test_a_text_that_an_encoder_cannot_read_is_one_line(tiny_masked: Tiny) -> None:
+    """Funnel pools neighbours, of which a text of one token has none; its own forward fails."""
+    config = FunnelConfig(
+        vocab_size=VOCABULARY, block_sizes=[1, 1], d_model=32, n_head=2, d_head=16, d_inner=32, num_decoder_layers=1
+    )
+    model = FunnelModel(config).eval()
+    funnel = Embedder(model, tiny_masked.tokenizer, name="funnel")
+    assert len(tiny_masked.tokenizer("")["input_ids"]) == 1
+    with pytest.raises(RuntimeError):
+        model(input_ids=torch.tensor([[0]]))
+    with pytest.raises(InputError, match=r"^the encoder cannot read '', which has 1 token: [^\n]+\.$"):
+        funnel.sentences(["The film was good.", ""])
 
 
 def test_a_long_text_is_cut_where_the_model_ends(embedder: Embedder, tiny_masked: Tiny) -> None:

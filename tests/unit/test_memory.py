@@ -14,9 +14,9 @@ import pytest
 import torch
 
 from hardprompt.data.tables import Example
-from hardprompt.lms import answers, kept, masked, sampling, tokens
+from hardprompt.lms import answers, head, kept, masked, sampling, tokens
 from hardprompt.lms.causal import CausalLM
-from hardprompt.lms.footprint import Footprint, Writing, footprint
+from hardprompt.lms.footprint import Footprint, Reading, Writing, footprint
 from hardprompt.lms.kept import Room
 from hardprompt.lms.masked import MaskedLM
 from hardprompt.lms.packing import PackedModel
@@ -30,7 +30,7 @@ from hardprompt.tasks import Recipe
 from hardprompt.tasks.classify.reward import Classification
 from hardprompt.tasks.template import Template
 from tests.cli.conftest import comparable
-from tests.conftest import Tiny, make_tiny
+from tests.conftest import VOCABULARY, Tiny, make_tiny
 from tests.peak import Peak
 from tests.unit.test_packing import assert_same_as_whole
 
@@ -122,6 +122,58 @@ def test_the_perplexity_of_a_long_text_does_not_hold_the_vocabulary_at_every_tok
     assert (
         peak.most < 3 * ids.numel() * len(long.lm_head.weight) * 4 / 2
     )  # it takes logits, and twice more for the loss
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_answers_of_several_tokens_hold_the_vocabulary_for_few_contexts_at_a_time(
+    tiny_causal: Tiny, monkeypatch: pytest.MonkeyPatch, quick: bool
+) -> None:
+    """The sum over the vocabulary is needed for later tokens, and for the first where answers count unevenly."""
+    lm = CausalLM(*tiny_causal)
+    lm.packed.head.quick = quick  # else the model's own code is asked for each logit
+    contexts, choices = [f"The film {'was ' * (i % 7)}{i}" for i in range(50)], [" not good", " bad", " great"]
+    before = lm.score(contexts, choices, how="mean")
+    monkeypatch.setattr(head, "_LOGITS", 8 * VOCABULARY)
+    rows: list[int] = []
+    handle = lm.model.lm_head.register_forward_hook(lambda _, __, out: rows.append(out.shape[:-1].numel()))
+    found = lm.score(contexts, choices, how="mean")
+    handle.remove()
+    assert max(rows) <= 8
+    torch.testing.assert_close(found, before, atol=1e-5, rtol=1e-5)
+    ids = [tiny_causal.tokenizer(word, add_special_tokens=False)["input_ids"] for word in choices]
+    assert [len(own) for own in ids] == [2, 1, 1]
+    with torch.no_grad():
+        start = lm.encode([contexts[3]])[0]
+        plain = [lm.model(input_ids=torch.tensor([[*start, *own]])).logits[0].log_softmax(-1) for own in ids]
+    expected = [
+        sum(float(log_p[len(start) - 1 + i, token]) for i, token in enumerate(own)) / len(own)
+        for log_p, own in zip(plain, ids, strict=True)
+    ]
+    assert found[3].tolist() == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("word", [" not good", " good"])
+def test_the_memory_that_is_said_counts_the_vocabulary_where_answers_need_it(
+    tiny_tokenizer: Any, monkeypatch: pytest.MonkeyPatch, word: str
+) -> None:
+    monkeypatch.setattr(head, "_LOGITS", 400 * 20_000)
+    model = make_tiny("llama", vocab_size=20_000, num_hidden_layers=1, intermediate_size=32)
+    task = Classification(
+        lm=CausalLM(model, tiny_tokenizer), template=Template("{text}{prompt}"), keep=False, how="mean",
+        examples=[Example(f"good {i}", "ab"[i % 2]) for i in range(200)], verbalizers={"a": word, "b": " bad"},
+    )  # fmt: skip
+    prompts = ["", " It was", " So"]
+    task.score(prompts[:1], [0])  # what is proved at the first call is no part of it
+    with Peak() as peak:
+        task.score(prompts)
+    said = footprint([(task.lm, Reading(task.lengths(), False, task.normalised))])
+    needed = 400 * 20_000 * 4  # one copy
+    if word == " good":
+        assert peak.most < needed / 4
+        assert said.batch < needed / 4
+    else:
+        assert peak.most < 2 * said.batch < 4 * peak.most
+        assert needed < peak.most < 4 * needed  # not of all contexts at once, which were 600
 
 
 def examples(tiny: Tiny, words: int) -> list[Example]:

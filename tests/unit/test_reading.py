@@ -1,9 +1,16 @@
 """What is said of a user's file: its encoding, the lines of its rows, its separator, and what is no class."""
 
+import ast
+import contextlib
 import csv
+import dataclasses
+import gzip
 import io
 import itertools
 import json
+import re
+import sys
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,10 +19,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hardprompt.data.decoding import check_encoding
 from hardprompt.data.files import columns, csv_text
+from hardprompt.data.spelling import one_spelling
 from hardprompt.data.tables import Row, check_missing, drawn, read_rows, read_texts
-from hardprompt.errors import InputError
+from hardprompt.errors import InputError, MissingExtra
+from hardprompt.tasks.classify.settings import Classify
 from hardprompt.tasks.classify.splits import read_splits
+from hardprompt.tasks.restyle.texts import read as read_style
 
 
 def read(file: Path, data: bytes, encoding: str | None = None) -> list[Row]:
@@ -39,12 +50,84 @@ def test_another_encoding_is_read_as_windows_1252_after_a_word_that_names_the_fl
     assert "--encoding cp1251" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("lines", "bad"),
+    [
+        (["café crème".encode()] * 40 + ["résumé old".encode("cp1252")], 42),
+        (["résumé old".encode("cp1252")] * 40 + ["Ákos".encode()], 2),  # whose Á is no Windows-1252
+        (["фильм".encode(), "фильм".encode("cp1251")], 3),
+        (["café crème, a long text that a program cut à la".encode() + "é".encode()[:1]], 2),
+    ],
+)
+def test_a_file_of_two_encodings_is_refused_with_the_line_that_is_not_utf_8(
+    tmp_path: Path, lines: list[bytes], bad: int
+) -> None:
+    data = b"\n".join([b"text,label", *(b'"' + line + b'",x' for line in lines), b""])
+    with pytest.raises(InputError, match=rf"is UTF-8 in some .* not in all \(line {bad}, byte .*--encoding cp1252"):
+        read(tmp_path / "a.csv", data)
+    (tmp_path / "a.txt").write_bytes(data)
+    with pytest.raises(InputError, match=rf"not in all \(line {bad}, "):
+        read_texts(tmp_path / "a.txt")
+    assert len(read(tmp_path / "a.csv", data, "latin-1")) == len(lines)
+
+
+@pytest.mark.parametrize("text", ["«CAFÉ»", "DÉJÀ VU, « L’ÉTÉ… »", "naïve", "“FIANCÉ” – Übermut", "São João"])
+def test_no_line_of_windows_1252_is_taken_for_utf_8(tmp_path: Path, text: str) -> None:
+    assert read(tmp_path / "a.csv", f'text,label\n"{text}",x\n'.encode("cp1252"))[0].text == text
+
+
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
 @pytest.mark.parametrize("text", ["text,label\nplain,x\n", "text,label\nнаивный é,x\n"])
 def test_utf_16_without_its_mark_is_named(tmp_path: Path, encoding: str, text: str) -> None:
     with pytest.raises(InputError, match=f"looks like UTF-16 without its mark: add --encoding {encoding}"):
         read(tmp_path / "a.csv", text.encode(encoding))
     assert len(read(tmp_path / "a.csv", text.encode(encoding), encoding)) == 1
+
+
+@pytest.mark.parametrize("name", ["mbcs", "rot13", "hex", "undefined", "base64", "oem", "cp1215", "utf8x", "1251x"])
+def test_only_an_encoding_that_can_be_used_is_offered(name: str) -> None:
+    with pytest.raises(InputError, match=f"unknown encoding {name!r}") as caught:
+        check_encoding(name)
+    near = re.search(r"Near ones: (.*?)\.", str(caught.value))
+    for one in near[1].split(", ") if near else []:
+        assert isinstance(io.TextIOWrapper(io.BytesIO(b"ab"), encoding=one).encoding, str)  # Python's own test
+    assert near is None or name not in near[1].split(", ")
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.tsv"])
+def test_a_file_that_is_no_text_is_told_by_what_it_is(tmp_path: Path, name: str) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    stream = io.BytesIO()
+    pyarrow.parquet.write_table(pyarrow.table({"text": ["a"], "label": ["b"]}), stream)
+    with pytest.raises(InputError, match=r"is not text but Parquet; call it \.parquet"):
+        read(tmp_path / name, stream.getvalue())
+    with zipfile.ZipFile(stream := io.BytesIO(), "w") as packed:
+        packed.writestr("xl/workbook.xml", "é")
+    with pytest.raises(InputError, match=r"is not text but a zip file, as \.xlsx is"):
+        read(tmp_path / name, stream.getvalue())
+    with pytest.raises(InputError, match="is not text but gzip"):
+        read(tmp_path / name, gzip.compress(b"text,label\na,b\n"), "latin-1")
+    assert read(tmp_path / "b.csv", "text,label\nPAR1é,b\n".encode())[0].text == "PAR1é"
+
+
+def test_quotation_marks_of_csv_in_a_tsv_file_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    texts = ['"quoted"', '""twice""', 'said "no"', '""', '"it""s']
+    rows = read(tmp_path / "a.tsv", "".join(["text\tlabel\n", *(f"{text}\tx\n" for text in texts)]).encode())
+    assert [row.text for row in rows] == texts
+    assert not caplog.records
+    stream = io.StringIO()
+    csv.writer(stream, delimiter="\t").writerows([["text", "label"], ["plain", "x"], ['a "b" 0', "x"], ['"', "y"]])
+    read(tmp_path / "b.tsv", stream.getvalue().encode())
+    assert f"2 rows of {tmp_path / 'b.tsv'} have quotation marks as CSV writes them, line 3 first" in caplog.text
+    assert [row.text for row in read(tmp_path / "b.csv", stream.getvalue().encode())][1:] == ['a "b" 0', '"']
+
+
+def test_without_pyarrow_the_command_for_this_python_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(MissingExtra, match=re.escape(f"{sys.executable} -m pip install 'hardprompt[parquet]'")):
+        read(tmp_path / "a.parquet", b"PAR1")
 
 
 @pytest.mark.parametrize(("name", "near"), [("cp1215", "cp125"), ("utf8x", "utf8"), ("base64", ""), ("", "")])
@@ -129,6 +212,44 @@ def labelled(file: Path, literals: Sequence[str]) -> str:
     return str(file)
 
 
+def test_files_of_one_name_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("a/x", "b/x", "c"):
+        (tmp_path / folder).mkdir(parents=True)
+        labelled(tmp_path / folder / "data.csv", ['"x"', '"y"'])
+        (tmp_path / folder / "data.csv").write_text(
+            (tmp_path / folder / "data.csv").read_text().replace("data", folder)
+        )
+        (tmp_path / folder / "t.txt").write_text("".join(f"{folder} {i}\n" for i in range(9)))
+    found = read_splits(train="a/x/data.csv", validation="b/x/data.csv", test="c/data.csv", text="text", label="label")
+    parts = (found.train, found.validation, found.test)
+    assert [{row.file for row in part} for part in parts] == [{"a/x/data.csv"}, {"b/x/data.csv"}, {"c/data.csv"}]
+    for row in [*found.train, *found.validation, *found.test]:
+        assert f"{row.text},{row.label}" == (tmp_path / row.file).read_text().splitlines()[row.number - 1]
+    one = read_splits(
+        train="a/x/data.csv", validation="./a/../a/x/data.csv", test="c/data.csv", text="text", label="label"
+    )
+    assert {row.file for row in [*one.train, *one.validation]} == {"x/data.csv"}  # which is one file
+    texts = read_style(texts="a/x/t.txt", test=str(tmp_path / "b/x/t.txt"), shots=2, validation_rows=2, test_rows=2)
+    for _, text in texts.places:
+        assert (tmp_path / text.file).read_text().splitlines()[text.number - 1] == text.text
+
+
+def test_styles_with_the_same_examples_are_refused_before_a_classifier_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    own, other = ([f"{kind} {i}" for i in range(60)] for kind in ("own", "other"))
+    for name, lines in (("own", own), ("other", other), ("some", [*own[:30], *other])):
+        Path(f"{name}.txt").write_text("\n".join(lines))
+    given: Any = {"texts": "own.txt", "shots": 2, "validation_rows": 2, "test_rows": 2}
+    examples: Any
+    for examples in ({"source_examples": "other.txt", "target_examples": "other.txt"}, {"target_examples": "own.txt"}):
+        with pytest.raises(InputError, match=r"are examples of the other style too, such as 'o.* needs 20 or more"):
+            read_style(**given, **examples)
+    assert set(read_style(**given, target_examples="some.txt").target) > set(other)
+
+
 LITERALS = ("1", "1.0", "1e0", "0", "-0.0", "0.10", "0.1", "true", "false")
 
 
@@ -172,6 +293,42 @@ def test_true_is_one_class_however_it_is_written_and_a_string_is_no_other(
     assert not caplog.records
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("1.10", "1.1"), ("café", "cafe\u0301"), ("pos", "pos\u200b"), ("pos", "Pos"), ("very good", "very\u00a0good"),
+        ("1e+16", "10000000000000000"), ("\u2764", "\u2764\ufe0f"),
+    ],
+)  # fmt: skip
+def test_classes_and_groups_that_look_alike_are_two_and_that_is_said(
+    tmp_path: Path, one: str, other: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "a.csv").write_text(f"text,label\n{one} a,{one}\n{other} a,{other}\n" + "x a,x\ny a,1.2\n")
+    rows = read_rows(tmp_path / "a.csv", text="text", label="label")
+    rows += [Row("b", "x", group=one), Row("c", "x", group=other), Row("d", "x", group="film")]
+    assert one_spelling({"a.csv": rows})["a.csv"] == rows
+    (shown,) = {record.message.partition(": ")[2] for record in caplog.records}
+    assert "film" not in shown
+    assert [ast.literal_eval(name) for name in shown.split(" and ")] == [one, other]  # they can be told apart
+    assert ascii(one) != ascii(other)
+    assert {record.message.split()[0] for record in caplog.records} == {"classes", "groups"}
+
+
+def test_a_class_is_named_in_whichever_spelling_of_the_files(tmp_path: Path) -> None:
+    train = labelled(tmp_path / "a.csv", ["1.0", "0.0"])
+    (tmp_path / "b.csv").write_text("text,label\nb,1\nc,0\n")
+    files: Any = {"train": train, "test": str(tmp_path / "b.csv"), "text": "text", "label": "label"}
+    for words in ({"1.0": "good", "0.0": "bad"}, {"0": "bad", "1": "good"}, {"1": "good", "0.0": "bad"}):
+        assert read_splits(**files, words=words).verbalizers == {"0": "bad", "1": "good"}
+    true = labelled(tmp_path / "c.jsonl", ["true", "false", "1.5"])
+    found = read_splits(train=true, text="text", label="label", words={"true": "a", "false": "b", "1.5": "c"})
+    assert found.verbalizers == {"1.5": "c", "False": "b", "True": "a"}
+    with pytest.raises(InputError, match=r"verbalizers of '1' and '1\.0' are of one class, '1'"):
+        read_splits(**files, words={"1": "good", "1.0": "well", "0": "bad"})
+    asked = Classify(**files, class_prior={"1.0": 3.0, "0.0": 1.0}, calibrate="batch")
+    assert asked.plan()["verbalizers"] == {"0": " 0", "1": " 1"}
+
+
 def test_a_group_is_one_in_whatever_file_and_spelling(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text(
         "".join(f'{{"text": "a {i}", "label": "{"xy"[i % 2]}", "film": {i // 2}}}\n' for i in range(8))
@@ -181,6 +338,41 @@ def test_a_group_is_one_in_whatever_file_and_spelling(tmp_path: Path) -> None:
     found = read_splits(**files, text="text", label="label", group="film")
     assert {row.group for row in found.test}.isdisjoint({row.group for row in [*found.train, *found.validation]})
     assert sorted(row.text for row in found.left_out) == ["a 2", "a 3"]
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv"])
+def test_rows_without_a_group_are_parted_as_if_each_had_its_own(
+    tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def written(name: str, alone: Sequence[str | None], rows: int = 200) -> str:
+        table = [(f"{name} {i}", "ab"[i % 2], f"w{i}" if i % 4 else alone[i // 4 % len(alone)]) for i in range(rows)]
+        file = tmp_path / f"{name}.{kind}"
+        keys = ("text", "label", "who")
+        lines = [json.dumps(dict(zip(keys, row, strict=True))) for row in table]
+        if kind == "csv":
+            lines = [",".join(keys), *(",".join(cell or "" for cell in row) for row in table)]
+        file.write_text("\n".join(lines) + "\n")
+        return str(file)
+
+    base: Any = {"text": "text", "label": "label", "group": "who"}
+    whole = read_splits(train=written("a", ["", " ", None]), **base)
+    plain = read_splits(train=written("a", ["", " ", None]), text="text", label="label")  # no group but of one row
+    for part in ("train", "validation", "test"):
+        assert len(getattr(whole, part)) == len(getattr(plain, part))
+    first = 1 if kind == "jsonl" else 2
+    assert f"50 of 200 rows of {tmp_path / 'a'}.{kind} have no group in 'who', line {first} of" in caplog.text
+    given = read_splits(train=written("b", ["", None]), test=written("c", [" "], 4), **base)
+    assert len([*given.train, *given.validation]) == 200 - 3  # w1, w2 and w3 stand in the test file
+
+
+def test_a_group_is_without_the_spaces_around_it_and_a_missing_value_as_a_word_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "a.csv"
+    file.write_text("text,label,who\na,x,author 3\nb,x,author 3 \nc,y, author 3\nd,y,nan\ne,y,nan\n")
+    rows = read_rows(file, text="text", label="label", group="who")
+    assert [row.group for row in rows] == ["author 3"] * 3 + ["nan"] * 2
+    assert f"2 rows of {file} are kept together as the group 'nan'" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["nan", "None", "NULL", "N/A"])
@@ -200,19 +392,52 @@ def test_a_rare_class_that_is_called_as_a_missing_value_is_refused(name: str, ca
     st.integers(3, 60),
 )
 def test_what_is_drawn_of_a_large_set_is_like_it(labels: list[str], most: int) -> None:
-    kept = drawn(labels, most)
-    assert kept == sorted(set(kept)) == drawn(labels, most)
+    kept = drawn(labels, most, "train")
+    assert kept == sorted(set(kept)) == drawn(labels, most, "train")
     assert len(kept) == min(most, len(labels))
     for label in set(labels):
         share = min(most, len(labels)) * labels.count(label) / len(labels)
         # Within a row of its share, but for what classes below one row take.
         assert max(1, share - 3) <= [labels[i] for i in kept].count(label) + (share < 1) <= share + 2
-    assert drawn(labels, None) == list(range(len(labels)))
+    assert drawn(labels, None, "train") == list(range(len(labels)))
 
 
-def test_a_set_is_not_cut_below_its_classes() -> None:
-    with pytest.raises(InputError, match="2 rows are fewer than the 3 classes"):
-        drawn("abcabc", 2)
+def test_a_set_is_not_cut_below_its_classes_and_the_flag_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"--test-rows is 2 and the test set has 3 classes.* --test-rows 3 or more"):
+        drawn("abcabc", 2, "test")
+    file = labelled(tmp_path / "a.jsonl", [f'"c{i}"' for i in range(300)])
+    asked = Classify(train=file, text="text", label="label")
+    with pytest.raises(InputError, match=r"--train-rows is 256 and the train set has 300 classes.*--train-rows 300"):
+        asked.plan()
+    with pytest.raises(InputError, match=r"--validation-rows is 10 and the validation set has 300 classes"):
+        dataclasses.replace(asked, train_rows=300, validation_rows=10).plan()
+
+
+def test_many_small_classes_may_be_left_out_and_an_identifier_is_still_none(tmp_path: Path) -> None:
+    rows = [(f"text {i}", f"c{i % 10}" if i < 410 else f"odd {i}", i) for i in range(1000)]
+    (tmp_path / "a.jsonl").write_text(
+        "".join(json.dumps({"text": text, "label": label, "id": i}) + "\n" for text, label, i in rows)
+    )
+    base: Any = {"train": str(tmp_path / "a.jsonl"), "text": "text"}
+    with pytest.raises(InputError, match="600 different values in 1000 rows: it is no class"):
+        read_splits(**base, label="label")
+    assert len(read_splits(**base, label="label", drop_small_classes=True).verbalizers) == 10
+    for drop in (False, True):
+        with pytest.raises(InputError, match="1000 different values in 1000 rows: it is no class"):
+            read_splits(**base, label="id", drop_small_classes=drop)
+
+
+@pytest.mark.parametrize("drop", [False, True])
+def test_a_class_that_a_set_lacks_is_named_with_its_file(tmp_path: Path, drop: bool) -> None:
+    files = {name: labelled(tmp_path / f"{name}.csv", ['"a"', '"b"', *['"c"'] * (name != "v")]) for name in "tve"}
+    base: Any = {"text": "text", "label": "label", "drop_small_classes": drop}
+    with pytest.raises(InputError, match=r"the validation set, of .*v\.csv' lacks the class 'c'; it needs some"):
+        read_splits(train=files["t"], validation=files["v"], test=files["e"], **base)
+    (tmp_path / "e.csv").write_text("text,label\n" + "".join(f"t {i},c\n" for i in range(12)))
+    with pytest.raises(
+        InputError, match=r"training set, of .*t\.csv', without the texts .* lacks the classes 'a', 'b', 'c'"
+    ):
+        read_splits(train=files["t"], validation=files["e"], test=files["e"], text="text", label="label")
 
 
 def test_rows_beyond_the_caps_are_left_out_counted_and_listed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -260,6 +485,18 @@ def test_a_class_is_too_small_where_its_part_of_the_file_is(tmp_path: Path, give
     if enough != set(sizes):
         with pytest.raises(InputError, match="--drop-small-classes"):
             read_splits(**base)
+
+
+def test_the_rows_that_shots_need_are_those_of_the_page(tmp_path: Path) -> None:
+    page = " ".join((Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8").split())
+    named = re.findall(r"`--shots (\d+)` needs (\d+)", page)
+    assert named
+    for shots, needs in ((int(shots), int(needs)) for shots, needs in named):
+        for rows, enough in ((needs, True), (needs - 1, False)):
+            file = tmp_path / f"{rows}.csv"
+            file.write_text("text,label\n" + "".join(f"{c} {i},{c}\n" for i in range(rows) for c in "ab"))
+            with contextlib.nullcontext() if enough else pytest.raises(InputError, match=f"than the {shots} shots"):
+                assert len(read_splits(train=str(file), text="text", label="label", shots=shots).train) == 2 * shots
 
 
 def test_rows_of_a_few_groups_are_enough_for_shots_and_two_classes_stay(

@@ -5,15 +5,16 @@ from typing import Any
 
 import pytest
 import torch
-from tokenizers import AddedToken, processors
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
 from torch import Tensor
+from transformers import PreTrainedTokenizerFast
 
 from hardprompt.data.tables import Example
 from hardprompt.errors import InputError
 from hardprompt.lms.causal import CausalLM
 from hardprompt.lms.masked import MaskedLM
 from hardprompt.lms.policy import PolicyLM
-from hardprompt.lms.tokens import ids_behind, open_ids, say_controls, special_ids
+from hardprompt.lms.tokens import begins_apart, ids_behind, open_ids, say_controls, special_ids, text_behind
 from hardprompt.lms.vocabulary import allowed_tokens
 from hardprompt.tasks.classify.reward import Classification
 from hardprompt.tasks.template import Template
@@ -179,11 +180,59 @@ def test_an_added_special_token_is_never_proposed_and_an_added_word_is(tokens: A
 
 def test_a_tokenizer_that_cannot_be_understood_is_refused() -> None:
     class Odd:
+        all_special_ids: tuple[int, ...] = ()
+        added_tokens_decoder: dict[int, str] = {}  # noqa: RUF012
+
         def __call__(self, text: str, **options: Any) -> dict[str, list[int]]:
             return {"input_ids": [5] if options else [1, 2]}
 
+        def decode(self, ids: list[int]) -> str:
+            return "a"
+
     with pytest.raises(InputError, match="cannot be used"):
         special_ids(Odd())
+
+
+def lettered(letters: str, unknown: str | None, *, metaspace: bool = False) -> PreTrainedTokenizerFast:
+    """A tokenizer of single letters, which ``<s>`` opens a text for; without an unknown token it leaves others out."""
+    vocabulary = {token: i for i, token in enumerate(["<s>", "</s>", *letters])}
+    inner = Tokenizer(models.BPE(vocab=vocabulary, merges=[], unk_token=unknown))
+    if metaspace:
+        inner.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
+        inner.decoder = decoders.Metaspace(prepend_scheme="first")
+    else:
+        inner.decoder = decoders.Fuse()
+    inner.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+    return PreTrainedTokenizerFast(tokenizer_object=inner, bos_token="<s>", eos_token="</s>", unk_token=unknown)
+
+
+@pytest.mark.parametrize("unknown", [None, "<s>"])
+@pytest.mark.parametrize("letters", ["ACGT ", "0123456789", "доля "])
+def test_a_tokenizer_without_the_letter_a_loses_no_token(letters: str, unknown: str | None) -> None:
+    tokenizer = lettered(letters, unknown)
+    assert special_ids(tokenizer) == ([0], [])
+    assert open_ids(tokenizer, [letters]) == [[0, *range(2, 2 + len(letters))]]
+    lm = CausalLM(make_tiny("llama"), tokenizer)
+    choices, contexts = list(letters[:2]), [letters[:3], letters[2:4]]
+    ids = [[0, *(2 + letters.index(letter) for letter in context)] for context in contexts]
+    with torch.no_grad():
+        plain = [lm.model(input_ids=torch.tensor([own])).logits[0, -1, [2, 3]].softmax(-1) for own in ids]
+    torch.testing.assert_close(lm.score(contexts, choices).softmax(-1), torch.stack(plain), atol=1e-5, rtol=1e-4)
+
+
+def test_what_a_text_begins_with_is_seen_without_the_letter_a_too() -> None:
+    """Neither a full stop nor a line break is known here, and behind nothing a text would get a space of its own."""
+    tokenizer = lettered("▁ACGT", None, metaspace=True)
+    space, first = tokenizer.convert_tokens_to_ids(["▁", "A"])
+    assert tokenizer("A", add_special_tokens=False)["input_ids"] == [space, first]
+    assert begins_apart(tokenizer)
+    assert ids_behind(tokenizer, "A") == [first]
+    assert text_behind(tokenizer, [space, first]) == " A"
+
+
+def test_a_tokenizer_that_reads_nothing_is_refused() -> None:
+    with pytest.raises(InputError, match="reads neither 'a' nor any token of its own"):
+        special_ids(lettered("", None))
 
 
 @pytest.mark.parametrize("how", ["sum", "mean", "first"])

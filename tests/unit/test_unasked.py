@@ -66,21 +66,46 @@ def test_code_that_a_configuration_names_is_not_asked_for(
     assert not Path("ran").exists()
 
 
+@pytest.mark.parametrize("named", [False, True], ids=["by its name", "by config.json"])
+@pytest.mark.parametrize("file", ["weights.bin", "../model.safetensors", "/model.safetensors", "C:model.safetensors"])
+def test_an_index_of_weights_names_safetensors_files_in_its_own_folder(
+    file: str, named: bool, tmp_path: Path, tiny_tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "model"
+    weights = saved(folder, tiny_tokenizer).state_dict()
+    read: list[Any] = []
+    monkeypatch.setattr(torch, "load", lambda *given, **_: read.append(given))  # the reader of pickles
+    whole = (folder / "model.safetensors").rename(folder / "part.safetensors")
+    index = "x.safetensors.index.json" if named else "model.safetensors.index.json"
+
+    def write(shard: str) -> None:
+        (folder / index).write_text(json.dumps({"metadata": {}, "weight_map": dict.fromkeys(weights, shard)}))
+
+    write("part.safetensors")
+    if named:
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps({**config, "transformers_weights": index}))
+    assert load_causal(str(folder))[0].state_dict().keys() == weights.keys()
+    there = (tmp_path if file.startswith("/") else folder) / file.removeprefix("/")
+    there.write_bytes(whole.read_bytes())
+    shard = str(there) if file.startswith("/") else file
+    write(shard)
+    with pytest.raises(InputError, match=rf"its weights in '{shard}', as {index} says; only \.safetensors files in"):
+        load_causal(str(folder))
+    assert not read
+
+
 def test_an_adapter_beside_a_model_is_refused(tmp_path: Path, tiny_tokenizer: PreTrainedTokenizerFast) -> None:
-    """Beside a whole model, alone as peft leaves it, and in the folder of a GGUF file, where it would be added too."""
-    model, alone, gguf = (tmp_path / name for name in ("model", "alone", "gguf"))
+    """Beside a whole model, and alone as peft leaves it."""
+    model, alone = tmp_path / "model", tmp_path / "alone"
     saved(model, tiny_tokenizer)
-    for folder in (model, alone, gguf):
+    for folder in (model, alone):
         folder.mkdir(exist_ok=True)
         (folder / "adapter_config.json").write_text('{"peft_type": "LORA", "base_model_name_or_path": "some/model"}')
-    for folder in (model, alone):
         with pytest.raises(InputError, match=r"^judge '.*' holds an adapter \(adapter_config.*merge_and_unload"):
             check_name(str(folder), ROLES["causal model"], "judge")
         with pytest.raises(InputError, match="holds an adapter"):
             load_causal(str(folder))
-    (gguf / "x.gguf").write_bytes(b"GGUF" + (3).to_bytes(4, "little") + bytes(16))
-    with pytest.raises(InputError, match=r"model '.*gguf' holds an adapter"):
-        load_causal(str(gguf / "x.gguf"))
 
 
 def test_a_part_of_a_pipeline_may_not_ask_for_either(tmp_path: Path) -> None:
@@ -92,6 +117,14 @@ def test_a_part_of_a_pipeline_may_not_ask_for_either(tmp_path: Path) -> None:
     (part / "config.json").write_text(json.dumps({"inner": [{"attn_implementation": KERNEL}]}))
     with pytest.raises(InputError, match=r"has attn_implementation in text_encoder/config\.json"):
         check_name(str(tmp_path), ROLES["pipeline"])
+    (part / "config.json").write_text("{}")
+    index = part / "model.fp16.safetensors.index.json"
+    index.write_text('{"weight_map": {"a": "one.safetensors", "b": "parts/two.safetensors"}}')
+    check_name(str(tmp_path), ROLES["pipeline"])
+    for text in ('{"weight_map": {"a": "one.safetensors", "b": "two.bin"}}', '{"weight_map": 1}', "[", "[]"):
+        index.write_text(text)
+        with pytest.raises(InputError, match=r"weights.* text_encoder/model\.fp16|text_encoder/model\.fp16.* weights"):
+            check_name(str(tmp_path), ROLES["pipeline"])
     (part / "adapter_config.json").write_text("{}")
     with pytest.raises(InputError, match="holds an adapter"):
         check_name(str(tmp_path), ROLES["pipeline"])

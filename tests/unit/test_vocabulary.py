@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerFast
 
 from hardprompt.errors import InputError
 from hardprompt.lms.policy import PolicyLM
+from hardprompt.lms.scripts import check_script
 from hardprompt.lms.tokens import special_ids
 from hardprompt.lms.vocabulary import Place, allowed_tokens, first_tokens, prompt_text, survives
 from tests.conftest import ENGLISH, VOCABULARY
@@ -113,6 +114,25 @@ def test_an_unknown_kind_of_tokens_raises_and_offers_the_valid_ones(tiny_tokeniz
 def test_a_vocabulary_without_an_allowed_token_raises() -> None:
     with pytest.raises(InputError, match="no token"):
         allowed_tokens(word_level("\x07", "]("), 3)
+
+
+def test_marks_alone_are_no_vocabulary() -> None:
+    tokenizer = word_level(*WORDS, *MARKS, OTHER_SCRIPTS["cyrillic"])
+    with pytest.raises(InputError, match=r"no token of the vocabulary is a word of the script 'greek'; .* latin, cyr"):
+        allowed_tokens(tokenizer, len(tokenizer), script="greek")
+    with pytest.raises(InputError, match="can stand in a prompt"):
+        allowed_tokens(word_level("\x07"), 2, tokens="any")
+
+
+@pytest.mark.parametrize("script", ["latin", "CYRILLIC", "hangul", "cjk", "old turkic"])
+def test_a_script_is_known_by_the_names_of_its_letters(script: str) -> None:
+    check_script(script)
+
+
+@pytest.mark.parametrize("script", ["han", ""])  # what the names of several begin with
+def test_what_no_letter_is_called_is_no_script(script: str) -> None:
+    with pytest.raises(InputError, match=f"unknown script {script!r}"):
+        check_script(script)
 
 
 def test_a_prompt_opens_with_a_word_that_is_spaced_as_asked_and_goes_on_with_spaced_words_and_marks() -> None:

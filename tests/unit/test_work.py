@@ -2,6 +2,8 @@
 
 import copy
 import itertools
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -191,3 +193,21 @@ def test_a_search_whose_memories_overflow_resumes_to_the_same_state(policy: Poli
     assert torch.equal(a["generator"], b["generator"])
     if kind == "pin":
         assert all(torch.equal(a["online"][k], b["online"][k]) for k in a["online"])
+
+
+def test_the_seconds_of_what_an_earlier_process_made_count_in_the_search_that_goes_on(tmp_path: Path) -> None:
+    def slowly(prompts: list[str]) -> torch.Tensor:
+        time.sleep(0.05)
+        return worth(prompts)
+
+    taken = []
+    for _ in range(2):  # the second finds all rewards of the first, which was stopped before it could save a step
+        work = Work()
+        work.keep_in(tmp_path / "partial")
+        reward = Cached(slowly, work=work)
+        manual = optimizers.find("manual").build(manual="the sea")
+        found = optimize(manual, reward, evaluations=2, clock=lambda work=work: time.monotonic() + work.borrowed)
+        work.save()
+        taken.append((found.seconds, work.borrowed))
+    assert taken[0][1] == 0.0
+    assert min(taken[0][0], taken[1][1], taken[1][0]) >= 0.05

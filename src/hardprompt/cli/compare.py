@@ -2,8 +2,6 @@
 
 import argparse
 import dataclasses
-import json
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Any
 from hardprompt.cli.flags import Parser, add_compare_flags, add_flags, given
 from hardprompt.cli.interrupt import INTERRUPTED, interruptible
 from hardprompt.cli.show import print_parts
+from hardprompt.cli.streams import print_json, say, tell
 from hardprompt.compare import cells as cells_of
 from hardprompt.compare import folder as folders
 from hardprompt.compare.plan import Plan
@@ -68,7 +67,7 @@ def begin(arguments: argparse.Namespace) -> int:
             "methods": list(plan.methods), "data": list(plan.data), "splits": list(plan.splits),
             "seeds": list(plan.seeds),
         }  # fmt: skip
-        print(json.dumps(said, ensure_ascii=False, indent=None if arguments.json else 2))
+        print_json(said, indent=None if arguments.json else 2)
         return 0
     for cell in cells:
         cell.recipe.check_there()
@@ -132,18 +131,18 @@ def _finish(out: Path, plan: Plan, as_json: bool) -> int:
                 for cell, error in cells_of.run_cells(waiting, workers=plan.workers or cells_of.affordable()):
                     line(cell.folder.name, error)
         except KeyboardInterrupt:
-            print(f"hardprompt: interrupted and saved; continue with: {again}", file=sys.stderr)
+            say(f"interrupted and saved; continue with: {again}")
             return INTERRUPTED
         try:
             result = report.write(plan, cells, out)
         except RewardError:
-            print(f"hardprompt: the comparison is kept; try again with: {again}", file=sys.stderr)
+            say(f"the comparison is kept; try again with: {again}")
             raise
     print_parts(result, tables.show(result["summary"]), as_json=as_json)
     failed = result["cells"]["failed"]
     if failed:
-        print(f"hardprompt: {len(failed)} of {len(cells)} cells failed; try them again with: {again}", file=sys.stderr)
-    print(f"hardprompt: everything is in {out}: README.md, table.csv, table.tex, the figures", file=sys.stderr)
+        say(f"{len(failed)} of {len(cells)} cells failed; try them again with: {again}")
+    say(f"everything is in {out}: README.md, table.csv, table.tex, the figures")
     return 1 if failed else 0
 
 
@@ -159,10 +158,10 @@ def show(folder: Path, *, as_json: bool) -> int:
     done = len(cells) - len(cells_of.unfinished(cells))
     failed = {cell.folder.name: error for cell in cells if (error := cells_of.failure(cell)) is not None}
     if as_json:
-        print(json.dumps({"finished": False, "cells": {"finished": done, "failed": failed, "of": len(cells)}}))
+        print_json({"finished": False, "cells": {"finished": done, "failed": failed, "of": len(cells)}})
         return 0
-    print(f"{folder} has not finished: {done} of {len(cells)} cells are done, {len(failed)} failed.")
+    tell(f"{folder} has not finished: {done} of {len(cells)} cells are done, {len(failed)} failed.")
     for name, error in failed.items():
-        print(f"{name} failed: {error}")
-    print(f"Continue it with: {resume_command(folder)}")
+        tell(f"{name} failed: {error}")
+    tell(f"Continue it with: {resume_command(folder)}")
     return 0

@@ -1,7 +1,6 @@
 """The demonstration: real film reviews, a real small model, and the baselines that it has to beat."""
 
 import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 from hardprompt.cli import run
 from hardprompt.cli.interrupt import INTERRUPTED
 from hardprompt.cli.show import print_parts
+from hardprompt.cli.streams import say
 from hardprompt.data.films import MANUAL, TEMPLATE, VERBALIZERS, films, write_data
 from hardprompt.errors import InputError
 from hardprompt.runs import begun, read_result, start
@@ -141,7 +141,7 @@ def _play(folder: Path, plan: Mapping[str, Any], as_json: bool) -> int:
         results.append(result)
     _print(combine(folder, results), as_json)
     card = folder / results[-1]["method"] / "README.md"
-    print(f"hardprompt: everything is in {folder}; how to use the prompt: {card}", file=sys.stderr)
+    say(f"everything is in {folder}; how to use the prompt: {card}")
     return 0
 
 

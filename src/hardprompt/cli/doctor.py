@@ -3,11 +3,11 @@
 import argparse
 import importlib.metadata
 import importlib.util
-import json
 from pathlib import Path
 from typing import Any
 
 from hardprompt.cli.show import standard_output
+from hardprompt.cli.streams import print_json
 from hardprompt.errors import MissingExtra, pip_install
 from hardprompt.lms.embedded import EMBEDDED, cache_folder
 from hardprompt.lms.machine import machine
@@ -53,7 +53,7 @@ def show(arguments: argparse.Namespace) -> int:
     """Print the findings; always exit code 0, since nothing missing here is an error by itself."""
     found = examine()
     if arguments.json:
-        print(json.dumps(found))
+        print_json(found)
         return 0
     console = standard_output()
     for name, value in (

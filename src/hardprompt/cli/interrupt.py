@@ -3,6 +3,7 @@
 import sys
 from contextlib import AbstractContextManager
 
+from hardprompt.cli.streams import say
 from hardprompt.search.stopping import stoppable
 
 INTERRUPTED = 130
@@ -13,6 +14,7 @@ def interruptible() -> AbstractContextManager[None]:
     """While the block runs the first Ctrl-C raises KeyboardInterrupt, once what must be whole is whole."""
 
     def waiting() -> None:
-        print("\nhardprompt: finishing this call (Ctrl-C again stops at once)", file=sys.stderr)
+        sys.stderr.write("\n")  # behind the ^C of a terminal
+        say("finishing this call (Ctrl-C again stops at once)")
 
     return stoppable(waiting)

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from hardprompt.errors import visible
 from hardprompt.search.engine import Step
 from hardprompt.search.forecast import Forecast, Shrinking, clock
 
@@ -111,15 +111,15 @@ class _Line:
     """A moving line on a terminal, and elsewhere a plain one now and then."""
 
     def __init__(self, label: str) -> None:
-        self._console = Console(stderr=True)
+        self._console = Console(stderr=True, emoji=False)
         self._label = label
         self._last = time.monotonic()
         self._bar = Progress(
-            SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=16),
+            SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(bar_width=16),
             TextColumn("{task.percentage:>3.0f}%"), TimeElapsedColumn(),
             console=self._console, disable=not self._console.is_terminal,
         )  # fmt: skip
-        self._task = self._bar.add_task(escape(label), total=1.0)
+        self._task = self._bar.add_task(visible(label), total=1.0)
 
     def shown(self) -> Progress:
         """Keeps it on the screen while a block runs."""
@@ -128,13 +128,13 @@ class _Line:
     def print(self, text: str) -> None:
         """A line of its own."""
         self._last = time.monotonic()
-        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+        self._console.print(visible(text), highlight=False, markup=False, soft_wrap=True)
 
     def update(self, text: str, share: float | None, *, now: bool) -> None:
         """Show the text, and how much is done; where lines are plain, if one is due or it is to be shown ``now``."""
         text = f"{self._label}: {text}"
         if self._console.is_terminal:
-            self._bar.update(self._task, description=escape(text), completed=share)  # None leaves it as it is
+            self._bar.update(self._task, description=visible(text), completed=share)  # None leaves it as it is
         elif now or time.monotonic() - self._last >= _PLAIN_SECONDS:
             self.print(text)
 

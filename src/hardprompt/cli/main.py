@@ -4,7 +4,6 @@ import argparse
 import contextlib
 import errno
 import importlib
-import json
 import os
 import re
 import sys
@@ -14,7 +13,8 @@ from typing import Any
 
 from hardprompt.cli.flags import Parser, add_allow_code, add_compare_flags, add_flags, given
 from hardprompt.cli.interrupt import INTERRUPTED
-from hardprompt.errors import HardpromptError, InputError, RewardError, unknown, visible, without_keys
+from hardprompt.cli.streams import prepare, print_json, say
+from hardprompt.errors import HardpromptError, InputError, RewardError, is_broken, unknown, without_keys
 from hardprompt.search.plugins import trust, trusted
 
 # Nothing heavy is imported up here: --help must answer at once.
@@ -22,9 +22,13 @@ from hardprompt.search.plugins import trust, trusted
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code: 0 done, 1 the reward failed, 2 bad input, 130 interrupted."""
+    prepare()
     before = trusted()
     trust(())  # until a command line names or allows it, no code but ours is used
     try:
+        for word in sys.argv[1:] if argv is None else argv:
+            if is_broken(word):
+                raise InputError(f"{word!r} is not UTF-8; write it in UTF-8, or rename what it names.")
         parser, flags = _parser()
         arguments, rest = parser.parse_known_args(argv)
         if arguments.command == "compare":
@@ -61,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _fail(message: str, code: int) -> int:
     with contextlib.suppress(BrokenPipeError):
         line = re.sub(r"\s*\n\s*", " ", without_keys(message))
-        print(f"hardprompt: {visible(line)}", file=sys.stderr)
+        say(line)
     return code
 
 
@@ -163,7 +167,7 @@ def _folder(arguments: argparse.Namespace) -> int:
     with as_written(folder):
         finished = arguments.command == "resume" and kind.finished(folder)
     if finished:
-        print(f"hardprompt: {folder} has finished; this is its result.", file=sys.stderr)
+        say(f"{folder} has finished; this is its result.")
     if finished or arguments.command == "show":
         with as_written(folder):
             return int(kind.show(folder, as_json=arguments.json))
@@ -177,10 +181,10 @@ def _judge(arguments: argparse.Namespace) -> int:
 
     result = judge.judge_folder(
         Path(arguments.folder), model=arguments.model, base_url=arguments.base_url, repeats=arguments.repeats,
-        timeout=arguments.timeout, notify=lambda line: print(f"hardprompt: {line}", file=sys.stderr),
+        timeout=arguments.timeout, notify=say,
     )  # fmt: skip
     if arguments.json:
-        print(json.dumps(result, ensure_ascii=False))
+        print_json(result)
     else:
         standard_output().print(judge.table(result))
     return 0
@@ -193,7 +197,7 @@ def _methods(arguments: argparse.Namespace) -> int:
     found = optimizers.methods()
     if arguments.json:
         listing = {n: {"summary": m.summary, "source": m.source, "settings": m.accepted()} for n, m in found.items()}
-        print(json.dumps(listing))
+        print_json(listing)
     else:
         print_methods(found)
     return 0

@@ -1,15 +1,14 @@
 """One search on the command line: begun, gone on with, shown."""
 
 import argparse
-import json
-import sys
 from pathlib import Path
 from typing import Any
 
 from hardprompt.cli.interrupt import INTERRUPTED, interruptible
 from hardprompt.cli.show import print_result
+from hardprompt.cli.streams import print_json, say, tell
 from hardprompt.compare.plan import is_comparison
-from hardprompt.errors import HardpromptError, InputError, RewardError, typed, visible
+from hardprompt.errors import HardpromptError, InputError, RewardError, typed
 from hardprompt.runs import begun, discard, read_recipe, read_result, read_yaml, start
 from hardprompt.runs.folder import RUN, check_free, resume_command
 from hardprompt.runs.result import combine
@@ -37,7 +36,7 @@ def begin(recipe: Recipe, arguments: argparse.Namespace) -> int:
         recipe.check_models()
         first = {"out": str(out), "method": recipe.values["method"], "evaluations": recipe.values["evaluations"]}
         notes = {"notes": said} if (said := recipe.notes()) else {}
-        print(json.dumps({**first, **plan, **notes}, ensure_ascii=False, indent=None if arguments.json else 2))
+        print_json({**first, **plan, **notes}, indent=None if arguments.json else 2)
         return 0
     recipe = start(recipe, out)
     try:
@@ -78,7 +77,10 @@ def show(folder: Path, *, as_json: bool) -> int:
         if steps:
             state |= {k: steps[-1][k] for k in ("evaluations", "seconds", "best_reward", "validation")}
         said = ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in state.items() if k != "finished")
-    print(visible(json.dumps(state) if as_json else f"{folder} has not finished: {said}.\n{again}"))
+    if as_json:
+        print_json(state)
+    else:
+        tell(f"{folder} has not finished: {said}.\n{again}")
     return 0
 
 
@@ -95,10 +97,10 @@ def with_live_line(out: Path, recipe: Recipe, label: str, *, resume: Path) -> di
         with interruptible(), live.shown():
             return execute(out, recipe, callbacks=(live,), forecast=forecast, notify=live.note)
     except KeyboardInterrupt:
-        print(f"hardprompt: interrupted and saved; {how}", file=sys.stderr)
+        say(f"interrupted and saved; {how}")
         return None
     except (RewardError, OSError):
-        print(f"hardprompt: the run stopped and is kept; {how}", file=sys.stderr)
+        say(f"the run stopped and is kept; {how}")
         raise
 
 
@@ -111,7 +113,7 @@ def _go(out: Path, recipe: Recipe, as_json: bool) -> int:
     if result is None:
         return INTERRUPTED
     print_result(result, as_json=as_json)
-    print(f"hardprompt: everything is in {out}; how to use the prompt: {out / 'README.md'}", file=sys.stderr)
+    say(f"everything is in {out}; how to use the prompt: {out / 'README.md'}")
     return 0
 
 

@@ -1,7 +1,6 @@
 """Results on standard output: as tables, or as one JSON object."""
 
 import contextlib
-import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -10,6 +9,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.errors import NotRenderableError
 from rich.segment import Segment
 
+from hardprompt.cli.streams import print_json
 from hardprompt.errors import visible
 from hardprompt.optimizers import Method
 from hardprompt.runs.result import behind
@@ -32,13 +32,14 @@ class _Plain(Console):
 
 def standard_output() -> Console:
     """Standard output; a pipe gets whole lines, not lines folded at a guessed width."""
-    return _Plain(markup=False) if sys.stdout.isatty() else _Plain(markup=False, width=160)
+    width = None if sys.stdout.isatty() else 160
+    return _Plain(markup=False, emoji=False, width=width)
 
 
 def print_parts(result: Mapping[str, Any], parts: Iterable[RenderableType], *, as_json: bool) -> None:
     """A result as one JSON object, or these parts of it; a part that is a string is printed as it is."""
     if as_json:
-        print(visible(json.dumps(result, ensure_ascii=False)))
+        print_json(result)
         return
     screen = standard_output()
     with _cells():

@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field, ValidationError, create_model
 from typing_extensions import TypedDict
 
 from hardprompt import optimizers
+from hardprompt.compare.layers import by_split, check_layers
 from hardprompt.compare.paths import with_plan_paths
 from hardprompt.data import films
 from hardprompt.data.named import LABEL, NAMED, TEXT, materialise
@@ -67,7 +68,11 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """The contents of a comparison's YAML file."""
+    """The contents of a comparison's YAML file.
+
+    Raises:
+        InputError: a setting where it would do nothing.
+    """
 
     task: str = "classify"  # the command whose searches are compared
     title: str | None = ""  # of the tables
@@ -92,6 +97,9 @@ class Plan:
     revisions: Mapping[str, str] = field(default_factory=dict)  # of models on the hub, by name: the commit to load
     typed: Mapping[str, Any] = field(default_factory=dict)  # settings given beside the file; they hold for all cells
     workers: _AtLeast1 | None = None  # searches side by side; None is as many as cores and memory allow
+
+    def __post_init__(self) -> None:
+        check_layers(vars(self))
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -187,7 +195,7 @@ class Plan:
             changes["typed"] = {**self.typed, **settings}
         made = dataclasses.replace(self, **{k: v for k, v in changes.items() if v is not None})
         named = any(_NAMED in own for own in made.data.values())
-        if splits is not None and not named and not _by_split([made.settings, made.data]):
+        if splits is not None and not named and not by_split([made.settings, made.data]):
             raise InputError(f"splits are {list(splits)}, and no data set of the comparison has any.")
         if changes.get("test") is not None and not named and _TEST_ROWS not in setting_names(made.task):
             raise InputError(f"test rows are {changes['test']}, and {made.task} has none.")
@@ -216,7 +224,7 @@ class Plan:
         for split, (name, own), seed, label in itertools.product(
             splits, data.items(), dict.fromkeys(self.seeds), self.methods
         ):
-            has_splits = own.get(_NAMED, films.NAME) != films.NAME or _by_split({**self.settings, **own})
+            has_splits = own.get(_NAMED, films.NAME) != films.NAME or by_split({**self.settings, **own})
             if split != splits[0] and not has_splits:
                 raise InputError(f"the data set {name!r} has no splits, so {split!r} would be {splits[0]!r} again.")
             try:
@@ -239,7 +247,7 @@ class Plan:
             except InputError as error:
                 raise InputError(f"{where}: {error}") from error
             # Known before any text is seen, and tested on the same texts whatever the split.
-            if needs and needs <= {Need.MANUAL, Need.INSTRUCTION} and not _by_split(own.get("test", "")):
+            if needs and needs <= {Need.MANUAL, Need.INSTRUCTION} and not by_split(own.get("test", "")):
                 if split != splits[0]:
                     continue
                 split = ""
@@ -330,15 +338,6 @@ def _said(fault: Any) -> str:
         path[-2:] = ["a name"]
     wanted = _WANTED.get(fault["type"], "a text for a name" if fault["type"] == "invalid_key" else fault["msg"])
     return f"{' of '.join(reversed(path))} is {fault['input']!r}; {wanted} was expected."
-
-
-def _by_split(value: Any) -> bool:
-    """Whether a text in there differs from split to split."""
-    if isinstance(value, Mapping):
-        return any(map(_by_split, value.values()))
-    if isinstance(value, list | tuple):
-        return any(map(_by_split, value))
-    return isinstance(value, str) and "{split}" in value
 
 
 def is_comparison(values: Mapping[str, Any]) -> bool:

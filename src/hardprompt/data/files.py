@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from hardprompt.data.decoding import read_text
-from hardprompt.errors import InputError, MissingExtra, unknown
+from hardprompt.data.saying import say_once
+from hardprompt.errors import InputError, MissingExtra, pip_install, unknown
 
 _SIGNS = (
     "=+@＝＋＠－-"  # a spreadsheet runs a cell that begins so, behind a tab or a line break too (OWASP, CSV injection)
@@ -22,6 +23,7 @@ _SIGNS = (
 # which our quotation marks in mid-line are none. Each ' and " there counts as one more, so that the way back is unique.
 _FORMULA = rf"(?:^(?=['\"]*[\t\r\n{_SIGNS}])|(?<=[;\t\r\n])(?=['\"]*[{_SIGNS}]))"
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+_DOUBLED = re.compile(r'"[^"]*(?:""[^"]*)+"')  # a field as CSV writes it, with a quotation mark in it
 _SEPARATORS = ",;\t|"  # of the columns of a .csv file; a comma goes before what Excel and others write
 _PARQUET = ".parquet"
 _Numbered = tuple[int, dict[str, Any]]
@@ -40,7 +42,7 @@ def place(file: str | Path, number: int) -> str:
 
 
 def records(
-    file: Path, encoding: str | None = None, wanted: Sequence[str] = ()
+    file: Path, encoding: str | None = None, wanted: Sequence[str] = (), *, others: bool = False
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """The records of a table by column, one after the other, each with its number, as ``place`` has it.
 
@@ -48,6 +50,7 @@ def records(
         file: its path, which says what kind of table it is.
         encoding: of a text, as ``read_text`` has it.
         wanted: columns that will be asked for, which tell the separator of a .csv file.
+        others: whether those that are not wanted are read of Parquet too, as they are of all else.
 
     Raises:
         InputError: the file is no table, is not text or malformed.
@@ -55,7 +58,8 @@ def records(
     """
     if not is_table(file):
         raise unknown("data format", file.suffix or file.name, _READERS)
-    return _READERS[file.suffix.lower()](file, encoding, wanted)
+    suffix = file.suffix.lower()
+    return _READERS[suffix](file, encoding, () if others and suffix == _PARQUET else wanted)
 
 
 def lines(file: Path, encoding: str | None = None) -> list[str]:
@@ -113,6 +117,7 @@ def _delimited(
             delimiter = _separator(text, quoting, wanted)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting, strict=True)
     head: list[str] | None = None
+    doubled: list[int] = []
     try:
         begin = 1
         for row in reader:
@@ -124,9 +129,16 @@ def _delimited(
                 continue
             if len(row) != len(head):
                 raise InputError(f"{place(file, number)} does not have the header's {len(head)} fields.")
+            if quoting == csv.QUOTE_NONE and any(map(_DOUBLED.fullmatch, row)):
+                doubled.append(number)
             yield number, dict(zip(head, row, strict=True))
     except csv.Error as error:
         raise InputError(f"{place(file, reader.line_num + above)} is malformed: {error}.") from error
+    if doubled:
+        say_once(
+            f"{len(doubled)} rows of {file} have quotation marks as CSV writes them, line {doubled[0]} first: in TSV "
+            "they are letters; call the file .csv if they enclose fields"
+        )
 
 
 def _separator(text: str, quoting: Any, wanted: Sequence[str]) -> str:
@@ -166,7 +178,7 @@ def _parquet(file: Path, _encoding: str | None, wanted: Sequence[str]) -> Iterat
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
-        raise MissingExtra("reading Parquet needs pyarrow: pip install 'hardprompt[parquet]'") from error
+        raise MissingExtra("reading Parquet needs pyarrow: " + pip_install("'hardprompt[parquet]'")) from error
     try:
         table = pyarrow.parquet.ParquetFile(file)
         names = table.schema_arrow.names

@@ -1,5 +1,6 @@
 """Reads labelled texts from CSV, TSV, JSONL and Parquet, and splits them."""
 
+import contextlib
 import math
 import random
 from collections import Counter, defaultdict
@@ -72,7 +73,7 @@ def read_rows(
         path: a .csv, .tsv, .jsonl (or .ndjson) or .parquet file.
         text: column of the texts.
         label: column of the classes.
-        group: column that keeps rows together when a set is split.
+        group: column that keeps rows together when a set is split; a row without one is of no group, which is said.
         encoding: as Python calls it; None is UTF-8, UTF-16 with its mark or, after saying so, Windows-1252.
 
     Raises:
@@ -85,7 +86,7 @@ def read_rows(
     blank: dict[str, list[int]] = {text: [], label: []}
     for number, record in records(file, encoding, [name for name in (text, label, group) if name is not None]):
         value, kind = _field(record, text, file, number, label, group), _field(record, label, file, number).strip()
-        own = _field(record, group, file, number) if group else None
+        own = _field(record, group, file, number).strip() or None if group else None
         if not value.strip():
             blank[text].append(number)
         elif not kind:
@@ -100,7 +101,21 @@ def read_rows(
             named = place(file, numbers[0]).partition(" ")[0]
             shown = ", ".join(map(str, numbers[:_NAMED])) + (", ..." if len(numbers) > _NAMED else "")
             say_once(f"left out of {path}: {len(numbers)} with an empty {column!r}, in {named} {shown}")
+    if group:
+        _say_groups(path, rows, group)
     return rows
+
+
+def _say_groups(path: str | Path, rows: Sequence[Row], column: str) -> None:
+    """Say which rows are of no group, and which of one that may be a missing value."""
+    alone = [row for row in rows if row.group is None]
+    if alone:
+        say_once(
+            f"{len(alone)} of {len(rows)} rows of {path} have no group in {column!r}, {alone[0].where} first: each is "
+            "taken by itself"
+        )
+    for name, n in Counter(row.group for row in rows if row.group and row.group.lower() in _MISSING).items():
+        say_once(f"{n} rows of {path} are kept together as the group {name!r}; empty these cells if it is none")
 
 
 def check_classes(path: str | Path, rows: Sequence[Row], *, text: str, label: str, encoding: str | None = None) -> None:
@@ -109,9 +124,11 @@ def check_classes(path: str | Path, rows: Sequence[Row], *, text: str, label: st
     if len(kinds) <= max(_MANY, len(rows) / 2):
         return
     values: dict[str, set[str]] = defaultdict(set)
-    for _, record in records(Path(path), encoding, [text, label]):
-        for name, value in record.items():
-            values[str(name)].add(str(value))
+    with contextlib.suppress(InputError):  # a column of Parquet that cannot be read is none to offer
+        for _, record in records(Path(path), encoding, [text, label], others=True):
+            for name, value in record.items():
+                if len(values[str(name)]) <= _MANY:
+                    values[str(name)].add(str(value))
     few = [f"{n!r} ({len(v)})" for n, v in values.items() if n not in (text, label) and 1 < len(v) <= _MANY]
     hint = f" Columns of few values: {', '.join(few)}." if few else ""
     raise InputError(
@@ -167,8 +184,10 @@ def read_texts(path: str | Path, *, text: str | None = None, encoding: str | Non
     return texts
 
 
-def drawn(labels: Sequence[str], most: int | None) -> list[int]:
+def drawn(labels: Sequence[str], most: int | None, part: str) -> list[int]:
     """Up to ``most`` rows of a set (None: all), by their numbers in order: each class with its share, one at least.
+
+    ``part`` is the set's name, for a message.
 
     The draw is the same for every seed of a search, so that all are measured alike.
 
@@ -181,7 +200,10 @@ def drawn(labels: Sequence[str], most: int | None) -> list[int]:
     for i, label in enumerate(labels):
         members[label].append(i)
     if most < len(members):
-        raise InputError(f"{most} rows are fewer than the {len(members)} classes; each needs one.")
+        raise InputError(
+            f"--{part}-rows is {most} and the {part} set has {len(members)} classes, of which each needs a row; give "
+            f"--{part}-rows {len(members)} or more."
+        )
     shares = {label: max(1.0, most * len(own) / len(labels)) for label, own in members.items()}
     sizes = {label: int(share) for label, share in shares.items()}
     # What rounding leaves goes to the largest remainders; what the smallest classes took beyond it, from the largest.

@@ -89,7 +89,7 @@ class CausalLM:
         first = put([option.ids[0] for option in options], self.device)
         scores = self.packed.head.at(states[0], first)
         if uneven(options):
-            scores = scores - self.packed.head.logits(states[0]).logsumexp(-1, keepdim=True)
+            scores = scores - self.packed.head.normalisers(states[0])[:, None]
         scores = scores * put(torch.tensor([option.weights[0] for option in options]), scores.device)
         later = (
             (column, token, weight)
@@ -97,8 +97,7 @@ class CausalLM:
             for token, weight in zip(option.ids[1:], option.weights[1:], strict=True)
         )
         for state, (column, token, weight) in zip(states[1:], later, strict=True):
-            logits = self.packed.head.logits(state)
-            scores[:, column] += weight * (logits[:, token] - logits.logsumexp(-1))
+            scores[:, column] += weight * self.packed.head.log_p(state, token)
         return scores
 
     @torch.no_grad()

@@ -7,6 +7,7 @@ import importlib.util
 import io
 import logging
 import os
+import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +16,6 @@ from pathlib import Path
 from hardprompt.errors import InputError, MissingExtra, pip_install
 from hardprompt.lms.gguf import check_header
 from hardprompt.lms.quiet import one_line, quiet
-from hardprompt.lms.unasked import ADAPTER, adapted
 
 _LOG = logging.getLogger(__name__)
 
@@ -110,7 +110,7 @@ def _place(model: Embedded | Path) -> Path:
     if isinstance(model, Embedded):
         return cache_folder() / "models" / f"{model.name}-{model.version}"
     stat = model.stat()
-    key = hashlib.sha256(f"{model.resolve()} {stat.st_size} {stat.st_mtime_ns}".encode()).hexdigest()[:16]
+    key = hashlib.sha256(f"alone {model.resolve()} {stat.st_size} {stat.st_mtime_ns}".encode()).hexdigest()[:16]
     return cache_folder() / "models" / f"{model.stem}-{key}"
 
 
@@ -121,15 +121,22 @@ def _converted(file: Path, folder: Path) -> Path:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     check_header(file)
-    if (file.parent / ADAPTER).is_file():  # transformers would add it to the model
-        raise adapted(str(file.parent))
     _LOG.warning("converting %s once into %s (about half a minute)", file.name, folder.parent)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".converting-", ignore_cleanup_errors=True) as aside:
+    with (
+        tempfile.TemporaryDirectory(dir=folder.parent, prefix=".converting-", ignore_cleanup_errors=True) as aside,
+        tempfile.TemporaryDirectory(dir=folder.parent, prefix=".reading-", ignore_cleanup_errors=True) as alone,
+    ):
+        # transformers would take a tokenizer, settings or an adapter that lie beside the file for the file's own.
+        own = Path(alone) / file.name
+        try:
+            own.symlink_to(file.resolve())
+        except OSError:  # not every system lets a user make links
+            shutil.copyfile(file, own)
         # The reader of GGUF files draws a bar that nothing else silences.
         with quiet(), one_line(str(file), _OTHERS), contextlib.redirect_stderr(io.StringIO()):
-            tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
-            model = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype="float32")
+            tokenizer = AutoTokenizer.from_pretrained(alone, gguf_file=file.name)
+            model = AutoModelForCausalLM.from_pretrained(alone, gguf_file=file.name, dtype="float32")
             # The weights are no longer quantised, and saving refuses a model that says they are.
             model.hf_quantizer = None
             if "quantization_config" in vars(model.config):

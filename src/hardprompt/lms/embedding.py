@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from hardprompt.errors import InputError
 from hardprompt.lms.load import check_config, load_tokenizer, load_weights, read_config, resolve
 from hardprompt.lms.reach import text_limit
 from hardprompt.lms.roles import ROLES
@@ -112,10 +113,21 @@ def outputs(
     """Number, output and mask of special tokens of each text that has a token, cut to ``limit`` tokens.
 
     They are run one by one: what a text gets does not depend on the others.
+
+    Raises:
+        InputError: a text that the model cannot read.
     """
     cut = {} if limit is None else {"truncation": True, "max_length": limit}
     found = tokenizer(list(texts), return_special_tokens_mask=True, **cut) if texts else {"input_ids": []}
     for i, own in enumerate(found["input_ids"]):
         if own:
             ids = torch.tensor([own], device=model.device)
-            yield i, model(input_ids=ids, attention_mask=torch.ones_like(ids)), found["special_tokens_mask"][i]
+            try:
+                output = model(input_ids=ids, attention_mask=torch.ones_like(ids))
+            except torch.OutOfMemoryError:
+                raise
+            except RuntimeError as error:  # some cannot read a text of a token or two
+                reason = str(error).splitlines()[0].rstrip(".")
+                count = f"{len(own)} token{'s' * (len(own) > 1)}"
+                raise InputError(f"the encoder cannot read {texts[i][:60]!r}, which has {count}: {reason}.") from error
+            yield i, output, found["special_tokens_mask"][i]

@@ -16,8 +16,10 @@ from hardprompt.lms.sampling import side_by_side
 
 _LOG = logging.getLogger(__name__)
 
+_PROMPTS = 16  # that are scored together, as most methods propose them
 _TOKENS = 1024  # of a pass over short texts
 _WIDTHS = 6  # vectors as wide as the model's widest that a layer holds of a token at once
+_LOGITS = 2  # copies of a logit: as the head makes it, and scaled or in the sum over the vocabulary
 _COPIES = 4  # of a layer's keys and values: as they are lent, behind the new ones, and spread over the heads
 
 
@@ -51,6 +53,14 @@ class Footprint(NamedTuple):
             )  # fmt: skip
 
 
+class Reading(NamedTuple):
+    """A set of texts that prompts are scored on."""
+
+    lengths: Sequence[int]  # tokens of each text
+    held: bool  # whether keys and values of them are
+    normalised: bool  # whether what is scored is normalised over the vocabulary
+
+
 class Writing(NamedTuple):
     """Continuations of contexts that are asked for at once."""
 
@@ -59,25 +69,20 @@ class Writing(NamedTuple):
     samples: int  # of each
 
 
-def footprint(
-    sets: Sequence[tuple[Any, Sequence[int], bool]], written: Sequence[tuple[Any, Writing]] = ()
-) -> Footprint:
+def footprint(sets: Sequence[tuple[Any, Reading]], written: Sequence[tuple[Any, Writing]] = ()) -> Footprint:
     """What a search over sets of texts takes once its models are loaded.
 
     Args:
-        sets: of each its task LM, the tokens of its texts, and whether keys and values of them are held; a task LM
-            that is none of ours takes nothing here.
+        sets: each with its task LM; one that is none of ours takes nothing here.
         written: what each task LM writes, likewise.
     """
-    ours = [(lm, lengths, held) for lm, lengths, held in sets if isinstance(lm, CausalLM | MaskedLM) and lengths]
+    ours = [(lm, what) for lm, what in sets if isinstance(lm, CausalLM | MaskedLM) and what.lengths]
     writers = [(lm, what) for lm, what in written if isinstance(lm, CausalLM)]
     models = [*(lm for lm, *_ in ours), *(lm for lm, _ in writers)]
     device = models[0].device if models else torch.device("cpu")
     most = room(device).limit
-    kept = sum(sum(lengths) * lm.packed.token_bytes for lm, lengths, held in ours if held and isinstance(lm, CausalLM))
-    batch = max(
-        [_batch(lm, lengths) for lm, lengths, _ in ours] + [_written(lm, what) for lm, what in writers], default=0
-    )
+    kept = sum(sum(what.lengths) * lm.packed.token_bytes for lm, what in ours if what.held and isinstance(lm, CausalLM))
+    batch = max([_batch(lm, what) for lm, what in ours] + [_written(lm, what) for lm, what in writers], default=0)
     if device.type == "cuda":
         own, available = torch.cuda.memory_allocated(device), torch.cuda.mem_get_info(device)[0]
     else:
@@ -85,15 +90,17 @@ def footprint(
     return Footprint(own, min(kept, int(TEXTS_SHARE * most)), most, batch, available)
 
 
-def _batch(lm: CausalLM | MaskedLM, lengths: Sequence[int]) -> int:
-    """Of the largest pass: a long text on its own, or many rows behind what is kept."""
-    longest = max(lengths)
+def _batch(lm: CausalLM | MaskedLM, what: Reading) -> int:
+    """Of the largest pass: a long text on its own, many rows behind what is kept, or the vocabulary behind them."""
+    longest = max(what.lengths)
     passing = _passing(lm, longest)
     if isinstance(lm, MaskedLM):
         return passing
     layers: int = lm.model.config.get_text_config().num_hidden_layers
-    lent = min(KEPT_TOKENS, len(lengths) * longest) * lm.packed.token_bytes // layers * _COPIES
-    return passing + max(longest * lm.packed.token_bytes, lent)
+    lent = min(KEPT_TOKENS, len(what.lengths) * longest) * lm.packed.token_bytes // layers * _COPIES
+    head = lm.packed.head
+    rows = min(head.rows, len(what.lengths) * _PROMPTS) if what.normalised else 0
+    return max(passing + max(longest * lm.packed.token_bytes, lent), rows * len(head.weight) * 4 * _LOGITS)
 
 
 def _written(lm: CausalLM, what: Writing) -> int:

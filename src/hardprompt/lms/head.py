@@ -1,6 +1,6 @@
 """A causal model's output head, found by watching the model's own forward: what goes in, and what becomes of it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from hardprompt.lms.probes import apart
 
 _HUGE, _HALF_HUGE = 1e6, 1e4  # products with the vocabulary, so that a cap on logits shows
 _ROWS = 1024  # of the matrix that are looked at
+_LOGITS = 100_000_000  # at once, where the vocabulary is only passed through
 _LIMIT, _HALF_LIMIT = 1e-5, 5e-2  # of differences, relative to the largest entry
 
 
@@ -93,16 +94,35 @@ class Head:
     def at(self, states: Float[Tensor, "n hidden"], ids: Int[Tensor, " k"]) -> Float[Tensor, "n k"]:
         """The logits of some tokens, in float32: the vocabulary is not computed."""
         if not self.quick:
-            return self.logits(states)[:, ids]
+            return torch.cat([self.logits(part)[:, ids] for part in self._parts(states)])
         product = states.float() @ self.weight[ids].float().T
         return self._finish(product if self.bias is None else product + self.bias[ids].float())
 
     def each(self, states: Float[Tensor, "n hidden"], ids: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
         """The logit of one token for each state, in float32."""
         if not self.quick:
-            return self.logits(states).gather(-1, ids.to(states.device)[:, None])[:, 0]
+            pairs = zip(self._parts(states), self._parts(ids.to(states.device)), strict=True)
+            return torch.cat([self.logits(part).gather(-1, own[:, None])[:, 0] for part, own in pairs])
         product = (self.weight[ids].float() * states.float()).sum(-1)
         return self._finish(product if self.bias is None else product + self.bias[ids].float())
+
+    def log_p(self, states: Float[Tensor, "n hidden"], token: int) -> Float[Tensor, " n"]:
+        """The log-probability of one token after each state."""
+        every = map(self.logits, self._parts(states))
+        return torch.cat([logits[:, token] - logits.logsumexp(-1) for logits in every])
+
+    def normalisers(self, states: Float[Tensor, "n hidden"]) -> Float[Tensor, " n"]:
+        """The logarithm of the sum over the vocabulary of exp(logit), for each state."""
+        return torch.cat([self.logits(part).logsumexp(-1) for part in self._parts(states)])
+
+    @property
+    def rows(self) -> int:
+        """Of how many states the vocabulary is computed at once, where it is only passed through."""
+        return max(1, _LOGITS // len(self.weight))
+
+    def _parts(self, values: Tensor) -> Sequence[Tensor]:
+        parts: Sequence[Tensor] = values.split(self.rows)
+        return parts
 
     def _finish(self, product: Tensor) -> Tensor:
         product = product * self._scale

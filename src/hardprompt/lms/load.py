@@ -13,7 +13,8 @@ from hardprompt.lms.hub import Source, find, there
 from hardprompt.lms.own import is_own, load_own
 from hardprompt.lms.quiet import one_line, quiet
 from hardprompt.lms.roles import INSIDE, KINDS, ROLES, Role, check_name
-from hardprompt.lms.unasked import adapted, plain
+from hardprompt.lms.tokens import check_limit, check_rows, special_ids
+from hardprompt.lms.unasked import adapted, check_weights, plain
 
 if TYPE_CHECKING:
     from hardprompt.lms.masked import MaskedLM
@@ -31,8 +32,6 @@ def load_causal(name: str, *, revision: str | None = None) -> tuple[Any, Any]:
         MissingExtra: the package that embeds it is not installed.
     """
     from transformers import AutoModelForCausalLM
-
-    from hardprompt.lms.tokens import special_ids
 
     source = resolve(name, ROLES["causal model"], revision=revision)
     config = read_config(source)
@@ -65,7 +64,6 @@ def load_masked(name: str, *, revision: str | None = None) -> MaskedLM | None:
     from transformers import AutoModelForMaskedLM
 
     from hardprompt.lms.masked import MaskedLM
-    from hardprompt.lms.tokens import special_ids
 
     source = resolve(name, ROLES["task model"], revision=revision)
     config = read_config(source)
@@ -214,7 +212,10 @@ def load_tokenizer(source: Source) -> Any:
     from transformers import AutoTokenizer
 
     with quiet(), one_line(source.name, source.role.valid):
-        return AutoTokenizer.from_pretrained(source.path, revision=source.revision, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(source.path, revision=source.revision, trust_remote_code=False)
+        check_limit(tokenizer)
+        tokenizer("a")  # what is wrong with its files may show only now
+    return tokenizer
 
 
 def load_weights(auto: Any, source: Source, config: Any, tokenizer: Any, *, spare: Sequence[str] = ()) -> Any:
@@ -234,14 +235,17 @@ def load_weights(auto: Any, source: Source, config: Any, tokenizer: Any, *, spar
     from torch.nn import Embedding
 
     from hardprompt.lms.placing import device
-    from hardprompt.lms.tokens import check_rows
 
     with quiet(), one_line(source.name, source.role.valid):
         # Only safetensors: a pickle could run code.
+        check_weights(source.name, source.path, source.revision, config)
         model, report = auto.from_pretrained(
             source.path, config=config, revision=source.revision, dtype="float32", use_safetensors=True,
             trust_remote_code=False, output_loading_info=True,
         )  # fmt: skip
+        ends = getattr(model.generation_config, "eos_token_id", None) if model.can_generate() else None
+        if not all(isinstance(end, int | None) for end in (ends if isinstance(ends, list) else [ends])):
+            raise ValueError(f"its eos_token_id is {ends!r}; the number of a token, or a list of them, was expected")
     if missing := sorted(name for name in report["missing_keys"] if not name.startswith(tuple(spare))):
         raise InputError(
             f"model {source.name!r} has no weights for {missing[0]} ({len(missing)} missing): its checkpoint is not "

@@ -12,7 +12,6 @@ _LOG = logging.getLogger(__name__)
 
 _ENDING = 64  # characters of it at most: some scripts have no spaces
 _LONG = 1000  # characters; what is longer is not remembered
-_BEFORE = (".", "a", "\n")  # stand before a text of which only that something does is known
 
 
 def plain_ids(tokenizer: Any, text: str) -> list[int]:
@@ -40,7 +39,10 @@ def ids_behind(tokenizer: Any, text: str, context: str | None = None) -> list[in
 def each_behind(tokenizer: Any, texts: Sequence[str], context: str | None = None) -> list[list[int]]:
     """``ids_behind`` of each text, all behind one context; they are cut at once."""
     found: dict[int, list[int]] = {}
-    for before in (*(() if context is None else (ending(context),)), *_BEFORE, ""):
+    unknown = (".", letter(tokenizer), "\n")
+    for before in (*(() if context is None else (ending(context),)), *unknown, ""):
+        if before in unknown and before != context and not plain_ids(tokenizer, before):
+            continue  # to this tokenizer nothing would stand there
         if left := [i for i in range(len(texts)) if i not in found]:
             more = added_ids(tokenizer, [texts[i] for i in left], before)
             found |= {i: ids for i, ids in zip(left, more, strict=True) if ids}
@@ -55,9 +57,38 @@ def added_ids(tokenizer: Any, texts: Sequence[str], before: str) -> list[list[in
 
 
 @functools.lru_cache(maxsize=64)
+def letter(tokenizer: Any) -> str:
+    """A text that a tokenizer has tokens for: "a", else one from its vocabulary, of letters if it has any.
+
+    Raises:
+        InputError: a tokenizer that reads neither "a" nor what it has itself.
+    """
+    special = special_of(tokenizer)
+
+    def reads(text: str) -> bool:
+        ids = plain_ids(tokenizer, text)
+        return bool(ids) and not special.intersection(ids) and bool(tokenizer.decode(ids).strip())
+
+    if reads("a"):
+        return "a"
+    known = sorted(set(tokenizer.get_vocab().values()) - special)
+    texts = filter(None, (str(tokenizer.decode([i])).strip() for i in known))
+    found = filter(reads, sorted(texts, key=lambda text: (not text.isalpha(), not text.isalnum())))
+    if (text := next(found, "a" if plain_ids(tokenizer, "a") else None)) is None:
+        raise InputError("the tokenizer reads neither 'a' nor any token of its own as something; use another model.")
+    return text
+
+
+def special_of(tokenizer: Any) -> set[int]:
+    """The special tokens of a tokenizer."""
+    return {*tokenizer.all_special_ids, *(i for i, t in tokenizer.added_tokens_decoder.items() if t.special)}
+
+
+@functools.lru_cache(maxsize=64)
 def begins_apart(tokenizer: Any) -> bool:
     """Whether a text is cut otherwise at its beginning than behind another: some tokenizers put a space before it."""
-    return ids_behind(tokenizer, "a") != plain_ids(tokenizer, "a")
+    text = letter(tokenizer)
+    return ids_behind(tokenizer, text) != plain_ids(tokenizer, text)
 
 
 def ending(context: str) -> str:
@@ -73,7 +104,7 @@ def text_behind(tokenizer: Any, ids: Sequence[int], context: Sequence[int] | Non
     ``context`` are its tokens, of which the last few matter; None is something unknown. ``decoding`` is for the
     tokenizer.
     """
-    before = plain_ids(tokenizer, "a") if context is None else list(context[-8:])
+    before = plain_ids(tokenizer, letter(tokenizer)) if context is None else list(context[-8:])
     start = str(tokenizer.decode(before, **decoding))
     whole = str(tokenizer.decode([*before, *ids], **decoding))
     return whole[len(start) :] if whole.startswith(start) else str(tokenizer.decode(list(ids), **decoding))
@@ -132,12 +163,14 @@ def special_ids(tokenizer: Any) -> tuple[list[int], list[int]]:
     Raises:
         InputError: a tokenizer that makes something else of a text when it puts them around it.
     """
-    inner, whole = plain_ids(tokenizer, "a"), list(tokenizer("a")["input_ids"])
+    text = letter(tokenizer)
+    inner, whole = plain_ids(tokenizer, text), list(tokenizer(text)["input_ids"])
     for at in range(len(whole) - len(inner) + 1):
         if whole[at : at + len(inner)] == inner:
             return whole[:at], whole[at + len(inner) :]
     raise InputError(
-        f"the tokenizer reads 'a' as {inner}, and as {whole} with what opens and closes a text; it cannot be used here."
+        f"the tokenizer reads {text!r} as {inner}, and as {whole} with what opens and closes a text; it cannot be used "
+        "here."
     )
 
 
@@ -158,6 +191,13 @@ def truncate(tokenizer: Any, text: str, tokens: int) -> str:
     return text[:end]
 
 
+def check_limit(tokenizer: Any) -> None:
+    """Raise a ValueError for a tokenizer whose longest text is no number of tokens."""
+    most = tokenizer.model_max_length
+    if type(most) not in (int, float) or not most >= 1:
+        raise ValueError(f"its tokenizer's model_max_length is {most!r}; a number of tokens, 1 or more, was expected")
+
+
 def check_rows(name: str, tokenizer: Any, embedding: Any) -> None:
     """See that a model has a row for each token that a text can be cut into.
 
@@ -174,8 +214,7 @@ def check_rows(name: str, tokenizer: Any, embedding: Any) -> None:
     """
     rows, vocabulary = embedding.num_embeddings, tokenizer.get_vocab()
     beyond = {i: token for token, i in vocabulary.items() if i >= rows}
-    special = {*tokenizer.all_special_ids, *(i for i, t in tokenizer.added_tokens_decoder.items() if t.special)}
-    if ordinary := sorted(beyond.keys() - special):
+    if ordinary := sorted(beyond.keys() - special_of(tokenizer)):
         raise InputError(
             f"the tokenizer of model {name!r} has {len(vocabulary)} tokens and the model has rows for {rows}: there is "
             f"none for {beyond[ordinary[0]]!r}, number {ordinary[0]}; give the tokenizer that belongs to the model."

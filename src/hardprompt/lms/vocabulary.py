@@ -12,12 +12,24 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from hardprompt.errors import InputError, unknown
-from hardprompt.lms.tokens import added_ids, begins_apart, each_behind, ending, ids_behind, plain_ids, text_behind
+from hardprompt.lms.scripts import scripts, written_in
+from hardprompt.lms.tokens import (
+    added_ids,
+    begins_apart,
+    each_behind,
+    ending,
+    ids_behind,
+    letter,
+    plain_ids,
+    special_of,
+    text_behind,
+)
 
 Tokens = Literal["words", "any"]
 
 _REPLACEMENT = "�"
 _PUNCTUATION = re.compile(r"[ ]?[.,;:!?'\"()-]")  # one mark: runs such as `](` are mark-up, not prose
+_NAMED = 5  # scripts that a refusal names
 _CONTRACTION = re.compile(r"'(s|t|re|ve|ll|d|m)")
 _TRIED = 1024  # words, by which it shows whether some grow together with what stands before them
 
@@ -56,7 +68,7 @@ def allowed_tokens(
         script: first word of the letters' Unicode names, such as ``latin``, ``cyrillic``, ``greek``, ``hangul``.
 
     Raises:
-        InputError: an unknown kind, or no token left.
+        InputError: an unknown kind, or no token left, or of words none but marks.
     """
     if tokens not in ("words", "any"):
         raise unknown("kind of tokens", str(tokens), ("words", "any"))
@@ -65,16 +77,22 @@ def allowed_tokens(
 
 @functools.lru_cache(maxsize=4)  # a look at every token takes seconds
 def _allowed(tokenizer: Any, size: int, tokens: Tokens, script: str) -> Bool[Tensor, " vocabulary"]:
-    special = {*tokenizer.all_special_ids, *(i for i, t in tokenizer.added_tokens_decoder.items() if t.special)}
-    keep = _is_text if tokens == "any" else lambda text: _is_word_or_mark(text, script.upper())
+    special = special_of(tokenizer)
+    keep = _is_text if tokens == "any" else lambda text: _is_word_or_mark(text, script)
     ids = [i for i, text in enumerate(_texts(tokenizer, size)) if text and i not in special and keep(text)]
     alone = tokenizer.batch_decode([[i] for i in ids])
     again = tokenizer(alone, add_special_tokens=False, return_attention_mask=False)["input_ids"] if ids else []
     mask = _only(size, [i for i, back in zip(ids, again, strict=True) if back == [i]])
     if begins_apart(tokenizer):
         mask |= _back(tokenizer, size, ids, None)
-    if not bool(mask.any()):
-        raise InputError(f"no token of the vocabulary is left with tokens={tokens!r} and script={script!r}.")
+    texts = _texts(tokenizer, size)
+    if tokens == "any" and not bool(mask.any()):
+        raise InputError("no token of the vocabulary can stand in a prompt.")
+    if tokens == "words" and not any(texts[i].strip()[:1].isalpha() for i in mask.nonzero()[:, 0].tolist()):
+        known = ", ".join(scripts(text for text in texts if text.startswith(" "))[:_NAMED])
+        raise InputError(
+            f"no token of the vocabulary is a word of the script {script!r}; its words are: {known or 'none'}."
+        )
     return mask
 
 
@@ -176,7 +194,7 @@ def survives(tokenizer: Any, ids: list[int]) -> bool:
 @functools.lru_cache(maxsize=4)
 def _texts(tokenizer: Any, size: int) -> tuple[str, ...]:
     """What each token adds to a text: alone, some decoders drop the space that a word begins with."""
-    anchor = plain_ids(tokenizer, "a")
+    anchor = plain_ids(tokenizer, letter(tokenizer))
     start = len(tokenizer.decode(anchor))
     known = range(min(size, len(tokenizer)))
     return tuple(text[start:] for text in tokenizer.batch_decode([[*anchor, i] for i in known]))
@@ -191,7 +209,7 @@ def _is_word_or_mark(text: str, script: str) -> bool:
     if _PUNCTUATION.fullmatch(text) or _CONTRACTION.fullmatch(text):
         return True
     word = text[1:] if text.startswith(" ") else text
-    if not word.isalpha() or not all(unicodedata.name(c, "").startswith(script) for c in word):
+    if not word.isalpha() or not written_in(word, script):
         return False
     if len(word) == 1 and word.isascii() and word not in ("a", "A", "I"):
         return False

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
-from hardprompt.errors import HardpromptError, InputError, typed
+from hardprompt.errors import HardpromptError, InputError, is_broken, typed
 from hardprompt.lms.revisions import check as check_revisions
 from hardprompt.lms.revisions import current, pins
 from hardprompt.runs.older import as_meant
@@ -70,8 +69,10 @@ def check_free(out: Path, kind: str, file: str) -> None:
     """See that a run or a comparison, whose folder is one by its ``file``, can have this folder.
 
     Raises:
-        InputError: the folder already holds something.
+        InputError: the folder already holds something, or its name cannot be written down.
     """
+    if is_broken(str(out.absolute())):
+        raise InputError(f"folder {str(out.absolute())!r} has a name that is not UTF-8; name another.")
     if (out / file).exists():
         raise InputError(
             f"{str(out)!r} already holds a {kind}; continue it with: {resume_command(out)}, or name another."
@@ -283,5 +284,5 @@ def _check_values(path: Path, values: Any) -> None:
             waiting += [*value.keys(), *value.values()]
         elif isinstance(value, list):
             waiting += value
-        elif isinstance(value, str) and re.search("[\ud800-\udfff]", value):
+        elif isinstance(value, str) and is_broken(value):
             raise InputError(f"configuration {str(path)!r} holds {value[:60]!r}, half of a character; mend it there.")

@@ -95,7 +95,11 @@ def behind(result: Mapping[str, Any]) -> str | None:
         return None
     best = max(rows, key=lambda row: tested(task, row["test"]))
     behind_by = f"{tested(task, found):.3f} against {tested(task, best['test']):.3f}"
-    mend = " More evaluations or more training texts may mend that." if result["evaluations"] > 1 else ""
+    low, high = result.get("difference_to_manual", {}).get("interval", (1.0, 1.0))
+    if best["name"] == "manual" and low <= 0.0 <= high:
+        return f"The found prompt is behind 'manual': {behind_by}, which these test texts do not tell apart."
+    learned = result["evaluations"] > 1 and "train" in result.get("texts", {})
+    mend = " More evaluations or more training texts may mend that." if learned else ""
     return f"The found prompt is behind {best['name']!r}: {behind_by}.{mend}"
 
 

@@ -1,6 +1,7 @@
 """A search in a folder: run or continued, killed and resumed at will, and what it leaves there."""
 
 import dataclasses
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -98,7 +99,7 @@ def execute(
         try:
             found = search.run(
                 **recipe.budget, callbacks=(tell_all,), progress=progress, save=save,
-                save_every=recipe.values["save_every"],
+                save_every=recipe.values["save_every"], clock=lambda: time.monotonic() + work.borrowed,
             )  # fmt: skip
             notify(f"testing {task.shown(found.best.prompt)!r}")
             result = report(recipe, search, found, models, log.last_support)

@@ -134,6 +134,7 @@ def optimize(
     save: Callable[[Progress], None] | None = None,
     save_every: int = 10,
     interrupted: Callable[[], bool] = lambda: False,
+    clock: Callable[[], float] = lambda: time.monotonic(),
 ) -> Result:
     """Search until the budget is spent and return the best trial.
 
@@ -154,6 +155,7 @@ def optimize(
         save: writes a checkpoint.
         save_every: steps between two checkpoints, or fewer that took long; the end saves too.
         interrupted: asked after every step; when true the run saves and stops.
+        clock: in seconds; what an earlier process did and this one need not do again may count in it.
 
     Raises:
         InputError: a budget below 1, or one that is too small for the optimizer's first step.
@@ -171,7 +173,7 @@ def optimize(
     at = progress if progress is not None else Progress()
     items = reward.items if isinstance(reward, ItemReward) else 1
     budget = Budget(evaluations, items=items, seconds=seconds, pairs=at.evaluations * items, passes=at.passes)
-    saved = time.monotonic()
+    saved = clock()
     began = saved - at.seconds
     scored = {trial.prompt for trial in at.trials}
     width = 0  # evaluations of the latest step
@@ -211,7 +213,7 @@ def optimize(
         keep_best(met)
         log = optimizer.tell(proposal, rewards)
         at.step += 1
-        at.seconds = time.monotonic() - began
+        at.seconds = clock() - began
         top = int(rewards.argmax())
         if float(rewards[top]) > at.best_reward:
             at.best_reward, at.best_prompt = float(rewards[top]), proposal.prompts[top]
@@ -225,10 +227,10 @@ def optimize(
         for callback in callbacks:
             callback(step)
         stopped = budget.ended(at.seconds) or ("interrupt" if interrupted() else None)
-        late = at.step % save_every == 0 or time.monotonic() - saved > _UNSAVED
+        late = at.step % save_every == 0 or clock() - saved > _UNSAVED
         if save is not None and (stopped == "interrupt" or (stopped is None and late)):
             save(at)
-            saved = time.monotonic()
+            saved = clock()
     if stopped != "interrupt":
         try_recommended()
         at.evaluations = budget.spent

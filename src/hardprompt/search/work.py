@@ -39,7 +39,8 @@ class Work:
     def __init__(self) -> None:
         self._store: StateStore | None = None
         self._folder: Path | None = None
-        self._known: dict[str, Any] = {}  # of the process before
+        self._known: dict[str, tuple[Any, float]] = {}  # of the process before, and the seconds that it took there
+        self.borrowed = 0.0  # seconds of the process before that were made use of
         self._log: list[list[Any]] = []
         self._saved = 0.0, 0  # when, and how many of the log
         self._watch: Watch = lambda *_: None
@@ -56,8 +57,8 @@ class Work:
         """
         self._folder, self._store = folder, StateStore(folder)
         state = self._store.load() or {"groups": []}
-        self._known = dict(entry for entry in state["groups"] if _is_entry(entry))
-        self._log = [list(entry) for entry in self._known.items()]
+        self._log = [list(entry) for entry in state["groups"] if _is_entry(entry)]
+        self._known = {key: (value, seconds) for key, value, seconds in self._log}
         self._saved = time.monotonic(), len(self._log)
 
     def each(
@@ -78,15 +79,17 @@ class Work:
         for group in groups:
             name = json.dumps([part, list(prompts), list(group)])
             key = hashlib.sha256(name.encode()).hexdigest()
-            value = self._known.pop(key, None)
+            value, seconds = self._known.pop(key, (None, 0.0))
             size = len(prompts) * len(group)
             if _fits(value, len(prompts), len(group)):
                 known += size
+                self.borrowed += seconds
             else:
                 within = self._within(part, done, size, total, known)
+                began = time.monotonic()
                 with finished() if whole else contextlib.nullcontext(), watched(within):
                     value = make(list(group))
-                    self._keep(key, value)
+                    self._keep(key, value, time.monotonic() - began)
             made.append(value)
             done += size
             self._watch(part, done, total, known)
@@ -120,9 +123,9 @@ class Work:
 
         return tell
 
-    def _keep(self, key: str, value: Any) -> None:
+    def _keep(self, key: str, value: Any, seconds: float) -> None:
         if self._store is not None:
-            self._log.append([key, value])
+            self._log.append([key, value, seconds])
             if time.monotonic() - self._saved[0] > _SECONDS:
                 self.save()
 
@@ -141,7 +144,10 @@ def grouped(sizes: Sequence[int], items: Sequence[int]) -> list[list[int]]:
 
 
 def _is_entry(entry: Any) -> bool:
-    return isinstance(entry, list) and len(entry) == 2 and isinstance(entry[0], str)
+    return (
+        isinstance(entry, list) and len(entry) == 3 and isinstance(entry[0], str)
+        and isinstance(entry[2], float) and 0.0 <= entry[2] < float("inf")
+    )  # fmt: skip
 
 
 def _fits(value: Any, prompts: int, items: int) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, get_args, get_origin, get_type_hints
 
-from hardprompt.errors import InputError, unknown
+from hardprompt.errors import InputError, is_broken, unknown
 from hardprompt.optimizers import DESCRIBED, Need, find
 
 # Nothing heavy is imported here or at the top of a task's settings: --help must answer at once.
@@ -83,7 +83,7 @@ class Settings(ABC):
     tokens: Literal["words", "any"] | None = flag(
         "what a prompt is made of: words or any", default=None, metavar="KIND"
     )
-    script: str = flag("of the words, by its Unicode name", default="latin", metavar="NAME")
+    script: str = flag("of the words, by its Unicode name: latin, cyrillic, hangul", default="latin", metavar="NAME")
     start: str | None = flag("text that the policy model imagines before the prompt", default=None, metavar="TEXT")
     instruction: str | None = flag(
         "an instruction, for the methods that begin with one", default=None, metavar="PROMPT"
@@ -159,10 +159,11 @@ class Settings(ABC):
         from hardprompt.tasks.checks import faults
 
         kinds, found = faults(type(self), vars(self))
+        kinds += self._broken()
         if kinds:  # nothing below can be asked of values of the wrong kind
             raise InputError(" ".join(kinds))
         found += self._check_files()
-        for check in (self._check_models, self.check_task, self._check_method):
+        for check in (self._check_script, self._check_models, self.check_task, self._check_method):
             try:
                 check()
             except InputError as error:
@@ -179,7 +180,8 @@ class Settings(ABC):
         """Build from plain values, naming every unknown or missing key.
 
         Raises:
-            InputError: a key that is no setting, a mapping that is none, or a setting missing that is needed.
+            InputError: a key that is no setting, a mapping that is none, what is no text in one of texts, or a setting
+                missing that is needed.
         """
         known = {f.name: f for f in fields(cls)}
         for key in values:
@@ -195,8 +197,7 @@ class Settings(ABC):
             if kind is Mapping and not isinstance(value, Mapping):
                 raise InputError(f"{name} is {value!r}; a mapping was expected.")
             if kind is Mapping and name != "settings":
-                of_text = get_args(hints[name])[1] is str
-                value = {str(k): str(v) if of_text else v for k, v in value.items()}
+                value = _by_class(name, value, of_text=get_args(hints[name])[1] is str)
             ready[name] = tuple(value) if kind is tuple and isinstance(value, list) else value
         return cls(**ready)
 
@@ -209,14 +210,32 @@ class Settings(ABC):
         values = [getattr(self, f.name) for f in fields(self) if f.metadata.get("role") == role]
         return [name for value in values if value for name in ((value,) if isinstance(value, str) else value)]
 
+    def _broken(self) -> list[str]:
+        """What is no text in the settings, but for files of data, which are looked at with what else is wrong there."""
+        waiting = [(f.name, getattr(self, f.name)) for f in fields(self) if f.metadata.get("role") != "data"]
+        found = []
+        for name, value in waiting:
+            if isinstance(value, str) and is_broken(value):
+                found.append(f"{name} holds {value!r}, which is not UTF-8 text.")
+            elif isinstance(value, Mapping):
+                waiting += [(name, part) for pair in value.items() for part in pair]
+            elif isinstance(value, tuple | list):
+                waiting += [(name, part) for part in value]
+        return found
+
     def _check_files(self) -> list[str]:
         faults = []
         for path in self.files():
             if not Path(path).exists():
                 faults.append(f"data file {path!r} does not exist.")
-            elif any("\ud800" <= letter <= "\udfff" for letter in path):
+            elif is_broken(path):
                 faults.append(f"data file {path!r} has a name that is not UTF-8; rename it.")
         return faults
+
+    def _check_script(self) -> None:
+        from hardprompt.lms.scripts import check_script
+
+        check_script(self.script)
 
     def _check_models(self) -> None:
         from hardprompt.lms.roles import check_name
@@ -254,6 +273,22 @@ def check_values(build: Callable[..., Any], values: Mapping[str, Any]) -> None:
 
     if found := [fault for kind in faults(build, values) for fault in kind]:
         raise InputError(" ".join(found))
+
+
+def _by_class(setting: str, given: Mapping[Any, Any], *, of_text: bool) -> dict[str, Any]:
+    """A mapping whose keys are classes: YAML reads yes as True and 1.10 as 1.1, which is not what somebody wrote."""
+    found: dict[str, Any] = {}
+    for key, value in given.items():
+        if not isinstance(key, str) and type(key) is not int:  # 1 is the class "1"
+            raise InputError(f"{setting} has the class {key!r}; a text was expected: in YAML put it in quotes.")
+        if str(key) in found:
+            raise InputError(f"{setting} has the class {str(key)!r} twice.")
+        if of_text and not isinstance(value, str):
+            raise InputError(
+                f"{setting} has {value!r} for the class {str(key)!r}; a text was expected: in YAML put it in quotes."
+            )
+        found[str(key)] = value
+    return found
 
 
 def _plain(value: Any) -> Any:

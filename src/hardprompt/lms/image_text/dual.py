@@ -16,6 +16,7 @@ from hardprompt.lms.image_text.shown import as_shown
 from hardprompt.lms.load import check_config, load_weights, read_config, resolve
 from hardprompt.lms.quiet import one_line, quiet
 from hardprompt.lms.roles import ROLES
+from hardprompt.lms.tokens import check_limit
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -100,6 +101,7 @@ def load_dual(name: str, *, revision: str | None = None) -> DualEncoder:
                 f"the tokenizer of model {name!r} needs a package that is not installed: "
                 + pip_install("sentencepiece")
             ) from error
+        check_limit(tokenizer)
         # Pillow's resizing with and without torchvision, so that scores agree between machines.
         processor = transformers.AutoImageProcessor.from_pretrained(source.path, backend="pil", **where)
     if tokenizer.pad_token is None:

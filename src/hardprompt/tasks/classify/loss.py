@@ -14,7 +14,7 @@ from hardprompt.lms.answers import Pooling, answers
 from hardprompt.lms.causal import TEXTS_SHARE, CausalLM
 from hardprompt.lms.kept import Kept
 from hardprompt.lms.masked import MaskedLM
-from hardprompt.lms.tokens import ids_behind, plain_ids, special_ids
+from hardprompt.lms.tokens import ids_behind, letter, plain_ids, special_ids
 from hardprompt.lms.vectors import substituted, token_vectors
 from hardprompt.lms.vocabulary import Place, Tokens, allowed_tokens, begins_with_space, first_tokens, prompt_text
 from hardprompt.optimizers.gradient.soft import SoftPrompts
@@ -77,7 +77,7 @@ class ClassificationObjective:
         self._embedding = lm.model.get_input_embeddings()
         self.table = token_vectors(self._embedding)
         allowed = allowed_tokens(lm.tokenizer, len(self.table), tokens=self.tokens, script=self.script)
-        left, _ = template.sides("a", lm.blank)
+        left, _ = template.sides(letter(lm.tokenizer), lm.blank)
         self._place = Place.behind(left, spaced=template.spaced)
         opens, self.follows = first_tokens(lm.tokenizer, allowed, tokens=self.tokens, place=self._place)
         fitting = opens & begins_with_space(lm.tokenizer, len(self.table)) if self._place.spaced else opens
@@ -87,7 +87,7 @@ class ClassificationObjective:
         rows: Any = _causal_rows if isinstance(lm, CausalLM) else _masked_rows
         # What stands behind the prompt is cut as behind a word; with the longest it is least like to grow together.
         words = map(str.strip, lm.tokenizer.batch_decode(self.follows.nonzero()))
-        word = max(filter(str.isalpha, words), key=len, default="a")
+        word = max(filter(str.isalpha, words), key=len, default=letter(lm.tokenizer))
         found = [(n, rows(lm, template, text, tuple(choices), self.how, word)) for n, text in enumerate(self.texts)]
         # like lengths share a forward pass
         self._rows: list[tuple[int, list[_Row]]] = sorted(

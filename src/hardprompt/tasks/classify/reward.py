@@ -224,6 +224,12 @@ class Classification:
         """Tokens of the texts in their place, without a prompt."""
         return [self.lm.count("".join(self.template.fill(text, ""))) for text in self._texts]
 
+    @property
+    def normalised(self) -> bool:
+        """Whether an answer, with what stands behind it, has tokens after its first, which the vocabulary is for."""
+        _, after = self.template.fill("", "")
+        return self.how != "first" and any(self.lm.count(choice + after) > 1 for choice in self._choices)
+
     def check_room(self, prompts: Sequence[str]) -> None:
         """Raise an InputError for a prompt that does not fit into the model's context beside the longest text."""
         if self.prompt_room is None:

@@ -164,7 +164,7 @@ class Classify(Settings):
             lm=task_lm, train=splits.train, validation=splits.validation, test=splits.test,
             template=Template(self.template), verbalizers=splits.verbalizers, manual=self.manual,
             instruction=self.instruction, precision=self.precision, sharpness=self.sharpness, how=self.score,
-            calibrate=self.calibrate, class_prior=self.class_prior, ensemble=self.ensemble,
+            calibrate=self.calibrate, class_prior=self._shares(splits), ensemble=self.ensemble,
             leads=find(self.method).leads, model=self.task_model, left_out=splits.left_out,
             max_text_tokens=self.max_text_tokens, notify=notify,
         )  # fmt: skip
@@ -179,5 +179,10 @@ class Classify(Settings):
             drop_small_classes=self.drop_small_classes, words=self.verbalizers,
             seed=self.seed, data_seed=self.seed if self.data_seed is None else self.data_seed,
         )  # fmt: skip
-        check_shares(self.class_prior, list(found.verbalizers), self.calibrate)
+        check_shares(self._shares(found), list(found.verbalizers), self.calibrate)
         return found
+
+    def _shares(self, splits: "Splits") -> dict[str, float]:
+        from hardprompt.data.spelling import as_spelt
+
+        return as_spelt(self.class_prior, splits.verbalizers, "the shares of")

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from hardprompt.data.naming import by_file
 from hardprompt.data.saying import say_once
-from hardprompt.data.spelling import one_spelling
+from hardprompt.data.spelling import as_spelt, one_spelling
 from hardprompt.data.tables import (
     Row,
     check_classes,
@@ -19,6 +20,8 @@ from hardprompt.data.tables import (
 from hardprompt.errors import InputError, unknown
 from hardprompt.tasks.classify.examples import check_examples
 from hardprompt.tasks.classify.parting import others, parted, too_small, without
+
+_NAMED = 10  # classes that a message names
 
 
 @dataclass(frozen=True)
@@ -69,17 +72,24 @@ def read_splits(
             faults.append(str(error))
     if faults:  # those of all files at once
         raise InputError(" ".join(faults))
-    read = one_spelling(read)
+    read = one_spelling(by_file(read))
+    words = as_spelt(words, dict.fromkeys(row.label for own in read.values() for row in own), "the verbalizers of")
 
     rows = read[train]
     choosing, tested = (None if path is None else read[path] for path in (validation, test))
-    if choosing is None or tested is None:
-        check_classes(train, rows, text=text, label=label, encoding=encoding)
+    given = choosing is not None and tested is not None
     if drop_small_classes:
-        small = too_small(train, rows, choosing, tested, shots=shots, seed=data_seed)
+        try:
+            small = too_small(train, rows, choosing, tested, shots=shots, seed=data_seed)
+        except InputError:
+            if not given:  # an identifier is the likelier fault
+                check_classes(train, rows, text=text, label=label, encoding=encoding)
+            raise
         rows = others(rows, small)
         choosing, tested = (None if own is None else others(own, small) for own in (choosing, tested))
         words = {name: word for name, word in words.items() if name not in small}
+    elif not given:
+        check_classes(train, rows, text=text, label=label, encoding=encoding)
     check_missing(rows, words)
     names = classes(rows)
     strange = sorted(set(words) - set(names))
@@ -101,9 +111,15 @@ def read_splits(
         )
     if shots is not None:
         rows, train_rows = few_shot(rows, shots, seed=seed), None
-    for name, part in (("training", rows), ("validation", choosing)):
-        if not {row.label for row in part} >= set(names):  # what it has beside them is said below
-            raise InputError(f"the {name} set lacks a class; it needs some of each of: {', '.join(names)}.")
+    for name, path, part in (("training", train, rows), ("validation", validation or train, choosing)):
+        have = {row.label for row in part}
+        if lacking := [repr(one) for one in names if one not in have]:  # what it has beside them is said below
+            listed = ", ".join(lacking[:_NAMED]) + (", ..." if len(lacking) > _NAMED else "")
+            taken_out = ", without the texts and groups of the test set," if shared else ""
+            raise InputError(
+                f"the {name} set, of {path!r}{taken_out} lacks the class{'es' * (len(lacking) > 1)} {listed}; it needs "
+                "some rows of each."
+            )
     for name, part in (("validation", choosing), ("test", tested)):
         for row in part:
             if row.label not in names:
@@ -113,7 +129,9 @@ def read_splits(
                 )
     caps = {"train": train_rows, "validation": validation_rows, "test": test_rows}
     sets = dict(zip(caps, (rows, choosing, tested), strict=True))
-    kept = {name: [part[i] for i in drawn([row.label for row in part], caps[name])] for name, part in sets.items()}
+    kept = {
+        name: [part[i] for i in drawn([row.label for row in part], caps[name], name)] for name, part in sets.items()
+    }
     say_left_out(train, {name: (len(kept[name]), len(part)) for name, part in sets.items()})
     rows, choosing, tested = kept.values()
     verbalizers = {name: words.get(name, f" {name}") for name in names}

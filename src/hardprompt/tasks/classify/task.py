@@ -15,7 +15,7 @@ from hardprompt.data.tables import Example, Row
 from hardprompt.lms import TaskLM
 from hardprompt.lms.answers import Pooling
 from hardprompt.lms.causal import CausalLM
-from hardprompt.lms.footprint import Footprint, footprint
+from hardprompt.lms.footprint import Footprint, Reading, footprint
 from hardprompt.lms.masked import MaskedLM
 from hardprompt.lms.placing import search_copy
 from hardprompt.lms.tokens import say_controls
@@ -43,7 +43,7 @@ from hardprompt.tasks.template import Template
 _LOG = logging.getLogger(__name__)
 
 _CHOSEN, _LEARNT = "chosen", "learnt"  # the best prompts, on validation and training texts once more
-_OTHERS = 7  # of them beside the found one
+_OTHERS = 3  # of them beside the found one
 _SOFT_FILE = "soft_prompt.safetensors"
 _RESERVE = 64  # tokens that a prompt may have beside a long test text; one that has more keeps what it needs
 _START_WORDS = 64  # of the text that the policy model imagines before a prompt
@@ -143,8 +143,8 @@ class ClassifyTask:
             tested = [min(count, self.lm.context_length) for count in tested]
         leads = self._template.before_prompt("a") != self._template.before_prompt("")  # a text, and can be held
         held = dict.fromkeys((self._train, self._base, self._validation))
-        sets = [(task.lm, task.lengths(), leads) for task in held]
-        return footprint([*sets, (self.lm, tested, False)])
+        sets = [(task.lm, Reading(task.lengths(), leads, task.normalised)) for task in held]
+        return footprint([*sets, (self.lm, Reading(tested, False, self._train.normalised))])
 
     def _rendered(self, example: Example) -> str:
         before, after = self.template.fill(example.text, self.template.joined(self.manual))
@@ -289,14 +289,19 @@ class ClassifyTask:
             )
         if result["calibration"]:
             how += how_to(result["calibration"])
-        never = (
-            f"It never predicted: {', '.join(map(code, names))}.\n" if (names := test.get("never_predicted")) else ""
-        )
+        never = "".join(
+            f"It never predicted {where}: {', '.join(map(code, names))}.\n"
+            for where, names in (
+                ("there", test.get("never_predicted")), ("in validation", result["never_predicted_in_validation"]),
+            ) if names
+        )  # fmt: skip
+        others = ", ".join(f"{row['name']} {row['test']['accuracy']:.3f}" for row in result["baselines"])
         verdict = f"{plain(said(result['verdict']))}\n\n" if result["verdict"] else ""
         return (
             f"# A prompt for {plain(self.model)}\n\n{verdict}{how}"
             f"Accuracy on {test['n']} texts that took no part: {test['accuracy']:.3f} "
-            f"(95 % interval {low:.3f} to {high:.3f}), macro-F1 {test['macro_f1']:.3f}.\n{never}"
+            f"(95 % interval {low:.3f} to {high:.3f}), macro-F1 {test['macro_f1']:.3f}; "
+            f"beside it {others}.\n{never}"
         )
 
     def write(self, out: Path) -> None:

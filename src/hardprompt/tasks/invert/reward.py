@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hardprompt.errors import InputError
 from hardprompt.lms.image_text import ImageText, check_length
-from hardprompt.lms.tokens import special_ids
+from hardprompt.lms.tokens import letter, special_ids
 from hardprompt.lms.vectors import substituted, token_vectors
 from hardprompt.lms.vocabulary import Place, Tokens, allowed_tokens, begins_with_space, first_tokens
 from hardprompt.optimizers.gradient.soft import SoftPrompts
@@ -149,7 +149,8 @@ class InversionObjective:
         opens, self.follows = first_tokens(self.tokenizer, allowed, tokens=tokens, place=Place(before.rstrip(), spaced))
         fitting = opens & (begins_with_space(self.tokenizer, len(self.table)) == spaced)
         self.opens = fitting if bool(fitting.any()) else opens
-        left, word, behind = self._read([before.rstrip(), "a", "a" + after])
+        some = letter(self.tokenizer)
+        left, word, behind = self._read([before.rstrip(), some, some + after])
         # Some tokenizers put a space before a text, which what stands behind the prompt must not get.
         right = behind[len(word) :] if behind[: len(word)] == word else self._read([after])[0]
         self._left, self._right = [*opening, *left], [*right, *closing]

@@ -4,6 +4,7 @@ import random
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
+from hardprompt.data.naming import by_file
 from hardprompt.data.saying import say_once
 from hardprompt.data.tables import Text, drawn, read_texts, say_left_out
 from hardprompt.errors import InputError
@@ -67,6 +68,7 @@ def read(
             faults.append(str(error))
     if faults:  # those of all files at once
         raise InputError(" ".join(faults))
+    files = by_file(files)
 
     def distinct(path: str, but: Container[str] = ()) -> list[str]:
         return [t for t in dict.fromkeys(one.text for one in files[path] if one.text) if t not in but]
@@ -88,7 +90,7 @@ def read(
             )
         rows = [(a, b) for a, b in zip(lines, other, strict=True) if a and b]
         whole["test"] = len(rows)
-        rows = [rows[i] for i in drawn([""] * len(rows), test_rows)]
+        rows = [rows[i] for i in drawn([""] * len(rows), test_rows, "test")]
         tested = [text for text, _ in rows]
         rewritten = None if references is None else [reference for _, reference in rows]
     if not tested:
@@ -113,7 +115,12 @@ def read(
     held.update(rewritten or ())
     source = left if source_examples is None else distinct(source_examples, held)
     target = [] if target_examples is None else distinct(target_examples, held)
+    for kind, given in (("the texts' own", source), ("the target", target)):
+        if target and len(given) > _EXAMPLES:
+            say_once(f"{texts}: {len(given) - _EXAMPLES:,} of {len(given):,} examples of {kind} style are left out")
+    source, target = source[:_EXAMPLES], target[:_EXAMPLES]
     if target_examples is not None:
+        both = set(source) & set(target)
         for path, found in ((source_examples or texts, source), (target_examples, target)):
             if len(found) < LEAST:
                 raise InputError(
@@ -121,10 +128,12 @@ def read(
                     f"classifier needs {LEAST} or more. Give more lines, --source-examples FILE, a smaller "
                     "--test-rows and --validation-rows, or --style-model."
                 )
-    for kind, given in (("the texts' own", source), ("the target", target)):
-        if target and len(given) > _EXAMPLES:
-            say_once(f"{texts}: {len(given) - _EXAMPLES:,} of {len(given):,} examples of {kind} style are left out")
-    source, target = source[:_EXAMPLES], target[:_EXAMPLES]
+            if len(found) - len(both) < LEAST:
+                raise InputError(
+                    f"of {len(found)} examples in {path!r} {len(both)} are examples of the other style too, such as "
+                    f"{min(both)[:60]!r}, and tell the classifier nothing; it needs {LEAST} or more that are not. "
+                    f"The styles are those of {source_examples or texts!r} and {target_examples!r}."
+                )
     sizes = {"validation": len(choosing), "test": len(tested)}
     say_left_out(texts, {name: (sizes[name], of) for name, of in whole.items()})
     parts = {"train": train, "validation": choosing, "test": tested}
