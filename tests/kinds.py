@@ -3,11 +3,11 @@
 import functools
 from collections.abc import Callable
 
-from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
 from hardprompt.lms.causal import CausalLM
-from tests.conftest import ENGLISH, VOCABULARY, make_tiny, make_tokenizer
+from tests.conftest import ENGLISH, SPECIAL, VOCABULARY, make_tiny, make_tokenizer
 
 
 def sentencepiece(kind: str) -> PreTrainedTokenizerFast:
@@ -75,6 +75,22 @@ def prefixed() -> PreTrainedTokenizerFast:
     """A tokenizer of bytes that puts a space before a text."""
     tokenizer = make_tokenizer()
     tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    return tokenizer
+
+
+def joining() -> PreTrainedTokenizerFast:
+    """A tokenizer of bytes as Llama 3 and Qwen have it: a mark or a tab is in one piece with the word behind it."""
+    tokenizer = make_tokenizer()
+    words = Regex(r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+    pieces = pre_tokenizers.Split(words, "isolated")
+    inner = tokenizer.backend_tokenizer
+    inner.pre_tokenizer = pre_tokenizers.Sequence([pieces, pre_tokenizers.ByteLevel(False, use_regex=False)])
+    trainer = trainers.BpeTrainer(
+        vocab_size=2 * VOCABULARY, special_tokens=SPECIAL, show_progress=False,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    )  # fmt: skip
+    parts = [ENGLISH.replace(" ", mark) for mark in (" ", "\t", "(", "\n")]
+    inner.train_from_iterator("\n".join(parts).splitlines(keepends=True), trainer)
     return tokenizer
 
 

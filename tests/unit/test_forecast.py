@@ -292,8 +292,11 @@ def test_the_pace_of_a_part_is_that_of_what_this_process_scored(tmp_path: Path, 
 @pytest.mark.parametrize(
     ("seconds", "said"),
     [
-        ({"search": 240.0, "validation": 60.0, "test": 60.0}, "about 6 min: search 4, validation 1.0, test 1.0"),
-        ({"search": 20.0, "validation": 0.0, "test": 5.0}, "about 25 s: search 20, test 5"),
+        (
+            {"search": 240.0, "validation": 60.0, "test": 60.0},
+            "about 6 min: search 4, validation 1.0, test 1.0, end 0.2",
+        ),
+        ({"search": 20.0, "validation": 0.0, "test": 5.0}, "about 35 s: search 20, test 5, end 10"),
         ({"search": 7200.0, "validation": 1800.0, "test": 3600.0}, "about 4 h: search 2, validation 0.5, test 1.0"),
     ],
 )

@@ -7,6 +7,7 @@ import torch
 import transformers
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, PreTrainedTokenizerFast
 
+from hardprompt.errors import InputError
 from hardprompt.lms.causal import CausalLM
 from hardprompt.lms.embedding import Embedder
 from hardprompt.lms.masked import MaskedLM
@@ -17,7 +18,7 @@ from tests.contract.test_architectures import built
 TEXT = "The film was good and the food was bad. " * 40
 FROM_PADDING = ("Camembert", "Data2VecText", "Esm", "IBert", "Longformer", "MPNet", "Roberta", "RobertaPreLayerNorm")
 FROM_ZERO = ("Bert", "Bart", "DistilBert", "Electra")
-DECODERS = ("Camembert", "XLMRoberta", "Bert", "GPT2", "OPT", "BioGpt")
+DECODERS = ("Camembert", "XLMRoberta", "Bert", "GPT2", "OPT", "BioGpt", "Mpt")
 
 
 def reads(model: Any, tokens: int) -> bool:
@@ -61,6 +62,19 @@ def test_xmod_counts_from_behind_its_padding_too() -> None:
 def test_a_model_without_a_table_reads_what_it_says() -> None:
     assert reach(make_tiny("llama")) == 256
     assert reach(make_tiny("mamba")) is None
+
+
+def test_a_model_with_a_bias_for_each_distance_reads_as_far_as_it_goes(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
+    lm = CausalLM(built(transformers.MptConfig, AutoModelForCausalLM), tiny_tokenizer)
+    assert lm.context_length == 128
+    assert lm.perplexity([TEXT]).isfinite().all()
+    texts = [lm.truncate(TEXT, 127 - i) for i in range(3)]
+    found = lm.score(texts, [" good", " bad"])
+    choices = [tiny_tokenizer(word, add_special_tokens=False)["input_ids"][0] for word in (" good", " bad")]
+    plain = torch.cat([lm.model(torch.tensor([tiny_tokenizer(text)["input_ids"]])).logits[:, -1] for text in texts])
+    torch.testing.assert_close(found.softmax(-1), plain[:, choices].softmax(-1), atol=1e-5, rtol=1e-4)
+    with pytest.raises(InputError, match="the task model reads 128"):
+        lm.generate([TEXT], longest=20)
 
 
 def test_whoever_runs_a_model_goes_by_it(tiny_tokenizer: PreTrainedTokenizerFast) -> None:

@@ -1,5 +1,9 @@
 """A task model behind an API, against a server of our own on loopback."""
 
+import signal
+import socket
+import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -42,6 +46,32 @@ def test_every_sample_is_a_question_with_a_seed_of_its_own(server: Server) -> No
     write(server, ["b", "a"])  # the seed follows from the context, not from the order
     assert sorted((r["prompt"], r["seed"]) for r in server.requests) == before
     assert all(KEY in headers["authorization"] for headers in server.headers)
+
+
+def test_a_ctrl_c_waits_for_no_silent_server_and_no_more_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    before, began = set(threading.enumerate()), time.monotonic()
+    with socket.create_server(("127.0.0.1", 0), backlog=32) as silent:
+        lm = RemoteLM("writer", base_url=f"http://127.0.0.1:{silent.getsockname()[1]}/v1", timeout=20.0, retries=0)
+        asked, ask = list[str](), lm._ask
+
+        def counted(context: str, *rest: Any, **how: Any) -> str:
+            asked.append(context)
+            return ask(context, *rest, **how)
+
+        monkeypatch.setattr(lm, "_ask", counted)
+        press = threading.Timer(0.5, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT))
+        press.start()
+        with pytest.raises(KeyboardInterrupt):
+            lm.generate([str(i) for i in range(20)], samples=1, seed=0, longest=[5] * 20, stop=["\n"])
+        assert time.monotonic() - began < 10
+        press.join()
+        waiting = set(threading.enumerate()) - before
+        assert waiting
+        assert all(thread.daemon for thread in waiting)  # none keeps the process alive
+    for thread in waiting:  # the server is gone
+        thread.join(timeout=30)
+    assert sorted(asked, key=int) == [str(i) for i in range(8)]
 
 
 def test_an_answer_in_the_shape_of_a_chat_is_read(server: Server) -> None:

@@ -23,9 +23,9 @@ from transformers import (
 
 from hardprompt.cli.main import main
 from hardprompt.errors import InputError
-from hardprompt.lms.load import check_role, kinds_of
+from hardprompt.lms.load import check_role, check_there, kinds_of
 from hardprompt.lms.models import Models
-from hardprompt.lms.roles import INSIDE, KINDS, ROLES
+from hardprompt.lms.roles import INSIDE, KINDS, ROLES, check_name
 from hardprompt.tasks import TASKS, Recipe, find
 from hardprompt.tasks.settings import roles_of
 from tests.conftest import make_tiny
@@ -90,6 +90,16 @@ def test_it_is_said_without_torch() -> None:
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
     assert done.stdout == "2 set()\n"
     assert done.stderr.startswith("hardprompt: task model 'embedded:minilm' is a sentence encoder; a causal or masked")
+
+
+@pytest.mark.usefixtures("_data")
+@pytest.mark.parametrize("name", ["a" * 300, "./" + "a" * 300, "a" * 300 + ".gguf", "/" + "a/" * 3000])
+def test_a_name_that_no_path_can_have_is_one_line(name: str) -> None:
+    role, expected = ROLES["task model"], r"^task model '[a/.]{60}…' cannot be looked for \([^\n]+\)\. Valid: "
+    for check in (check_name, check_there, check_role, lambda *_: asked("classify", task_model=name)):
+        with pytest.raises(InputError, match=expected) as said:
+            check(name, role, "task model")
+        assert len(str(said.value)) < 300
 
 
 @pytest.mark.usefixtures("_data")

@@ -118,6 +118,16 @@ def test_a_part_of_a_pipeline_may_not_ask_for_either(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"has attn_implementation in text_encoder/config\.json"):
         check_name(str(tmp_path), ROLES["pipeline"])
     (part / "config.json").write_text("{}")
+    for name in ("vocab.json", "tokenizer.json", "added_tokens.json"):  # words, whatever they are
+        (part / name).write_text(
+            json.dumps({"attn_implementation": 5, "model": {"vocab": {"transformers_weights": 6}}})
+        )
+    check_name(str(tmp_path), ROLES["pipeline"])
+    for name in ("scheduler_config.json", "config.4.0.json"):  # the second stands for config.json, if that says so
+        (part / name).write_text(json.dumps({"attn_implementation": KERNEL}))
+        with pytest.raises(InputError, match=rf"has attn_implementation in text_encoder/{name}"):
+            check_name(str(tmp_path), ROLES["pipeline"])
+        (part / name).unlink()
     index = part / "model.fp16.safetensors.index.json"
     index.write_text('{"weight_map": {"a": "one.safetensors", "b": "parts/two.safetensors"}}')
     check_name(str(tmp_path), ROLES["pipeline"])

@@ -14,9 +14,9 @@ from hardprompt.errors import InputError
 from hardprompt.lms.policy import PolicyLM
 from hardprompt.lms.scripts import check_script
 from hardprompt.lms.tokens import special_ids
-from hardprompt.lms.vocabulary import Place, allowed_tokens, first_tokens, survives
+from hardprompt.lms.vocabulary import Place, allowed_tokens, first_tokens, prompt_text, survives
 from tests.conftest import ENGLISH, VOCABULARY
-from tests.kinds import KINDS, tiny_with
+from tests.kinds import KINDS, joining, tiny_with
 
 BEHIND = Place(None, spaced=True)
 WORDS = (" film", "film", " Film", " é", " naïve", " a", " A", " I", "a")
@@ -181,7 +181,7 @@ def test_words_may_follow_where_the_tokenizer_drops_the_first_space_of_a_text(sp
     assert survives(tokenizer, [film, comma, tokenizer.convert_tokens_to_ids("▁good"), film])
 
 
-@pytest.mark.parametrize("before", ["", "The film was\n", "The film was", "The film was "])
+@pytest.mark.parametrize("before", ["", " ", "The film was\n", "The film was", "The film was "])
 @pytest.mark.parametrize("tokens", ["words", "any"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_policy_proposes_the_tokens_that_its_texts_are_read_as(kind: str, before: str, tokens: Any) -> None:
@@ -201,10 +201,33 @@ def test_a_policy_proposes_the_tokens_that_its_texts_are_read_as(kind: str, befo
     wrong = [(ids, prompt) for ids, prompt in zip(read, kept, strict=True) if ids != [*begun, *prompt]]
     if tokens == "any" and spaced:  # a mark may grow together with the word before it
         wrong = [(ids, prompt) for ids, prompt in wrong if ids[: len(begun)] == begun]
+    if (kind, before) == ("prepend", " "):  # the space that it puts before every text stays a token of its own
+        more = tokenizer.convert_tokens_to_ids("▁")
+        assert read == [[*begun, more, *prompt] for prompt in kept]
+        return
     assert wrong == []
     with torch.no_grad():
         plain = lm.model(input_ids=torch.tensor(read[-1:])).logits[0, -1]
     torch.testing.assert_close(policy.logits(policy.states(kept[-1:]))[0], plain, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("before", "spaced"), [(" ", False), ("The film\t", False), ("Review: (", False), ("It (", True)]
+)
+def test_no_word_opens_a_prompt_that_grows_together_with_what_stands_before_it(before: str, spaced: bool) -> None:
+    tokenizer = joining()
+    place = Place.behind(before, spaced=spaced)
+    allowed = allowed_tokens(tokenizer, len(tokenizer))
+    words, _ = first_tokens(tokenizer, allowed, tokens="words", place=place)
+    begun = tokenizer(before.removesuffix(" "))["input_ids"]
+    opening = words.nonzero()[:, 0].tolist()
+    assert len(opening) > 20
+    for i in opening:
+        assert tokenizer(before + prompt_text(tokenizer, [i], place))["input_ids"] == [*begun, i]
+    others = (allowed & ~words).nonzero()[:, 0].tolist() if not place.spaced else []
+    for i in others:  # of which none could have been read
+        text = tokenizer.decode([i])
+        assert not text.isalpha() or tokenizer(before + text)["input_ids"] != [*begun, i]
 
 
 @given(data=st.data())

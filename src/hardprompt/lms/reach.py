@@ -9,6 +9,7 @@ from torch import Tensor
 from hardprompt.lms import probes
 
 _TOKENS = 4
+_SAID = ("max_position_embeddings", "max_seq_len")  # where a configuration says how far positions, or biases, go
 
 
 @torch.no_grad()
@@ -19,8 +20,9 @@ def reach(model: Any) -> int | None:
     configuration counts them all the same. A few tokens are run where there is such a table, to see which are used.
     """
     config = model.config.get_text_config()
-    rows: int | None = getattr(config, "max_position_embeddings", None)
-    if rows is None or rows < 1:
+    said = (getattr(config, name, None) for name in _SAID)
+    rows: int | None = next((number for number in said if number is not None and number >= 1), None)
+    if rows is None:
         return None
     first, padding = 0, getattr(config, "pad_token_id", None)
     # They count down and hold no padding, so that what counts up are positions.

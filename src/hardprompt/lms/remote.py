@@ -2,9 +2,12 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 from hardprompt.errors import InputError, RewardError
 from hardprompt.lms.api import ask, check_plain, client_of, open_address
@@ -12,6 +15,8 @@ from hardprompt.search.passes import passes
 
 _SIDE_BY_SIDE = 8  # questions under way at a time
 _CHARACTERS = 4  # of a token, about: a remote tokenizer cannot be asked
+
+_Question = TypeVar("_Question")
 
 
 class RemoteLM:
@@ -48,9 +53,10 @@ class RemoteLM:
         """
         asked = [(context, limit, n) for context, limit in zip(contexts, longest, strict=True) for n in range(samples)]
         texts = []
-        with passes(len(asked)) as more, ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
-            for text in pool.map(lambda one: self._ask(*one, seed=seed, stop=list(stop)), asked):
-                texts.append(text)
+        answers = _side_by_side(lambda one: self._ask(*one, seed=seed, stop=list(stop)), asked)
+        with passes(len(asked)) as more, answers as coming:
+            for answer in coming:
+                texts.append(answer.result())
                 more(1)
         return [texts[i : i + samples] for i in range(0, len(texts), samples)]
 
@@ -84,3 +90,29 @@ class RemoteLM:
         if not isinstance(text, str):
             raise RewardError(f"{url} answered with something that is no completion.")
         return text
+
+
+@contextmanager
+def _side_by_side(ask: Callable[[_Question], str], asked: Sequence[_Question]) -> Iterator[list["Future[str]"]]:
+    """The answers that come, in their order; behind the block no more is asked and none is waited for."""
+    answers: list[Future[str]] = [Future() for _ in asked]
+    left = deque(zip(answers, asked, strict=True))
+
+    def work() -> None:
+        while True:
+            try:
+                answer, one = left.popleft()
+            except IndexError:
+                return
+            try:
+                answer.set_result(ask(one))
+            except BaseException as error:  # it is raised where the answer is asked for
+                answer.set_exception(error)
+
+    for _ in range(min(_SIDE_BY_SIDE, len(asked))):
+        # A pool's threads would keep the process alive until the server has answered.
+        threading.Thread(target=work, daemon=True).start()
+    try:
+        yield answers
+    finally:
+        left.clear()

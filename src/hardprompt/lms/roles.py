@@ -9,6 +9,8 @@ from hardprompt.lms.embedded import EMBEDDED
 from hardprompt.lms.own import is_own
 from hardprompt.lms.unasked import ADAPTER, adapted, check_parts
 
+_SHOWN = 60  # letters of a name that is no path
+
 KINDS = {
     "causal": "a causal language model",
     "masked": "a masked language model",
@@ -66,9 +68,14 @@ def check_name(name: str, role: Role, what: str = "model") -> None:
     if name.startswith("openai:"):
         raise InputError(f"{what} {name!r}: models behind an API are not supported here; use a local model.")
     path = Path(name).expanduser()
-    if name.endswith(".gguf") and not path.is_file():
+    try:
+        there, file, folder = path.exists(), path.is_file(), path.is_dir()
+    except OSError as error:  # too long for a path, or one that may not be looked at
+        shown = name if len(name) <= _SHOWN else f"{name[:_SHOWN]}…"
+        raise InputError(f"{what} {shown!r} cannot be looked for ({error.strerror}). {role.valid}") from error
+    if name.endswith(".gguf") and not file:
         raise InputError(f"model file {name!r} does not exist.")
-    if name.startswith((".", "/", "~")) and not path.exists():
+    if name.startswith((".", "/", "~")) and not there:
         raise InputError(f"model folder {name!r} does not exist.")
     if name.startswith("embedded:"):
         _check_kind(name, _kind_inside(name, role), role, what)
@@ -77,9 +84,9 @@ def check_name(name: str, role: Role, what: str = "model") -> None:
     elif is_own(name):
         if not role.own:
             raise InputError(f"{what} {name!r} is your own; here {role.needs} of a library is needed. {role.valid}")
-    elif path.is_dir():
+    elif folder:
         _check_folder(name, path, role, what)
-    elif path.is_file():
+    elif file:
         raise InputError(f"{what} {name!r} is a file; name the folder that it lies in, or a .gguf file.")
     elif ":" in name and not {"/", "\\"} & {*name}:  # no path, and no name that the hub could have
         raise unknown("model", name, role.embedded)

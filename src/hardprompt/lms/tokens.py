@@ -41,14 +41,19 @@ def each_behind(tokenizer: Any, texts: Sequence[str], context: str | None = None
     found: dict[int, list[int]] = {}
     unknown = (".", letter(tokenizer), "\n")
     for before in (*(() if context is None else (ending(context),)), *unknown, ""):
-        own = plain_ids(tokenizer, before)
-        if before in unknown and before != context and not own:
+        if before in unknown and before != context and not plain_ids(tokenizer, before):
             continue  # to this tokenizer nothing would stand there
         if left := [i for i in range(len(texts)) if i not in found]:
-            wholes = tokenizer([before + texts[i] for i in left], add_special_tokens=False)["input_ids"]
-            both = ((i, whole) for i, whole in zip(left, wholes, strict=True) if whole[: len(own)] == own)
-            found |= {i: whole[len(own) :] for i, whole in both if len(whole) > len(own)}
+            more = added_ids(tokenizer, [texts[i] for i in left], before)
+            found |= {i: ids for i, ids in zip(left, more, strict=True) if ids}
     return [found.get(i, []) for i in range(len(texts))]
+
+
+def added_ids(tokenizer: Any, texts: Sequence[str], before: str) -> list[list[int]]:
+    """The tokens that each text adds to what stands before it; none where both grow together at the border."""
+    own = plain_ids(tokenizer, before)
+    wholes = tokenizer([before + text for text in texts], add_special_tokens=False, return_attention_mask=False)
+    return [ids[len(own) :] if ids[: len(own)] == own else [] for ids in wholes["input_ids"]]
 
 
 @functools.lru_cache(maxsize=64)
@@ -87,10 +92,10 @@ def begins_apart(tokenizer: Any) -> bool:
 
 
 def ending(context: str) -> str:
-    """The last word of a context and the white space behind it, which decide how the text behind them is cut."""
+    """The last word of a context and the space around it, which decide how the text behind them is cut."""
     words = context.rstrip()
     last = words.rsplit(maxsplit=1)[-1] if words else ""
-    return context[max(len(words) - len(last), len(context) - _ENDING) :]
+    return context[max(0, len(words) - len(last) - 1, len(context) - _ENDING) :]
 
 
 def text_behind(tokenizer: Any, ids: Sequence[int], context: Sequence[int] | None = None, **decoding: Any) -> str:

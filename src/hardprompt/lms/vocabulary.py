@@ -13,7 +13,17 @@ from torch import Tensor
 
 from hardprompt.errors import InputError, unknown
 from hardprompt.lms.scripts import scripts, written_in
-from hardprompt.lms.tokens import begins_apart, each_behind, ids_behind, letter, plain_ids, special_of, text_behind
+from hardprompt.lms.tokens import (
+    added_ids,
+    begins_apart,
+    each_behind,
+    ending,
+    ids_behind,
+    letter,
+    plain_ids,
+    special_of,
+    text_behind,
+)
 
 Tokens = Literal["words", "any"]
 
@@ -21,6 +31,7 @@ _REPLACEMENT = "�"
 _PUNCTUATION = re.compile(r"[ ]?[.,;:!?'\"()-]")  # one mark: runs such as `](` are mark-up, not prose
 _NAMED = 5  # scripts that a refusal names
 _CONTRACTION = re.compile(r"'(s|t|re|ve|ll|d|m)")
+_TRIED = 1024  # words, by which it shows whether some grow together with what stands before them
 
 
 @dataclass(frozen=True)
@@ -34,7 +45,7 @@ class Place:
     @classmethod
     def behind(cls, left: str, *, spaced: bool) -> "Place":
         """The place behind ``left``; ``spaced`` is whether a prompt needs a space of its own there."""
-        if len(left) > 1 and left.endswith(" ") and not spaced:
+        if left.endswith(" ") and not spaced:
             return cls(left[:-1], spaced=True, lends=True)  # a space belongs to the token behind it
         return cls(left if left or not spaced else None, spaced)
 
@@ -71,8 +82,7 @@ def _allowed(tokenizer: Any, size: int, tokens: Tokens, script: str) -> Bool[Ten
     ids = [i for i, text in enumerate(_texts(tokenizer, size)) if text and i not in special and keep(text)]
     alone = tokenizer.batch_decode([[i] for i in ids])
     again = tokenizer(alone, add_special_tokens=False, return_attention_mask=False)["input_ids"] if ids else []
-    mask = torch.zeros(size, dtype=torch.bool)
-    mask[[i for i, back in zip(ids, again, strict=True) if back == [i]]] = True
+    mask = _only(size, [i for i, back in zip(ids, again, strict=True) if back == [i]])
     if begins_apart(tokenizer):
         mask |= _back(tokenizer, size, ids, None)
     texts = _texts(tokenizer, size)
@@ -94,14 +104,16 @@ def first_tokens(
     With ``words`` a prompt opens with a word, spaced exactly when its place is (the template has text right before
     the prompt), and goes on with spaced words and marks, so that no token is a fragment glued to its neighbour.
     With ``any`` both are ``allowed``. Where the tokenizer cuts a text otherwise at its beginning, only those are left
-    that come back: to open it at this place, to follow behind another text.
+    that come back: to open it at this place, to follow behind another text. With ``words`` that is so for every
+    tokenizer, as far as there are such words: some grow together with a tab or a bracket.
     """
     size, opens, follows = len(allowed), allowed, allowed
     begins = begins_with_space(tokenizer, size)
     fits = begins == place.spaced
     if begins_apart(tokenizer):
         ids = allowed.nonzero()[:, 0].tolist()
-        opens, follows = (_back(tokenizer, size, ids, before) for before in (place.before, None))
+        there = None if place.lends and not place.before else place.before  # a space alone may be one more token
+        opens, follows = (_back(tokenizer, size, ids, before) for before in (there, None))
         if not place.spaced:  # a word may get the space there that its token begins with
             fits = _back(tokenizer, size, ids, place.before, bare=True)
             opens = opens | fits
@@ -109,7 +121,8 @@ def first_tokens(
         fitting = opens & begins if place.lends else opens
         return fitting if bool(fitting.any()) else opens, follows
     word = _where(tokenizer, size, lambda text: text.strip()[:1].isalpha())
-    opens, follows = opens & word & fits, follows & (begins | ~word)
+    words = (opens & word & fits).nonzero()[:, 0].tolist()
+    opens, follows = _only(size, _apart(tokenizer, size, tuple(words), place)), follows & (begins | ~word)
     return opens if bool(opens.any()) else allowed.clone(), follows if bool(follows.any()) else allowed.clone()
 
 
@@ -119,9 +132,30 @@ def _back(
     """Those of these tokens whose text is cut into them again behind ``before``; ``bare`` without the space it has."""
     texts = _texts(tokenizer, size)
     again = each_behind(tokenizer, [texts[i].removeprefix(" ") if bare else texts[i] for i in ids], before)
+    return _only(size, [i for i, back in zip(ids, again, strict=True) if back == [i]])
+
+
+def _only(size: int, ids: Sequence[int]) -> Bool[Tensor, " vocabulary"]:
     mask = torch.zeros(size, dtype=torch.bool)
-    mask[[i for i, back in zip(ids, again, strict=True) if back == [i]]] = True
+    mask[list(ids)] = True
     return mask
+
+
+@functools.lru_cache(maxsize=4)
+def _apart(tokenizer: Any, size: int, words: tuple[int, ...], place: Place) -> tuple[int, ...]:
+    """Those of these words that don't grow together with what stands before them; all, where each does."""
+    if place.before is None or not words:
+        return words
+    before, texts = ending(place.before), _texts(tokenizer, size)
+
+    def back(ids: Sequence[int]) -> tuple[int, ...]:
+        bare = [texts[i].removeprefix(" ") for i in ids]
+        ways = [[texts[i] for i in ids]] if place.spaced else [bare, [texts[i] for i in ids]]
+        read = zip(ids, *(added_ids(tokenizer, way, before) for way in ways), strict=True)
+        return tuple(i for i, *found in read if [i] in found)
+
+    some = words[:: len(words) // _TRIED + 1]
+    return words if back(some) == some else back(words) or words
 
 
 def begins_with_space(tokenizer: Any, size: int) -> Bool[Tensor, " vocabulary"]:
@@ -130,9 +164,7 @@ def begins_with_space(tokenizer: Any, size: int) -> Bool[Tensor, " vocabulary"]:
 
 
 def _where(tokenizer: Any, size: int, holds: Callable[[str], bool]) -> Bool[Tensor, " vocabulary"]:
-    found = torch.zeros(size, dtype=torch.bool)
-    found[[i for i, text in enumerate(_texts(tokenizer, size)) if holds(text)]] = True
-    return found
+    return _only(size, [i for i, text in enumerate(_texts(tokenizer, size)) if holds(text)])
 
 
 def prompt_text(tokenizer: Any, ids: Sequence[int], place: Place) -> str:

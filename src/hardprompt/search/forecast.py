@@ -20,6 +20,7 @@ _VALIDATED = 8, 4  # new prompts of the first validation and of a later one, lik
 _FEW = 32  # scores by which a model is timed that is not timed before the search
 _SURE = 0.1  # share of a part from which its own pace is trusted
 _OVERDUE = 0.2  # what takes longer than was thought is taken to go on for this share of its time
+_SAID = 0.05  # of the unit, below which a part is not named
 _AFTER = 10.0  # seconds for what comes behind the test: a model that judges, perplexities, files
 LONG = 3600.0  # seconds from which a run is long enough to say what to lower
 
@@ -48,12 +49,13 @@ class Expected:
     test: int  # likewise
 
     def said(self) -> str:
-        """In one line."""
-        total = sum(self.seconds.values())
+        """In one line, with what comes behind the test."""
+        whole = {**self.seconds, "end": _AFTER}
+        total = sum(whole.values())
         size, unit = next(
             (size, unit) for size, unit in ((3600, "h"), (60, "min"), (1, "s")) if total >= 1.5 * size or size == 1
         )
-        parts = (f"{part} {_short(value / size)}" for part, value in self.seconds.items() if value > 0)
+        parts = (f"{part} {_short(value / size)}" for part, value in whole.items() if value >= _SAID * size)
         return f"about {_short(total / size)} {unit}: {', '.join(parts)}"
 
 
