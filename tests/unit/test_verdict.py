@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from hardprompt.tasks.classify.verdict import CLOSE, close, disappointed, ensemble, said, weighed
+from hardprompt.tasks.classify.verdict import CLOSE, close, disappointed, ensemble, said
+from hardprompt.tasks.classify.weighing import weighed
 
 
 def drawn(chances: Tensor, texts: int, draw: torch.Generator) -> Tensor:

@@ -36,7 +36,8 @@ from hardprompt.tasks.classify.prior import Calibration, check_shares, uneven
 from hardprompt.tasks.classify.reward import Classification
 from hardprompt.tasks.classify.stored import how_to, stored
 from hardprompt.tasks.classify.table import PREDICTIONS
-from hardprompt.tasks.classify.verdict import CLOSE, close, ensemble, said, shown_as, weighed
+from hardprompt.tasks.classify.verdict import CLOSE, close, ensemble, said, shown_as
+from hardprompt.tasks.classify.weighing import weighed
 from hardprompt.tasks.protocol import SPLITS, Notify, Perplexity, written
 from hardprompt.tasks.template import Template
 
