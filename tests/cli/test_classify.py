@@ -213,7 +213,7 @@ def test_a_validation_file_that_repeats_the_training_file_is_used_with_a_warning
     base = {"train": str(data_file), "validation": str(data_file), "text": "text", "label": "label"}
     parts = read_splits(**base, test=str(tmp_path / "test.csv"))
     assert parts.train == parts.validation
-    assert "shows less of overfitting" in caplog.text
+    assert "shows less of what a prompt is worth" in caplog.text
 
 
 def test_a_class_of_the_users_own_is_found_where_the_user_stands(

@@ -39,7 +39,7 @@ def test_an_answer_of_several_tokens_is_said_with_those_of_its_words_that_are_on
     (note,) = said(tiny_tokenizer, " good film", " good")  # its first word is another answer
     assert note.endswith("such as ' film'.")
     (note,) = said(tiny_tokenizer, " xylophone", " good")
-    assert note.endswith("no word in it is one.")
+    assert note.endswith("but no word of it is one token.")
 
 
 def test_an_answer_that_begins_another_is_said_where_the_longer_can_only_lose(

@@ -76,7 +76,9 @@ def show(folder: Path, *, as_json: bool) -> int:
         state = {"finished": False, "steps": steps[-1]["step"] if steps else 0}
         if steps:
             state |= {k: steps[-1][k] for k in ("evaluations", "seconds", "best_reward", "validation")}
-        said = ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in state.items() if k != "finished")
+        known = {k: v for k, v in state.items() if k != "finished" and v is not None}
+        short = {k: f"{v:.4g}" if isinstance(v, float) else str(v) for k, v in known.items()}
+        said = ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in short.items())
     if as_json:
         print_json(state)
     else:

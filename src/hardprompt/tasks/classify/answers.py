@@ -75,5 +75,5 @@ def _shorter(tokenizer: Any, word: str, others: list[str]) -> str | None:
     space = " " if word.startswith(" ") else ""
     alone = {space + part: ids_behind(tokenizer, space + part) for part in word.split()}
     short = [part for part, ids in alone.items() if len(ids) == 1 and ids[0] not in begun]
-    tail = f"such as {' or '.join(map(repr, short))}" if short else "and no word in it is one"
-    return f"the answer {word!r} has {length} tokens; one of a single token is scored more surely, {tail}."
+    tail = f"such as {' or '.join(map(repr, short))}" if short else "but no word of it is one token"
+    return f"the answer {word!r} has {length} tokens; one of a single token is compared more fairly, {tail}."

@@ -102,12 +102,15 @@ def read_splits(
         )
     rows, choosing, tested, shared = parted(rows, choosing, tested, seed=data_seed)
     if shared:
-        say_once(f"left out of training and validation on {train}: {shared} with a text or group of the test set")
+        say_once(
+            f"{shared} of the rows for training and validation ({train}) have a text or a group of the test set and "
+            "are left out"
+        )
     common = len(rows) - len(without(rows, choosing))
     if common:  # published few-shot splits do this: they are used as they are
         say_once(
-            f"{common} of {len(rows)} training rows of {train} stand in the validation set too: it shows less of "
-            "overfitting"
+            f"{common} of {len(rows)} training rows of {train} stand in the validation set too, which then shows less "
+            "of what a prompt is worth on other texts"
         )
     if shots is not None:
         rows, train_rows = few_shot(rows, shots, seed=seed), None
