@@ -114,7 +114,7 @@ def test_pictures_are_found_again(project: Path, settings: dict[str, Any], tmp_p
 def test_a_comparison_goes_on_after_a_move(
     project: Path, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    shared = {k: v for k, v in settings.items() if k not in ("method", "train", "threads", "task_model")}
+    shared = {k: v for k, v in settings.items() if k not in ("task", "method", "train", "threads", "task_model")}
     (project / "data" / "a").mkdir()
     shutil.copy(project / "data" / "reviews.csv", project / "data" / "a" / "train.csv")
     plan = {

@@ -30,8 +30,9 @@ def begin(recipe: Recipe, arguments: argparse.Namespace) -> int:
     out = Path(arguments.out) if arguments.out else unused(recipe.default_out)
     if not arguments.dry_run:
         check_free(out, "run", RUN)  # before data are read
-        recipe.check_there()
     plan = recipe.plan()
+    if not arguments.dry_run:
+        recipe.check_there()
     if arguments.dry_run:
         recipe.check_models()
         first = {"out": str(out), "method": recipe.values["method"], "evaluations": recipe.values["evaluations"]}

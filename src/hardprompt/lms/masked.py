@@ -132,7 +132,11 @@ class MaskedLM:
         return truncate(self.tokenizer, text, tokens)
 
     def _log_probabilities(
-        self, sequences: list[list[int]], at: list[int], tokens: list[int], more: Callable[[int], None]
+        self,
+        sequences: list[list[int]],
+        at: list[int],
+        tokens: list[int],
+        more: Callable[[int], None] = lambda _: None,
     ) -> Float[Tensor, "n tokens"]:
         """Log p of ``tokens`` at one place of each sequence, on the model's device."""
         order = sorted(range(len(sequences)), key=lambda i: len(sequences[i]))
