@@ -1,4 +1,4 @@
-"""What is said of a verdict, which of its prompts are tested, and which make an ensemble."""
+"""What follows from a verdict: its words, its tests, its ensemble."""
 
 import math
 from collections.abc import Mapping
